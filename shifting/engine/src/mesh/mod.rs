@@ -1,0 +1,5 @@
+//! What operators declare, and its checks.
+
+mod model;
+
+pub use model::*;

@@ -1,0 +1,197 @@
+//! What operators can declare, after it was checked. Every value here is within its range.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::Ppm;
+
+/// Upper edges, in milliseconds, of the latency buckets that sidecars report. A latency
+/// threshold must be one of them, so that "slower than the threshold" is an exact count
+/// (`evidence.md` §4.2); the bootstrap configures the same edges.
+pub const LATENCY_EDGES_MS: [u32; 9] = [5, 10, 25, 50, 100, 250, 500, 1000, 2500];
+
+/// All that operators declare: fleets of sidecars and the services they reach.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Mesh {
+    /// By name.
+    pub fleets: BTreeMap<String, Fleet>,
+    /// By name.
+    pub services: BTreeMap<String, Service>,
+}
+
+/// Sidecars that share one configuration; `node.cluster` names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fleet {
+    /// Where each sidecar of the fleet listens for its application's outgoing requests.
+    pub listener: ListenerAddress,
+}
+
+/// A listening address. Port 0 lets each sidecar take any free port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerAddress {
+    /// IP address, v4 or v6.
+    pub address: IpAddr,
+    /// TCP port; 0 for any free one.
+    pub port: u16,
+}
+
+/// A named upstream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// The fleets whose sidecars reach this service. At least one.
+    pub fleets: BTreeSet<String>,
+    /// The version that takes all traffic until a first rollout is committed. A later change of
+    /// this field moves nothing: only a rollout moves traffic.
+    pub initial: String,
+    /// By name; contains `initial`.
+    pub versions: BTreeMap<String, Version>,
+    /// How sidecars speak to its hosts.
+    pub protocol: Protocol,
+    /// What its users were promised.
+    pub slo: Slo,
+    /// The rungs of a rollout. At least one; strictly rising; the last is 100%.
+    pub ladder: Vec<Rung>,
+    /// Waits and deadlines of its rollouts.
+    pub rollout: RolloutPolicy,
+    /// Bounds on what its sidecars do to its hosts.
+    pub traffic: TrafficPolicy,
+}
+
+/// An immutable label of a service's code and the hosts that run it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// At least one, no address twice within a service.
+    pub hosts: Vec<Host>,
+}
+
+/// One endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Host {
+    /// IP address and port.
+    pub address: SocketAddr,
+    /// Failure domain; may be empty.
+    pub zone: String,
+}
+
+/// How sidecars speak to a service's hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 with prior knowledge (default).
+    Http2,
+    /// gRPC: HTTP/2, and failures are counted by gRPC status.
+    Grpc,
+}
+
+/// The service level objective.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slo {
+    /// Share of requests that must succeed; 50% to 99.999%.
+    pub success: Ppm,
+    /// Share of requests that must be fast, if promised.
+    pub latency: Option<LatencyObjective>,
+}
+
+/// `share` of requests must take at most `threshold_ms`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LatencyObjective {
+    /// One of [`LATENCY_EDGES_MS`].
+    pub threshold_ms: u32,
+    /// 50% to 99.99%.
+    pub share: Ppm,
+}
+
+/// One rung of the ladder as declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rung {
+    /// This many hosts of the new version take a fair share each.
+    Hosts(u32),
+    /// This share of requests.
+    Share(Ppm),
+}
+
+/// Waits and deadlines of a rollout. Milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutPolicy {
+    /// Least watched time on each rung below 100%, counted from the moment the exposure is
+    /// acknowledged and seen in the traffic. Default 2 min.
+    pub bake_ms: u64,
+    /// Watched time after 100% with the old version still warm. Default 10 min.
+    pub soak_ms: u64,
+    /// Least canary requests on a rung before it may be left. Default 50.
+    pub minimum_requests: u64,
+    /// How long a hold may last before a person is paged and `watch` exits 11. Default 30 min.
+    pub hold_deadline_ms: u64,
+    /// How long sidecars may take to acknowledge a step before the rollout reverts. Default 30 s.
+    pub acknowledge_deadline_ms: u64,
+    /// After this time without renewal each sidecar drops the canary by itself (design M4).
+    /// Default 6 s; 2 s to 60 s.
+    pub dead_man_ttl_ms: u64,
+}
+
+/// Bounds on what sidecars do to a service's hosts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficPolicy {
+    /// Time a request may take in all. Default 15 s.
+    pub timeout_ms: u64,
+    /// Time a connection may take to open. Default 1 s.
+    pub connect_timeout_ms: u64,
+    /// Circuit breakers, per sidecar and version.
+    pub circuit_breakers: CircuitBreakers,
+    /// Share of requests in flight that may be retries. Default 20%.
+    pub retry_budget: Ppm,
+    /// Consecutive 5xx (or connection failures) after which a host is ejected for a while.
+    /// Default 5.
+    pub outlier_consecutive_failures: u32,
+    /// Share of a version's hosts that may be ejected at once. Default 10%.
+    pub outlier_max_ejected: Ppm,
+    /// Bytes buffered per connection. Default 1 MiB.
+    pub connection_buffer_bytes: u32,
+}
+
+/// Circuit breakers, per sidecar and version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CircuitBreakers {
+    /// Open connections. Default 1,024.
+    pub max_connections: u32,
+    /// Requests waiting for a connection. Default 1,024.
+    pub max_pending_requests: u32,
+    /// Requests in flight. Default 4,096.
+    pub max_requests: u32,
+}
+
+// === impl Mesh ===
+
+impl Mesh {
+    /// The content hash: equal content is the equal revision on every replica (16 hex digits).
+    #[must_use]
+    pub fn revision(&self) -> String {
+        use sha2::{Digest, Sha256};
+        // Maps are ordered and the model has no floats, so this text is canonical. Serialising
+        // plain data to memory cannot fail; an empty text would only make revisions collide.
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        Sha256::digest(&text)
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+}
+
+impl Default for RolloutPolicy {
+    fn default() -> Self {
+        Self {
+            bake_ms: 120_000,
+            soak_ms: 600_000,
+            minimum_requests: 50,
+            hold_deadline_ms: 1_800_000,
+            acknowledge_deadline_ms: 30_000,
+            dead_man_ttl_ms: 6_000,
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! What goes into the fold and what comes out of it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::mesh::{Mesh, RolloutPolicy, Slo};
+use crate::units::Ppm;
+
+/// An input of the fold. Every accepted one is a record of the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A mesh passed its checks and is in force from now on.
+    MeshAccepted {
+        /// The whole mesh, so that a replay needs no files.
+        mesh: Mesh,
+    },
+    /// An operator asks to move a service's traffic to another version.
+    Start {
+        /// The service.
+        service: String,
+        /// The version to move to.
+        to: String,
+        /// Who asked.
+        actor: String,
+    },
+    /// An operator stops the clock; the exposure stays.
+    Pause {
+        /// The service.
+        service: String,
+        /// Who asked.
+        actor: String,
+    },
+    /// An operator lets a paused or overdue rollout go on.
+    Resume {
+        /// The service.
+        service: String,
+        /// Who asked.
+        actor: String,
+    },
+    /// An operator takes the canary back. Accepted in every state before the commit is complete.
+    Abort {
+        /// The service.
+        service: String,
+        /// Who asked.
+        actor: String,
+        /// Why.
+        reason: String,
+    },
+    /// What the world looked like at one tick, for one service's rollout.
+    Observed(Observation),
+    /// The program came back after an outage.
+    Recovered {
+        /// Milliseconds nobody watched; `None` when unknown (the clock went backwards).
+        outage_ms: Option<u64>,
+    },
+}
+
+/// What the world looked like at one tick, for one service's rollout.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Observation {
+    /// The service.
+    pub service: String,
+    /// The exposure that the delivery figures are about ([`Effect::Expose`]'s `epoch`).
+    pub epoch: u64,
+    /// Who has the exposure.
+    pub delivery: Delivery,
+    /// What the reports that arrived since the last tick add up to.
+    pub evidence: Evidence,
+}
+
+/// Who has the exposure.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Delivery {
+    /// Connected sidecars that should have it.
+    pub expected: u32,
+    /// Those that acknowledged all of it.
+    pub acknowledged: u32,
+    /// Those that have not yet, by node id.
+    pub behind: Vec<String>,
+    /// Those that rejected part of it.
+    pub rejected: Vec<Rejection>,
+    /// Those that were connected when the rollout needed them and are not now, by node id.
+    pub disconnected: Vec<String>,
+}
+
+/// A sidecar's refusal of a resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejection {
+    /// The sidecar's node id.
+    pub sidecar: String,
+    /// Its own words, truncated.
+    pub text: String,
+}
+
+/// What the reports that arrived since the last tick add up to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Requests on the new version.
+    pub canary: ArmCounts,
+    /// Requests on the old version.
+    pub stable: ArmCounts,
+    /// Part of the canary's known traffic whose reporters are fresh (`evidence.md` §4.6).
+    pub canary_fresh: Ppm,
+    /// The same for the stable arm.
+    pub stable_fresh: Ppm,
+    /// Reporters that fell silent, by node id.
+    pub silent: Vec<String>,
+}
+
+/// One arm's requests in one interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ArmCounts {
+    /// Requests that ended, or are lost: the sum of response classes plus `lost`.
+    pub requests: u64,
+    /// Those that failed: 5xx, gRPC failures, and `lost`.
+    pub bad: u64,
+    /// Started, not completed, not in flight any more (`envoy-facts.md` §6): part of `bad`.
+    pub lost: u64,
+    /// Requests whose latency is known or known to be above the threshold.
+    pub timed: u64,
+    /// Those above the SLO's threshold: slow, timed out, lost, or in flight for longer.
+    pub slow: u64,
+    /// Requests issued to the arm's hosts.
+    pub issued: u64,
+    /// Requests in flight at the end of the interval.
+    pub in_flight: u64,
+    /// Requests by latency bucket, one per edge of
+    /// [`LATENCY_EDGES_MS`](crate::mesh::LATENCY_EDGES_MS) and one above the last; for display.
+    pub buckets: [u64; 10],
+}
+
+/// What must follow an event. The program makes the event durable before it acts on one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "effect", rename_all = "snake_case")]
+pub enum Effect {
+    /// Publish views for this service's new split ([`crate::rollout::State::splits`]).
+    Expose {
+        /// The service.
+        service: String,
+        /// Rises with every change of exposure.
+        epoch: u64,
+    },
+    /// Tell people.
+    Notice(Notice),
+}
+
+/// Something people should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// The service.
+    pub service: String,
+    /// How urgent.
+    pub level: NoticeLevel,
+    /// A sentence.
+    pub text: String,
+}
+
+/// How urgent a [`Notice`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoticeLevel {
+    /// For the record.
+    Info,
+    /// Look when you can.
+    Warning,
+    /// Look now.
+    Page,
+}
+
+/// A rollout's decisions are taken from this alone; it is fixed when the rollout starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The service.
+    pub service: String,
+    /// The version that has the traffic.
+    pub from: String,
+    /// The version that is to have it.
+    pub to: String,
+    /// The rungs, with the exposures they allow.
+    pub rungs: Vec<PlannedRung>,
+    /// What the service's users were promised.
+    pub slo: Slo,
+    /// Waits and deadlines.
+    pub policy: RolloutPolicy,
+    /// Things an operator should know before it starts, as sentences.
+    pub warnings: Vec<String>,
+}
+
+/// One rung with the exposure it allows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedRung {
+    /// As people call it: `1 host`, `5%`, `100%`.
+    pub name: String,
+    /// The canary's share of requests.
+    pub share: Ppm,
+    /// How many of its hosts take part; all when `None`.
+    pub hosts: Option<u32>,
+}
+
+/// Why a command was refused. It changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No such service in the mesh.
+    #[error("no service `{service}` in the mesh; it declares: {known}")]
+    UnknownService {
+        /// What was asked for.
+        service: String,
+        /// What there is.
+        known: String,
+    },
+    /// No such version of the service.
+    #[error("service `{service}` has no version `{version}`; it declares: {known}")]
+    UnknownVersion {
+        /// The service.
+        service: String,
+        /// What was asked for.
+        version: String,
+        /// What there is.
+        known: String,
+    },
+    /// The version has all the traffic already.
+    #[error("`{service}` is already at `{version}`; nothing to do")]
+    AlreadyThere {
+        /// The service.
+        service: String,
+        /// The version.
+        version: String,
+    },
+    /// One rollout of a service at a time.
+    #[error(
+        "a rollout of `{service}` is running: {from} → {to}, at {phase}; \
+         wait for it, or end it with `tidegate rollout abort {service}`"
+    )]
+    Running {
+        /// The service.
+        service: String,
+        /// From which version.
+        from: String,
+        /// To which version.
+        to: String,
+        /// Where it stands.
+        phase: String,
+    },
+    /// There is nothing to act on.
+    #[error("no rollout of `{service}` is running")]
+    NotRunning {
+        /// The service.
+        service: String,
+    },
+    /// The command makes no sense in this state.
+    #[error("`{service}`: {why}")]
+    NotNow {
+        /// The service.
+        service: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// The mesh would take away what is in use.
+    #[error("the mesh is refused: {0}")]
+    Guard(#[from] crate::guard::Violation),
+}
+
+/// By service.
+pub type ByService<T> = BTreeMap<String, T>;

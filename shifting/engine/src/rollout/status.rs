@@ -1,0 +1,143 @@
+//! What people are shown of a rollout: wanted, acknowledged and measured kept apart, both arms,
+//! the evidence, the decision, and for every wait its reason, owner, deadline and the command
+//! that ends it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::rollout::{ArmCounts, Plan, Rejection};
+use crate::time::Time;
+use crate::units::Ppm;
+
+/// A rollout as people see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RolloutStatus {
+    /// Number of the rollout, rising over the journal's life.
+    pub number: u64,
+    /// What was planned.
+    pub plan: Plan,
+    /// Who started it.
+    pub actor: String,
+    /// Where it stands.
+    pub phase: Phase,
+    /// The rung it stands on: `1 host`, `5%`, `100%`; `-` before the first and at rest.
+    pub rung: String,
+    /// When it was started.
+    pub started: Time,
+    /// When it reached this phase or rung.
+    pub since: Time,
+    /// The engine's time of this status.
+    pub now: Time,
+    /// The canary's share as decided.
+    pub share_wanted: Ppm,
+    /// Sidecars that acknowledged it, of `sidecars_expected`.
+    pub sidecars_acknowledged: u32,
+    /// Connected sidecars that should have it.
+    pub sidecars_expected: u32,
+    /// Sidecars that are behind, by node id.
+    pub behind: Vec<String>,
+    /// What sidecars rejected.
+    pub rejected: Vec<Rejection>,
+    /// The canary's share of requests in the latest intervals; `None` without traffic.
+    pub share_measured: Option<Ppm>,
+    /// The canary's requests since the rollout started.
+    pub canary: ArmCounts,
+    /// The stable version's requests since the rollout started.
+    pub stable: ArmCounts,
+    /// Evidence against the canary.
+    pub evidence: Vec<EvidenceStatus>,
+    /// The verdict of the latest tick.
+    pub decision: Decision,
+    /// Set when `phase` is [`Phase::Reverting`] or [`Phase::Reverted`].
+    pub revert_reason: Option<String>,
+    /// Sentences on what happened, oldest first.
+    pub history: Vec<HistoryEntry>,
+}
+
+/// Where a rollout stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The new version's hosts are being made ready at 0% exposure.
+    Preparing,
+    /// On a rung below 100%, or at 100% before its bake is over.
+    Judging,
+    /// At 100%, the old version still warm.
+    Soaking,
+    /// The share is being written into the route, without TTL.
+    Committing,
+    /// Over: the new version has all traffic.
+    Committed,
+    /// The canary is being taken back.
+    Reverting,
+    /// Over: the old version has all traffic.
+    Reverted,
+}
+
+/// One test's evidence against the canary.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EvidenceStatus {
+    /// `errors`, `latency`, `absolute errors`, `absolute latency`.
+    pub test: String,
+    /// E-value: 1 is no evidence; revert at `revert_at`.
+    pub e_value: f64,
+    /// Hold at this mark.
+    pub hold_at: f64,
+    /// Revert at this mark (1/alpha).
+    pub revert_at: f64,
+}
+
+/// The verdict of a tick.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "snake_case")]
+pub enum Decision {
+    /// Moving on.
+    Advance,
+    /// Not yet.
+    Wait(Waiting),
+    /// Going back.
+    Revert {
+        /// Why.
+        reason: String,
+    },
+    /// Nothing more to decide.
+    Done,
+}
+
+/// Why it waits. Every wait has a reason, an owner, a deadline and the command that ends it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// `bake`, `acknowledge`, `traffic`, `requests`, `evidence`, `silence`, `environment`,
+    /// `paused`, `disconnected`: for programs.
+    pub kind: String,
+    /// A sentence.
+    pub reason: String,
+    /// `engine`, or the operator who paused it.
+    pub owner: String,
+    /// When the wait ends or becomes overdue.
+    pub until: Option<Time>,
+    /// The clock of the rung is stopped.
+    pub clock_stopped: bool,
+    /// A hold that passed its deadline: `watch` exits 11.
+    pub overdue: bool,
+    /// What an operator can do.
+    pub command: String,
+}
+
+/// A sentence on what happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// When.
+    pub at: Time,
+    /// What.
+    pub text: String,
+}
+
+// === impl Phase ===
+
+impl Phase {
+    /// Whether nothing more will happen.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Phase::Committed | Phase::Reverted)
+    }
+}

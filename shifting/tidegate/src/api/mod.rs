@@ -1,0 +1,3 @@
+//! The operators' API.
+
+pub mod model;

@@ -1,0 +1,126 @@
+//! What the API answers, besides [`tidegate_engine::rollout::RolloutStatus`].
+//!
+//! | method and path | body | answer |
+//! |---|---|---|
+//! | `GET /v1/version` | | [`VersionAnswer`] |
+//! | `GET /v1/sidecars` | | [`SidecarsAnswer`] |
+//! | `GET /v1/rollouts` | | [`RolloutsAnswer`]: the latest of each service |
+//! | `GET /v1/rollouts/{service}` | | `RolloutStatus`; 404 without one |
+//! | `POST /v1/rollouts/{service}` | [`StartRequest`] | 201 `RolloutStatus`; 404, 409 |
+//! | `POST /v1/rollouts/{service}/pause`, `/resume`, `/abort` | [`CommandRequest`] | `RolloutStatus` |
+//! | `GET /v1/mesh` | | [`MeshAnswer`] |
+//! | `POST /v1/mesh/reload` | | [`MeshAnswer`]; 422 with all errors |
+//!
+//! Every failure answers [`ErrorAnswer`].
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tidegate_engine::rollout::RolloutStatus;
+
+/// What failed, as sentences.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorAnswer {
+    /// What went wrong and what to do next.
+    pub error: String,
+}
+
+/// Which program answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionAnswer {
+    /// The program's version.
+    pub version: String,
+    /// The mesh revision in force.
+    pub revision: String,
+}
+
+/// The sidecars.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SidecarsAnswer {
+    /// By node id.
+    pub sidecars: Vec<SidecarStatus>,
+}
+
+/// One sidecar, connected now or lately.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SidecarStatus {
+    /// `node.id`.
+    pub id: String,
+    /// `node.cluster`.
+    pub fleet: String,
+    /// `node.locality.zone`.
+    pub zone: String,
+    /// `envoy`, `grpc` or `other`.
+    pub kind: String,
+    /// The client's own version, such as `1.40.0`.
+    pub version: String,
+    /// Whether its configuration stream is open.
+    pub connected: bool,
+    /// Milliseconds since it connected or disconnected.
+    pub since_ms: u64,
+    /// Id of the view it should have.
+    pub view_wanted: Option<String>,
+    /// Id of the newest view of which it acknowledged everything it subscribes to.
+    pub view_acknowledged: Option<String>,
+    /// Milliseconds it has been behind; `None` when it is not.
+    pub behind_ms: Option<u64>,
+    /// What it rejected and does not hold.
+    pub rejected: Vec<RejectionStatus>,
+    /// Milliseconds since its latest report; `None` when there was none.
+    pub last_report_ms: Option<u64>,
+    /// Resources sent on its streams since this control plane started, by short type name
+    /// (`cds`, `eds`, `lds`, `rds`, `rtds`). Heartbeats do not count.
+    pub sent: BTreeMap<String, u64>,
+}
+
+/// A resource that a sidecar rejected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejectionStatus {
+    /// Short type name.
+    pub kind: String,
+    /// Names of the resources in the rejected response.
+    pub names: Vec<String>,
+    /// The sidecar's own words, truncated.
+    pub text: String,
+}
+
+/// The latest rollout of each service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RolloutsAnswer {
+    /// By service name.
+    pub rollouts: Vec<RolloutStatus>,
+}
+
+/// Asks to move a service's traffic to another version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartRequest {
+    /// The version to move to.
+    pub to: String,
+    /// Who asks.
+    pub actor: String,
+}
+
+/// Asks to pause, resume or abort.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommandRequest {
+    /// Who asks.
+    pub actor: String,
+    /// Why; kept in the journal.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// The mesh in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeshAnswer {
+    /// Its content hash.
+    pub revision: String,
+    /// Names of its fleets.
+    pub fleets: Vec<String>,
+    /// For each service the version that has its traffic.
+    pub services: BTreeMap<String, String>,
+    /// Why the mesh on disk is not in force, if it isn't.
+    pub refused: Option<String>,
+}

@@ -1,0 +1,4 @@
+//! The parts of the program `tidegate`: files, sockets and clocks into calls on the two
+//! libraries, and their answers into action.
+
+pub mod api;
