@@ -2,3 +2,4 @@
 //! libraries, and their answers into action.
 
 pub mod api;
+pub mod journal;
