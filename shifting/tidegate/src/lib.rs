@@ -2,4 +2,6 @@
 //! libraries, and their answers into action.
 
 pub mod api;
+pub mod bootstrap;
+pub mod envoy;
 pub mod journal;

@@ -277,9 +277,12 @@ fn a_removed_tail_is_not_taken_for_the_end() {
     assert_eq!(Journal::open(dir.path()).unwrap().0.revision(), 3);
 }
 
+/// Something that happens to a file.
+type Damage = fn(&Path);
+
 #[test]
 fn a_missing_truncated_or_garbled_file_is_never_a_fresh_start() {
-    let damage: [(&str, fn(&Path)); 5] = [
+    let damages: [(&str, Damage); 5] = [
         ("removed", |path| fs::remove_file(path).unwrap()),
         ("emptied", |path| fs::write(path, b"").unwrap()),
         ("overwritten", |path| {
@@ -297,7 +300,7 @@ fn a_missing_truncated_or_garbled_file_is_never_a_fresh_start() {
             file.write_all(&[0xa5; 600]).unwrap();
         }),
     ];
-    for (how, damage) in damage {
+    for (how, damage) in damages {
         let dir = journal_of(300);
         damage(&schema::path_in(dir.path()));
         for _ in 0..2 {

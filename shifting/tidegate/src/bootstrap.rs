@@ -1,0 +1,479 @@
+//! The Envoy bootstrap: the file that makes an Envoy a sidecar of this control plane.
+//!
+//! YAML with comments, because people will read it, merge it into their own and keep it under
+//! revision control. Everything in it has a measured reason, which stands beside it.
+//!
+//! The `ConfigSource` messages in it (`ads: {}` with their timeouts) are part of how Envoy tells
+//! one subscription from another: changed bytes there once took a fleet's TLS down (xDS protocol
+//! rule E4). They stay as they are between releases; a test holds them.
+//!
+//! Deliberately not here: TLS to the control plane, load reports (an Envoy puts its 61 KB node
+//! into each of them, envoy facts §5b; the metrics stream says more), and anything that the
+//! control plane can send later.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use tidegate_engine::mesh::LATENCY_EDGES_MS;
+
+/// The runtime layer that holds canaries' shares: in Envoy's bootstrap and as the name of the
+/// RTDS resource.
+pub const RUNTIME_LAYER: &str = "tidegate";
+
+/// The cluster through which a sidecar reaches the control plane.
+pub const XDS_CLUSTER: &str = "xds";
+
+/// Longest name, in bytes, that the control plane accepts from a node.
+const NAME_BYTES_MAX: usize = 512;
+
+/// What differs from sidecar to sidecar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootstrapOptions {
+    /// `node.id`: names this sidecar; unique. 1 to 512 bytes.
+    pub node_id: String,
+    /// `node.cluster`: the fleet whose configuration it gets. 1 to 512 bytes.
+    pub fleet: String,
+    /// `node.locality.zone`: its failure domain; may be empty.
+    pub zone: String,
+    /// `node.locality.region`; may be empty.
+    pub region: String,
+    /// Where control planes serve xDS; at least one. The sidecar moves on when one dies.
+    pub control_planes: Vec<ControlPlaneAddress>,
+    /// Where the sidecar serves its own admin interface; it should be a loopback address.
+    pub admin: SocketAddr,
+}
+
+/// Where a control plane serves xDS: `127.0.0.1:18000`, `[::1]:18000` or `tidegate.internal:18000`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlPlaneAddress {
+    host: String,
+    port: u16,
+}
+
+/// What no bootstrap can hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BootstrapError {
+    /// Envoy refuses to use xDS without them.
+    #[error("the {what} is empty; every sidecar needs one")]
+    Empty {
+        /// `node id` or `fleet`.
+        what: &'static str,
+    },
+    /// Longer than the control plane accepts.
+    #[error("the {what} has {bytes} bytes; at most {NAME_BYTES_MAX} are accepted")]
+    TooLong {
+        /// Which name.
+        what: &'static str,
+        /// How long it is.
+        bytes: usize,
+    },
+    /// A line feed or the like, which no name has on purpose.
+    #[error("the {what} {name:?} contains a control character; remove it")]
+    ControlCharacter {
+        /// Which name.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// No address to connect to.
+    #[error("no control plane is named; give its address with --xds, such as 127.0.0.1:18000")]
+    NoControlPlane,
+    /// An address that none is.
+    #[error(
+        "`{text}` is no address of a control plane: {why}; write a host and a port, such as \
+         127.0.0.1:18000, [::1]:18000 or tidegate.internal:18000"
+    )]
+    Address {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+}
+
+/// The bootstrap as YAML.
+///
+/// # Errors
+/// When a name is empty, too long or contains control characters, or no control plane is named.
+pub fn bootstrap(options: &BootstrapOptions) -> Result<String, BootstrapError> {
+    for (what, name, required) in [
+        ("node id", &options.node_id, true),
+        ("fleet", &options.fleet, true),
+        ("zone", &options.zone, false),
+        ("region", &options.region, false),
+    ] {
+        check_name(what, name, required)?;
+    }
+    if options.control_planes.is_empty() {
+        return Err(BootstrapError::NoControlPlane);
+    }
+    let all_numeric = options
+        .control_planes
+        .iter()
+        .all(|address| address.host.parse::<IpAddr>().is_ok());
+    let mut endpoints = String::new();
+    for ControlPlaneAddress { host, port } in &options.control_planes {
+        // Writing to a string can't fail.
+        let _ = write!(
+            endpoints,
+            "
+        - endpoint:
+            address:
+              socket_address: {{address: {host}, port_value: {port}}}",
+            host = quoted(host),
+        );
+    }
+    let edges: Vec<String> = LATENCY_EDGES_MS.iter().map(u32::to_string).collect();
+    Ok(format!(
+        r#"# An Envoy of the fleet {fleet}, configured by Tidegate.
+# Check it with: envoy --mode validate -c <this file>
+node:
+  id: {node_id}
+  cluster: {fleet}
+  locality:
+    region: {region}
+    zone: {zone}
+
+# Envoy's own admin interface. Whoever reaches it can stop this Envoy: keep it on loopback.
+admin:
+  address:
+    socket_address: {{address: {admin_address}, port_value: {admin_port}}}
+
+dynamic_resources:
+  # One incremental stream for everything. The node is 61 KB, so only the first message has it.
+  ads_config:
+    api_type: DELTA_GRPC
+    transport_api_version: V3
+    set_node_on_first_message_only: true
+    grpc_services:
+    - envoy_grpc:
+        cluster_name: {XDS_CLUSTER}
+        retry_policy:
+          # Envoy's default waits up to 30 s before it comes back to a restarted control plane.
+          retry_back_off: {{base_interval: 0.1s, max_interval: 1s}}
+  cds_config: {{ads: {{}}, resource_api_version: V3, initial_fetch_timeout: 15s}}
+  lds_config: {{ads: {{}}, resource_api_version: V3, initial_fetch_timeout: 15s}}
+
+static_resources:
+  clusters:
+  - name: {XDS_CLUSTER}
+    type: {discovery}
+    connect_timeout: 1s
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config:
+          http2_protocol_options:
+            # Without it a control plane that hangs is never noticed.
+            connection_keepalive: {{interval: 5s, timeout: 2s}}
+    load_assignment:
+      cluster_name: {XDS_CLUSTER}
+      endpoints:
+      - lb_endpoints:{endpoints}
+
+# Canaries' shares live in the first layer, and expire when the control plane stops renewing them.
+layered_runtime:
+  layers:
+  - name: {RUNTIME_LAYER}
+    rtds_layer:
+      name: {RUNTIME_LAYER}
+      # Start without it after 1 s: an absent layer means no canary.
+      rtds_config: {{ads: {{}}, resource_api_version: V3, initial_fetch_timeout: 1s}}
+  - name: admin
+    admin_layer: {{}}
+
+# Every second each sidecar tells the control plane how the requests went.
+stats_flush_interval: 1s
+stats_sinks:
+- name: envoy.stat_sinks.metrics_service
+  typed_config:
+    "@type": type.googleapis.com/envoy.config.metrics.v3.MetricsServiceConfig
+    transport_api_version: V3
+    grpc_service:
+      envoy_grpc: {{cluster_name: {XDS_CLUSTER}}}
+    report_counters_as_deltas: true
+    emit_tags_as_labels: true
+    histogram_emit_mode: HISTOGRAM
+stats_config:
+  # Only these are kept: 1 KB a second and cluster instead of 6. This also removes the others from
+  # /stats and Prometheus; add patterns for those you use.
+  stats_matcher:
+    inclusion_list:
+      patterns:
+      # How requests went, by cluster (`service/version`).
+      - safe_regex:
+          regex: 'cluster\.[^.]+\.upstream_rq_([2345]xx|total|completed|time|active|timeout|retry)'
+      - safe_regex:
+          regex: 'cluster\.[^.]+\.(upstream_cx_connect_fail|membership_(healthy|total))'
+      # gRPC failures are HTTP 200: these tell.
+      - safe_regex:
+          regex: 'cluster\.[^.]+\.grpc\.([0-9]+|success|failure|total)'
+      - safe_regex:
+          regex: 'http\.[^.]+\.downstream_rq_([2345]xx|time|active|rx_reset)'
+      # Which view is really in force, and what was rejected.
+      - safe_regex:
+          regex: '(cluster_manager\.cds|listener_manager\.lds|cluster\.[^.]+|http\.[^.]+\.rds\..+)\.(version|update_rejected)'
+      # Whether the workers are alive.
+      - safe_regex:
+          regex: 'server\.(live|state|uptime|worker_[0-9]+\.watchdog_(miss|mega_miss))'
+      - exact: control_plane.connected_state
+  # An SLO's latency threshold must be one of these edges, so that slower requests can be counted.
+  histogram_bucket_settings:
+  - match:
+      safe_regex:
+        regex: '(cluster|http)\..*'
+    buckets: [{edges}]
+"#,
+        node_id = quoted(&options.node_id),
+        fleet = quoted(&options.fleet),
+        region = quoted(&options.region),
+        zone = quoted(&options.zone),
+        admin_address = quoted(&options.admin.ip().to_string()),
+        admin_port = options.admin.port(),
+        discovery = if all_numeric { "STATIC" } else { "STRICT_DNS" },
+        edges = edges.join(", "),
+    ))
+}
+
+fn check_name(what: &'static str, name: &str, required: bool) -> Result<(), BootstrapError> {
+    if required && name.is_empty() {
+        return Err(BootstrapError::Empty { what });
+    }
+    if name.len() > NAME_BYTES_MAX {
+        return Err(BootstrapError::TooLong {
+            what,
+            bytes: name.len(),
+        });
+    }
+    if name.chars().any(char::is_control) {
+        return Err(BootstrapError::ControlCharacter {
+            what,
+            name: name.to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// A YAML double-quoted string. Beyond ASCII only letters and digits stand for themselves: other
+/// characters may end a line in YAML 1.1, or be invisible.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => {
+                quoted.push('\\');
+                quoted.push(character);
+            }
+            ' '..='~' => quoted.push(character),
+            _ if character.is_alphanumeric() => quoted.push(character),
+            _ => {
+                // Writing to a string can't fail.
+                let _ = write!(quoted, "\\U{:08X}", u32::from(character));
+            }
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+// === impl ControlPlaneAddress ===
+
+impl From<SocketAddr> for ControlPlaneAddress {
+    fn from(address: SocketAddr) -> Self {
+        Self {
+            host: address.ip().to_string(),
+            port: address.port(),
+        }
+    }
+}
+
+impl FromStr for ControlPlaneAddress {
+    type Err = BootstrapError;
+
+    fn from_str(text: &str) -> Result<Self, BootstrapError> {
+        let wrong = |why| BootstrapError::Address {
+            text: text.to_owned(),
+            why,
+        };
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            if address.port() == 0 {
+                return Err(wrong("port 0 can't be connected to"));
+            }
+            return Ok(address.into());
+        }
+        let (host, port) = text
+            .rsplit_once(':')
+            .ok_or_else(|| wrong("it has no port"))?;
+        let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+        let port = match port.parse::<u16>() {
+            _ if !digits => return Err(wrong("its port is no number from 1 to 65535")),
+            Ok(0) => return Err(wrong("port 0 can't be connected to")),
+            Ok(port) => port,
+            Err(_) => return Err(wrong("its port is no number from 1 to 65535")),
+        };
+        let is_name = !host.is_empty()
+            && host.len() <= 253
+            && host.split('.').all(|label| !label.is_empty())
+            && host
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+        // `1.2.3` or `300.1.1.1` is a slip in an address, not a name.
+        let is_numeric = host
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.');
+        if !is_name || is_numeric {
+            return Err(wrong("its host is neither an IP address nor a name"));
+        }
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::envoy;
+
+    fn options() -> BootstrapOptions {
+        BootstrapOptions {
+            node_id: "sidecar-1".to_owned(),
+            fleet: "shop".to_owned(),
+            zone: "z1".to_owned(),
+            region: "r1".to_owned(),
+            control_planes: vec!["127.0.0.1:18000".parse().unwrap()],
+            admin: "127.0.0.1:9901".parse().unwrap(),
+        }
+    }
+
+    /// What a real Envoy says of a bootstrap; `None` when it accepts it.
+    fn complaint(yaml: &str) -> Option<String> {
+        let envoy = envoy::find(None, &mut |progress| envoy::tell_on_stderr(&progress)).unwrap();
+        let mut file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
+        std::io::Write::write_all(&mut file, yaml.as_bytes()).unwrap();
+        let output = Command::new(envoy.path)
+            .args(["--mode", "validate", "--log-level", "error", "-c"])
+            .arg(file.path())
+            .output()
+            .unwrap();
+        (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    #[test]
+    fn a_real_envoy_accepts_it() {
+        let mut several = options();
+        several.control_planes = vec![
+            "10.1.2.3:18000".parse().unwrap(),
+            "[::1]:18001".parse().unwrap(),
+            "tidegate.internal:18002".parse().unwrap(),
+        ];
+        several.zone = String::new();
+        several.region = String::new();
+        several.admin = "[::1]:9901".parse().unwrap();
+        for options in [options(), several] {
+            let yaml = bootstrap(&options).unwrap();
+            assert_eq!(complaint(&yaml), None, "{yaml}");
+        }
+        // The check can fail: an unknown field is refused.
+        let yaml = bootstrap(&self::options()).unwrap();
+        let broken = yaml.replace("histogram_emit_mode", "histogram_emit_mood");
+        assert!(complaint(&broken).is_some());
+    }
+
+    #[test]
+    fn names_are_data_whatever_is_in_them() {
+        let strange = "a\"b\\ {x}: #'é漢\u{2028}🦀 @ZONE@ %s";
+        let mut options = options();
+        options.node_id = strange.to_owned();
+        options.fleet = "]: [".to_owned();
+        let yaml = bootstrap(&options).unwrap();
+        assert!(
+            yaml.contains(r#"  id: "a\"b\\ {x}: #'é漢\U00002028\U0001F980 @ZONE@ %s""#),
+            "{yaml}"
+        );
+        assert_eq!(complaint(&yaml), None, "{yaml}");
+    }
+
+    #[test]
+    fn names_that_no_node_can_have_are_refused() {
+        type Change = fn(&mut BootstrapOptions);
+        let cases: [(Change, &str); 5] = [
+            (|o| o.node_id.clear(), "the node id is empty"),
+            (|o| o.fleet.clear(), "the fleet is empty"),
+            (|o| o.node_id = "x".repeat(513), "has 513 bytes"),
+            (|o| o.zone = "z\n".to_owned(), "control character"),
+            (|o| o.control_planes.clear(), "no control plane"),
+        ];
+        for (change, words) in cases {
+            let mut options = options();
+            change(&mut options);
+            let text = bootstrap(&options).unwrap_err().to_string();
+            assert!(text.contains(words), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_control_planes_are_checked() {
+        for text in [
+            "127.0.0.1:1",
+            "[2001:db8::1]:65535",
+            "cp:18000",
+            "a-b.c_d.example:80",
+        ] {
+            assert!(text.parse::<ControlPlaneAddress>().is_ok(), "{text}");
+        }
+        for text in [
+            "127.0.0.1",
+            "cp",
+            ":18000",
+            "cp:",
+            "cp:0",
+            "127.0.0.1:0",
+            "cp:70000",
+            "300.1.1.1:80",
+            "::1:80",
+            "a b:80",
+            "a..b:80",
+            "http://cp:80",
+            "cp:+80",
+        ] {
+            let parsed = text.parse::<ControlPlaneAddress>();
+            assert!(parsed.is_err(), "{text} → {parsed:?}");
+        }
+    }
+
+    /// xDS protocol rule E4: changed bytes here would rebuild what depends on them in every
+    /// sidecar that restarts with a newer bootstrap. Don't adjust this test; ask why first.
+    #[test]
+    fn config_sources_stay_as_they_are_between_releases() {
+        let yaml = bootstrap(&options()).unwrap();
+        let sources: Vec<&str> = yaml
+            .lines()
+            .filter(|line| line.contains("resource_api_version"))
+            .map(str::trim)
+            .collect();
+        assert_eq!(
+            sources,
+            [
+                "cds_config: {ads: {}, resource_api_version: V3, initial_fetch_timeout: 15s}",
+                "lds_config: {ads: {}, resource_api_version: V3, initial_fetch_timeout: 15s}",
+                "rtds_config: {ads: {}, resource_api_version: V3, initial_fetch_timeout: 1s}",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_host_name_is_resolved_and_addresses_are_not() {
+        let mut options = options();
+        assert!(bootstrap(&options).unwrap().contains("type: STATIC"));
+        options
+            .control_planes
+            .push("cp.internal:1".parse().unwrap());
+        assert!(bootstrap(&options).unwrap().contains("type: STRICT_DNS"));
+    }
+}
