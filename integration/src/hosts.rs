@@ -1,0 +1,137 @@
+//! Upstream hosts: tiny HTTP servers that answer with the name of their version and count.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::machine::runtime;
+
+/// The response header that names the version that answered.
+pub const VERSION_HEADER: &str = "x-version";
+
+/// Some hosts of one version. They stop when this is dropped.
+#[derive(Debug)]
+pub struct Hosts {
+    /// What they answer.
+    pub version: String,
+    /// Where they listen.
+    pub addresses: Vec<SocketAddr>,
+    behaviour: Arc<Behaviour>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Behaviour {
+    served: AtomicU64,
+    failing_percent: AtomicU32,
+    delay_ms: AtomicU64,
+}
+
+// === impl Hosts ===
+
+impl Hosts {
+    /// Starts `count` hosts. They speak HTTP/1.1 and, with prior knowledge, HTTP/2.
+    #[must_use]
+    pub fn start(version: &str, count: usize) -> Self {
+        let behaviour = Arc::new(Behaviour::default());
+        let mut addresses = Vec::new();
+        let mut tasks = Vec::new();
+        for _ in 0..count {
+            let listener = runtime()
+                .block_on(TcpListener::bind(("127.0.0.1", 0)))
+                .unwrap();
+            addresses.push(listener.local_addr().unwrap());
+            tasks.push(runtime().spawn(accept(
+                listener,
+                version.to_owned(),
+                Arc::clone(&behaviour),
+            )));
+        }
+        Self {
+            version: version.to_owned(),
+            addresses,
+            behaviour,
+            tasks,
+        }
+    }
+
+    /// Requests that reached these hosts.
+    #[must_use]
+    pub fn served(&self) -> u64 {
+        self.behaviour.served.load(Ordering::Relaxed)
+    }
+
+    /// From now on, answer this share of requests with 500.
+    pub fn fail(&self, percent: u32) {
+        self.behaviour
+            .failing_percent
+            .store(percent, Ordering::Relaxed);
+    }
+
+    /// From now on, wait so long before each answer.
+    pub fn delay(&self, delay: Duration) {
+        let ms = u64::try_from(delay.as_millis()).unwrap();
+        self.behaviour.delay_ms.store(ms, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, version: String, behaviour: Arc<Behaviour>) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
+        let (version, behaviour) = (version.clone(), Arc::clone(&behaviour));
+        tokio::spawn(async move {
+            let service = service_fn(|_: Request<hyper::body::Incoming>| {
+                answer(version.clone(), Arc::clone(&behaviour))
+            });
+            // A client that goes away is no fault of the host.
+            let _ = auto::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
+
+async fn answer(
+    version: String,
+    behaviour: Arc<Behaviour>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let number = behaviour.served.fetch_add(1, Ordering::Relaxed);
+    let delay_ms = behaviour.delay_ms.load(Ordering::Relaxed);
+    if delay_ms > 0 {
+        tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+    }
+    // Spread over every hundred requests: 37 has no factor in common with 100.
+    let failing = u64::from(behaviour.failing_percent.load(Ordering::Relaxed));
+    let status = if number.wrapping_mul(37) % 100 < failing {
+        StatusCode::INTERNAL_SERVER_ERROR
+    } else {
+        StatusCode::OK
+    };
+    let mut response = Response::new(Full::new(Bytes::from(version.clone())));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(VERSION_HEADER, version.parse().unwrap());
+    Ok(response)
+}

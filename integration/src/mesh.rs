@@ -1,0 +1,95 @@
+//! The files of small meshes, as an operator would write them.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use crate::hosts::Hosts;
+
+/// A mesh of one fleet, `shop`, and one service.
+#[derive(Debug, Clone)]
+pub struct Mesh {
+    /// The service's name.
+    pub service: String,
+    /// `http1`, `http2` or `grpc`.
+    pub protocol: &'static str,
+    /// Version and addresses, in the order of the file. The first is the initial one.
+    pub versions: Vec<(String, Vec<SocketAddr>)>,
+    /// Port at which sidecars listen; 0 for any free one.
+    pub listener_port: u16,
+    /// The `ladder`.
+    pub ladder: &'static str,
+    /// The `rollout` fields.
+    pub rollout: &'static str,
+    /// The `slo` fields.
+    pub slo: &'static str,
+}
+
+/// A rollout of a few seconds.
+pub const FAST: &str = "{bake: 2s, soak: 2s, minimum_requests: 20, hold_deadline: 60s, \
+    acknowledge_deadline: 10s, dead_man_ttl: 6s}";
+
+/// A rollout that stays on its first rung for as long as a test takes.
+pub const SLOW: &str = "{bake: 10m, soak: 10m, minimum_requests: 20, hold_deadline: 30m, \
+    acknowledge_deadline: 10s, dead_man_ttl: 6s}";
+
+// === impl Mesh ===
+
+impl Mesh {
+    /// `service` with these versions, of which the first has all traffic.
+    #[must_use]
+    pub fn of(service: &str, versions: &[&Hosts]) -> Self {
+        let versions = versions
+            .iter()
+            .map(|hosts| (hosts.version.clone(), hosts.addresses.clone()));
+        Self {
+            service: service.to_owned(),
+            protocol: "http1",
+            versions: versions.collect(),
+            listener_port: 0,
+            ladder: "[1 host, 5%, 100%]",
+            rollout: FAST,
+            slo: "{success: 99%, latency: {threshold: 250ms, share: 99%}}",
+        }
+    }
+
+    /// Writes the files; replaces those that are there, each at once, as an editor would.
+    pub fn write(&self, directory: &Path) {
+        let replace = |name: &str, text: &str| {
+            let building = directory.join(format!(".{name}.new"));
+            fs::write(&building, text).unwrap();
+            fs::rename(&building, directory.join(name)).unwrap();
+        };
+        fs::create_dir_all(directory).unwrap();
+        replace("fleets.yaml", &self.fleet_yaml());
+        replace("services.yaml", &self.service_yaml());
+    }
+
+    fn fleet_yaml(&self) -> String {
+        format!(
+            "kind: fleet\nname: shop\nlistener: {{address: 127.0.0.1, port: {}}}\n",
+            self.listener_port
+        )
+    }
+
+    fn service_yaml(&self) -> String {
+        let mut yaml = format!(
+            "kind: service\nname: {}\nfleets: [shop]\ninitial: {}\nprotocol: {}\nslo: {}\n\
+             ladder: {}\nrollout: {}\nversions:\n",
+            self.service, self.versions[0].0, self.protocol, self.slo, self.ladder, self.rollout
+        );
+        for (version, addresses) in &self.versions {
+            writeln!(yaml, "  {version}:\n    hosts:").unwrap();
+            for (number, address) in addresses.iter().enumerate() {
+                writeln!(
+                    yaml,
+                    "    - {{address: \"{address}\", zone: z{}}}",
+                    number % 3
+                )
+                .unwrap();
+            }
+        }
+        yaml
+    }
+}

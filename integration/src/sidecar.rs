@@ -1,0 +1,96 @@
+//! A real Envoy, started with the bootstrap that the program prints.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use serde_json::Value;
+use tidegate::envoy;
+
+use crate::Running;
+use crate::machine::{free_address, wait_for};
+use crate::program;
+use crate::traffic::get;
+
+/// A running sidecar.
+#[derive(Debug)]
+pub struct Sidecar {
+    /// Its `node.id`.
+    pub id: String,
+    /// Its admin interface.
+    pub admin: SocketAddr,
+    /// The process.
+    pub process: Running,
+}
+
+/// The Envoy that tests use: found, or installed, like the demo's.
+pub fn envoy_path() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        envoy::find(None, &mut |progress| envoy::tell_on_stderr(&progress))
+            .unwrap_or_else(|cause| panic!("{cause}"))
+            .path
+    })
+}
+
+// === impl Sidecar ===
+
+impl Sidecar {
+    /// Starts one of the fleet `shop`. Its files go to `directory`.
+    #[must_use]
+    pub fn start(id: &str, xds: SocketAddr, directory: &Path) -> Self {
+        let admin = free_address();
+        let answer = program::run(&[
+            "bootstrap",
+            "--node-id",
+            id,
+            "--fleet",
+            "shop",
+            "--zone",
+            "z1",
+            "--xds",
+            &xds.to_string(),
+            "--admin",
+            &admin.to_string(),
+        ]);
+        assert_eq!(answer.code, 0, "{answer:?}");
+        let bootstrap = directory.join(format!("{id}.yaml"));
+        fs::write(&bootstrap, answer.stdout).unwrap();
+        let mut command = Command::new(envoy_path());
+        command
+            .arg("-c")
+            .arg(&bootstrap)
+            .args(["--concurrency", "1", "--disable-hot-restart"])
+            .args(["--log-level", "warning"]);
+        let log = directory.join(format!("{id}.log"));
+        Self {
+            id: id.to_owned(),
+            admin,
+            process: Running::start(&format!("envoy {id}"), command, &log),
+        }
+    }
+
+    /// The address at which it takes its application's requests, once it listens.
+    #[must_use]
+    pub fn listener(&self) -> SocketAddr {
+        let what = format!("a listener of {}", self.id);
+        wait_for(Duration::from_secs(20), &what, || {
+            let text = get(&format!("http://{}/listeners?format=json", self.admin))?;
+            let listeners: Value = serde_json::from_str(&text).ok()?;
+            let address = &listeners["listener_statuses"][0]["local_address"]["socket_address"];
+            let ip = address["address"].as_str()?.parse().ok()?;
+            let port = u16::try_from(address["port_value"].as_u64()?).ok()?;
+            (port != 0).then(|| SocketAddr::new(ip, port))
+        })
+    }
+
+    /// One of its own counters or gauges; `None` when it has none of this name.
+    #[must_use]
+    pub fn statistic(&self, name: &str) -> Option<u64> {
+        let text = get(&format!("http://{}/stats?filter=^{name}$", self.admin))?;
+        text.trim().rsplit_once(": ")?.1.parse().ok()
+    }
+}

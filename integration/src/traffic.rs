@@ -1,0 +1,180 @@
+//! Clients: requests at a steady rate through sidecars, every response on record.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::Request;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use tokio::task::JoinHandle;
+
+use crate::hosts::VERSION_HEADER;
+use crate::machine::runtime;
+
+/// One request and what came of it.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// When it was sent.
+    pub sent: Instant,
+    /// When it was answered.
+    pub answered: Instant,
+    /// The HTTP status; 0 when the connection failed or nothing came in time.
+    pub status: u16,
+    /// The version that answered; empty when a sidecar answered itself.
+    pub version: String,
+}
+
+/// Requests that go on until this is stopped or dropped.
+#[derive(Debug)]
+pub struct Traffic {
+    records: Arc<Mutex<Vec<Recorded>>>,
+    stop: Arc<AtomicBool>,
+    task: Option<JoinHandle<()>>,
+}
+
+type HttpClient = Client<HttpConnector, Empty<Bytes>>;
+
+/// How long a request may take.
+const LIMIT: Duration = Duration::from_secs(20);
+
+// === impl Traffic ===
+
+impl Traffic {
+    /// Sends `rate` requests a second for `service`, in turn through `sidecars`.
+    #[must_use]
+    pub fn start(service: &str, sidecars: &[SocketAddr], rate: u32) -> Self {
+        let records = Arc::new(Mutex::new(Vec::new()));
+        let stop = Arc::new(AtomicBool::new(false));
+        let task = runtime().spawn(send(
+            service.to_owned(),
+            sidecars.to_vec(),
+            rate,
+            Arc::clone(&records),
+            Arc::clone(&stop),
+        ));
+        Self {
+            records,
+            stop,
+            task: Some(task),
+        }
+    }
+
+    /// What was answered so far.
+    #[must_use]
+    pub fn records(&self) -> Vec<Recorded> {
+        self.records.lock().unwrap().clone()
+    }
+
+    /// Stops sending, waits for what is in flight, and gives all records, in the order of their
+    /// sending.
+    #[must_use]
+    pub fn finish(mut self) -> Vec<Recorded> {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(task) = self.task.take() {
+            runtime().block_on(task).unwrap();
+        }
+        let mut records = self.records();
+        records.sort_by_key(|record| record.sent);
+        records
+    }
+}
+
+impl Drop for Traffic {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Requests by status.
+#[must_use]
+pub fn by_status(records: &[Recorded]) -> BTreeMap<u16, usize> {
+    let mut counts = BTreeMap::new();
+    for record in records {
+        *counts.entry(record.status).or_default() += 1;
+    }
+    counts
+}
+
+/// The share of requests that `version` answered; 0 without requests.
+#[must_use]
+pub fn share(records: &[Recorded], version: &str) -> f64 {
+    let its = records.iter().filter(|r| r.version == version).count();
+    let count = |n: usize| f64::from(u32::try_from(n).unwrap());
+    count(its) / count(records.len().max(1))
+}
+
+async fn send(
+    service: String,
+    sidecars: Vec<SocketAddr>,
+    rate: u32,
+    records: Arc<Mutex<Vec<Recorded>>>,
+    stop: Arc<AtomicBool>,
+) {
+    let client: HttpClient = Client::builder(TokioExecutor::new()).build_http();
+    let mut pace = tokio::time::interval(Duration::from_secs(1) / rate);
+    pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
+    let mut flights = tokio::task::JoinSet::new();
+    for sidecar in sidecars.iter().cycle() {
+        pace.tick().await;
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let request = Request::get(format!("http://{sidecar}/"))
+            .header("host", &service)
+            .body(Empty::new())
+            .unwrap();
+        let (client, records) = (client.clone(), Arc::clone(&records));
+        flights.spawn(async move {
+            let sent = Instant::now();
+            let (status, version) = tokio::time::timeout(LIMIT, ask(client, request))
+                .await
+                .ok()
+                .flatten()
+                .unwrap_or_default();
+            let record = Recorded {
+                sent,
+                answered: Instant::now(),
+                status,
+                version,
+            };
+            records.lock().unwrap().push(record);
+        });
+        while flights.try_join_next().is_some() {}
+    }
+    flights.join_all().await;
+}
+
+async fn ask(client: HttpClient, request: Request<Empty<Bytes>>) -> Option<(u16, String)> {
+    let response = client.request(request).await.ok()?;
+    let status = response.status().as_u16();
+    let version = response
+        .headers()
+        .get(VERSION_HEADER)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
+    response.into_body().collect().await.ok()?;
+    Some((status, version))
+}
+
+/// The body of a GET; `None` when there is no answer with status 200.
+#[must_use]
+pub fn get(url: &str) -> Option<String> {
+    let request = Request::get(url).body(Empty::<Bytes>::new()).unwrap();
+    runtime().block_on(async {
+        let client: HttpClient = Client::builder(TokioExecutor::new()).build_http();
+        let asked = tokio::time::timeout(Duration::from_secs(5), client.request(request));
+        let response = asked.await.ok()?.ok()?;
+        if response.status() != 200 {
+            return None;
+        }
+        let body = response.into_body().collect().await.ok()?.to_bytes();
+        String::from_utf8(body.to_vec()).ok()
+    })
+}
