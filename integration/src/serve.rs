@@ -116,7 +116,6 @@ impl ControlPlane {
     }
 
     /// The same; it must succeed, and its JSON is the answer.
-    #[must_use]
     pub fn json(&self, arguments: &[&str]) -> Value {
         let answer = self.run(arguments);
         assert_eq!(answer.code, 0, "tidegate {arguments:?}: {answer:?}");
