@@ -10,6 +10,7 @@
     reason = "a panic is how a test fails"
 )]
 
+mod demo;
 mod grpc;
 mod refusals;
 mod restarts;
