@@ -24,7 +24,8 @@ pub enum Source {
 /// It is usually one flush. An Envoy whose sink has a `batch_size` splits a flush over several messages, each
 /// of which becomes a report of its own with a part of the upstreams, or a part of one upstream's numbers.
 /// Differences may therefore be added up over reports without further thought; gauges must be kept from the
-/// latest report that has them.
+/// latest report that has them. A sample that is withheld for a fault is withheld only in its own report, so a
+/// consumer of split flushes must distrust the whole flush when one of its reports has faults.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// The `node.id` that the stream's first message claimed. A claim, not an identity.
