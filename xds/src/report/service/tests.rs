@@ -1,0 +1,380 @@
+use super::*;
+use envoy_types::pb::envoy::config::endpoint::v3::{ClusterStats, UpstreamLocalityStats};
+use envoy_types::pb::envoy::service::load_stats::v3::load_reporting_service_client::LoadReportingServiceClient;
+use envoy_types::pb::envoy::service::metrics::v3::metrics_service_client::MetricsServiceClient;
+use envoy_types::pb::envoy::service::metrics::v3::stream_metrics_message::Identifier;
+use prost::Message as _;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::Code;
+use tonic::transport::{Channel, Server};
+
+use crate::report::{Source, version_gauge};
+
+const FIRST: &[u8] = include_bytes!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../fixtures/reports/envoy-1.40-metrics-first.bin"
+));
+const LABELS: &[u8] = include_bytes!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../fixtures/reports/envoy-1.40-metrics-labels.bin"
+));
+const LOAD: &[u8] = include_bytes!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../fixtures/reports/envoy-1.40-load.bin"
+));
+const LOAD_FIRST: &[u8] = include_bytes!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../fixtures/reports/envoy-1.40-load-first.bin"
+));
+
+/// Both services on a socket, and a client's channel to them.
+struct Wire {
+    channel: Channel,
+    reports: mpsc::Receiver<Report>,
+    counters: Arc<IntakeCounters>,
+}
+
+impl Wire {
+    async fn with_room_for(reports: usize) -> Self {
+        let (queue, reports) = mpsc::channel(reports);
+        let counters = Arc::new(IntakeCounters::default());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let server = Server::builder()
+            .add_service(MetricsIntake::new(queue.clone(), Arc::clone(&counters)).into_server())
+            .add_service(
+                LoadIntake::new(queue, Arc::clone(&counters), Duration::from_secs(1)).into_server(),
+            );
+        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        let channel = Channel::from_shared(address)
+            .unwrap()
+            .connect()
+            .await
+            .unwrap();
+        Self {
+            channel,
+            reports,
+            counters,
+        }
+    }
+
+    /// Sends the messages as one whole stream.
+    async fn send_metrics(&self, messages: Vec<StreamMetricsMessage>) -> Result<(), Status> {
+        let mut client = MetricsServiceClient::new(self.channel.clone());
+        client
+            .stream_metrics(stream::iter(messages))
+            .await
+            .map(|_| ())
+    }
+
+    /// Sends the messages as one whole stream and returns the answers up to its end.
+    async fn send_loads(
+        &self,
+        messages: Vec<LoadStatsRequest>,
+    ) -> Result<Vec<LoadStatsResponse>, Status> {
+        let mut client = LoadReportingServiceClient::new(self.channel.clone());
+        let mut inbound = client
+            .stream_load_stats(stream::iter(messages))
+            .await?
+            .into_inner();
+        let mut answers = Vec::new();
+        while let Some(answer) = inbound.message().await? {
+            answers.push(answer);
+        }
+        Ok(answers)
+    }
+}
+
+fn node(id: &str) -> Node {
+    Node {
+        id: id.into(),
+        cluster: "fleet".into(),
+        ..Default::default()
+    }
+}
+
+fn metrics_of(node: Option<Node>) -> StreamMetricsMessage {
+    StreamMetricsMessage {
+        identifier: node.map(|node| Identifier { node: Some(node) }),
+        envoy_metrics: Vec::new(),
+    }
+}
+
+fn load_of(node: Option<Node>, issued: u64) -> LoadStatsRequest {
+    let locality = UpstreamLocalityStats {
+        total_issued_requests: issued,
+        ..Default::default()
+    };
+    let cluster = ClusterStats {
+        cluster_name: "a".into(),
+        upstream_locality_stats: vec![locality],
+        ..Default::default()
+    };
+    LoadStatsRequest {
+        node,
+        cluster_stats: vec![cluster],
+    }
+}
+
+#[tokio::test]
+async fn a_recorded_metrics_stream_becomes_reports_of_the_node_in_its_first_message() {
+    let mut wire = Wire::with_room_for(4).await;
+    let messages = [FIRST, LABELS].map(|bytes| StreamMetricsMessage::decode(bytes).unwrap());
+    assert!(messages[1].identifier.is_none());
+    wire.send_metrics(messages.to_vec()).await.unwrap();
+    for _ in 0..2 {
+        let report = wire.reports.recv().await.unwrap();
+        assert_eq!(
+            (report.node_id.as_str(), report.cluster.as_str()),
+            ("sidecar-1", "svc-a")
+        );
+        assert_eq!((report.source, report.faults), (Source::Metrics, 0));
+        assert_eq!(
+            report.versions["cluster_manager.cds.version"],
+            version_gauge("cds-1")
+        );
+    }
+    assert_eq!(
+        (
+            wire.counters.reports(),
+            wire.counters.dropped(),
+            wire.counters.faults()
+        ),
+        (2, 0, 0)
+    );
+}
+
+#[tokio::test]
+async fn a_recorded_load_stream_is_asked_for_all_clusters_once_and_becomes_reports() {
+    let mut wire = Wire::with_room_for(4).await;
+    let messages = [LOAD_FIRST, LOAD].map(|bytes| LoadStatsRequest::decode(bytes).unwrap());
+    let answers = wire.send_loads(messages.to_vec()).await.unwrap();
+    assert_eq!(answers, [load::subscription(Duration::from_secs(1))]);
+    let report = wire.reports.recv().await.unwrap();
+    assert_eq!(
+        (report.node_id.as_str(), report.source),
+        ("sidecar-1", Source::Load)
+    );
+    assert_eq!(report.upstreams["checkout/v1"].requests, 12);
+    assert_eq!(wire.counters.reports(), 1, "a greeting is no report");
+}
+
+#[tokio::test]
+async fn load_reports_are_taken_with_the_node_only_in_the_first_message_and_in_all() {
+    for later in [None, Some(node("n"))] {
+        let mut wire = Wire::with_room_for(4).await;
+        wire.send_loads(vec![load_of(Some(node("n")), 1), load_of(later.clone(), 2)])
+            .await
+            .unwrap();
+        let requests = [
+            wire.reports.recv().await.unwrap(),
+            wire.reports.recv().await.unwrap(),
+        ]
+        .map(|report| (report.node_id, report.upstreams["a"].requests));
+        assert_eq!(requests, [("n".to_owned(), 1), ("n".to_owned(), 2)]);
+    }
+}
+
+#[tokio::test]
+async fn a_load_stream_stays_open_after_its_one_answer() {
+    let mut wire = Wire::with_room_for(4).await;
+    let (outbound, messages) = mpsc::channel(1);
+    outbound
+        .send(LoadStatsRequest {
+            node: Some(node("n")),
+            cluster_stats: Vec::new(),
+        })
+        .await
+        .unwrap();
+    let mut client = LoadReportingServiceClient::new(wire.channel.clone());
+    let mut inbound = client
+        .stream_load_stats(ReceiverStream::new(messages))
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(inbound.message().await.unwrap().unwrap().send_all_clusters);
+    for issued in 1..=3 {
+        outbound.send(load_of(None, issued)).await.unwrap();
+        assert_eq!(
+            wire.reports.recv().await.unwrap().upstreams["a"].requests,
+            issued
+        );
+    }
+    drop(outbound);
+    assert_eq!(inbound.message().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_first_message_without_a_usable_node_is_refused_with_a_sentence() {
+    let wire = Wire::with_room_for(4).await;
+    let long = node(&"x".repeat(MAX_NAME_BYTES + 1));
+    let cases = [
+        (None, "must say its node"),
+        (Some(node("")), "node.id is empty"),
+        (Some(long), "at most 512 bytes"),
+    ];
+    for (node, sentence) in cases {
+        let metrics = wire
+            .send_metrics(vec![metrics_of(node.clone())])
+            .await
+            .unwrap_err();
+        let load = wire.send_loads(vec![load_of(node, 1)]).await.unwrap_err();
+        for status in [metrics, load] {
+            assert_eq!(status.code(), Code::InvalidArgument);
+            assert!(status.message().contains(sentence), "{status}");
+        }
+    }
+    assert_eq!((wire.counters.refused(), wire.counters.reports()), (6, 0));
+}
+
+#[tokio::test]
+async fn a_stream_can_not_change_its_node() {
+    let wire = Wire::with_room_for(4).await;
+    let metrics = vec![metrics_of(Some(node("n"))), metrics_of(Some(node("other")))];
+    let loads = vec![load_of(Some(node("n")), 1), load_of(Some(node("other")), 1)];
+    for status in [
+        wire.send_metrics(metrics).await.unwrap_err(),
+        wire.send_loads(loads).await.unwrap_err(),
+    ] {
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(status.message().contains("it was n"), "{status}");
+    }
+    assert_eq!((wire.counters.refused(), wire.counters.reports()), (2, 2));
+}
+
+#[tokio::test]
+async fn a_full_queue_drops_reports_and_counts_them_and_the_stream_goes_on() {
+    let mut wire = Wire::with_room_for(2).await;
+    let mut messages = vec![metrics_of(Some(node("n")))];
+    messages.resize_with(500, || metrics_of(None));
+    wire.send_metrics(messages).await.unwrap();
+    assert_eq!(
+        (wire.counters.reports(), wire.counters.dropped()),
+        (500, 498)
+    );
+    assert!(wire.reports.recv().await.is_some());
+    wire.send_metrics(vec![metrics_of(Some(node("n")))])
+        .await
+        .unwrap();
+    assert_eq!(
+        (wire.counters.reports(), wire.counters.dropped()),
+        (501, 498)
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_is_read_on_and_nothing_piles_up() {
+    let wire = Wire::with_room_for(1).await;
+    let mut messages = vec![load_of(Some(node("n")), 1)];
+    messages.resize_with(5_000, || load_of(None, 1));
+    let (sent, mut all_sent) = mpsc::channel::<()>(1);
+    // The stream drops `sent` once the transport took its last message, which it does only as we read on.
+    let messages = stream::iter(messages).chain(stream::once(async move {
+        drop(sent);
+        load_of(None, 1)
+    }));
+    let mut client = LoadReportingServiceClient::new(wire.channel.clone());
+    let unread = client.stream_load_stats(messages).await.unwrap();
+    assert_eq!(all_sent.recv().await, None);
+    let mut inbound = unread.into_inner();
+    while inbound.message().await.unwrap().is_some() {}
+    assert_eq!(
+        (wire.counters.reports(), wire.counters.dropped()),
+        (5_001, 5_000)
+    );
+}
+
+#[tokio::test]
+async fn faults_are_counted_and_handed_on() {
+    let mut wire = Wire::with_room_for(2).await;
+    wire.send_loads(vec![load_of(Some(node("n")), u64::MAX)])
+        .await
+        .unwrap();
+    let report = wire.reports.recv().await.unwrap();
+    assert_eq!(
+        (
+            report.faults,
+            wire.counters.faults(),
+            report.upstreams.len()
+        ),
+        (1, 1, 0)
+    );
+}
+
+#[tokio::test]
+async fn messages_beyond_the_size_limit_end_the_stream() {
+    let wire = Wire::with_room_for(2).await;
+    let huge = |limit: usize| Node {
+        user_agent_name: "x".repeat(limit),
+        ..node("n")
+    };
+    let metrics = wire
+        .send_metrics(vec![metrics_of(Some(huge(MAX_METRICS_MESSAGE_BYTES)))])
+        .await
+        .unwrap_err();
+    let load = wire
+        .send_loads(vec![load_of(Some(huge(MAX_LOAD_MESSAGE_BYTES)), 1)])
+        .await
+        .unwrap_err();
+    assert_eq!([metrics.code(), load.code()], [Code::OutOfRange; 2]);
+    assert_eq!((wire.counters.refused(), wire.counters.reports()), (2, 0));
+}
+
+#[tokio::test]
+async fn open_streams_end_with_unavailable_as_soon_as_nobody_wants_reports() {
+    let mut wire = Wire::with_room_for(4).await;
+    let (metrics, metrics_messages) = mpsc::channel(1);
+    metrics.send(metrics_of(Some(node("n")))).await.unwrap();
+    let (loads, load_messages) = mpsc::channel(1);
+    loads.send(load_of(Some(node("n")), 1)).await.unwrap();
+    let mut metrics_client = MetricsServiceClient::new(wire.channel.clone());
+    let metrics_stream = tokio::spawn(async move {
+        metrics_client
+            .stream_metrics(ReceiverStream::new(metrics_messages))
+            .await
+    });
+    let mut load_client = LoadReportingServiceClient::new(wire.channel.clone());
+    let mut load_stream = load_client
+        .stream_load_stats(ReceiverStream::new(load_messages))
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(load_stream.message().await.unwrap().is_some());
+    assert!(wire.reports.recv().await.is_some() && wire.reports.recv().await.is_some());
+    drop(wire.reports);
+    assert_eq!(
+        metrics_stream.await.unwrap().unwrap_err().code(),
+        Code::Unavailable
+    );
+    assert_eq!(
+        load_stream.message().await.unwrap_err().code(),
+        Code::Unavailable
+    );
+    assert_eq!(wire.counters.refused(), 0);
+}
+
+/// With the clock paused, the deadline is over as soon as everybody waits.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_says_nothing_is_ended_at_the_deadline() {
+    let wire = Wire::with_room_for(1).await;
+    let status = MetricsServiceClient::new(wire.channel.clone())
+        .stream_metrics(stream::pending())
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    let status = LoadReportingServiceClient::new(wire.channel.clone())
+        .stream_load_stats(stream::pending())
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert_eq!(wire.counters.refused(), 2);
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_before_it_said_anything_is_no_error() {
+    let wire = Wire::with_room_for(1).await;
+    wire.send_metrics(Vec::new()).await.unwrap();
+    assert_eq!(wire.send_loads(Vec::new()).await.unwrap(), []);
+    assert_eq!((wire.counters.reports(), wire.counters.refused()), (0, 0));
+}
