@@ -2,3 +2,5 @@
 //! libraries, and their answers into action.
 
 pub mod api;
+pub mod client;
+pub mod show;
