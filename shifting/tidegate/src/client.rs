@@ -360,7 +360,7 @@ fn escape_segment(segment: &str) -> String {
                 escaped.push(char::from(byte));
             }
             // Dots alone would be folded away as path steps by proxies on the way.
-            b'.' if segment.trim_matches('.') != "" => escaped.push('.'),
+            b'.' if !segment.trim_matches('.').is_empty() => escaped.push('.'),
             other => escaped.push_str(&format!("%{other:02X}")),
         }
     }
