@@ -3,5 +3,7 @@
 
 pub mod api;
 pub mod bootstrap;
+pub mod client;
 pub mod envoy;
 pub mod journal;
+pub mod show;

@@ -1,0 +1,25 @@
+//! What people read in a terminal.
+//!
+//! Pure functions from the API's answers to text: no sockets, no clock, no terminal. Only
+//! [`Style::of`] and [`Live`] look at the terminal. Programs read `--json`; this text may change.
+//!
+//! Whatever comes from a mesh, an operator or a sidecar is cleaned of control characters before
+//! it is shown ([`text::clean`]): a rejection's text is a stranger's and must not drive the
+//! terminal.
+
+mod lists;
+mod live;
+mod rollout;
+mod style;
+mod text;
+mod words;
+
+pub use lists::{mesh, rollouts, sidecars, version};
+pub use live::Live;
+pub use rollout::{rollout, rollout_line, rollout_now};
+pub use style::{Style, Tone};
+pub use text::{clean, wrap};
+pub use words::{ago, count, duration, ratio};
+
+#[cfg(test)]
+mod samples;

@@ -1,0 +1,135 @@
+use tidegate_engine::rollout::{HistoryEntry, Rejection};
+use tidegate_engine::time::Time;
+
+use super::super::samples::judging;
+use super::*;
+
+#[test]
+fn a_rollout_shows_three_shares_both_arms_the_evidence_and_why_it_waits() {
+    assert_eq!(
+        rollout(&judging(), &Style::plain()),
+        "\
+checkout v1 → v2  judging at 1 host for 4.0 s (rollout 3, started 12 s ago by ann)
+share      wanted 3.2258% · acknowledged by 3 of 3 sidecars · measured 3.14%
+               requests  failed              lost    slow (> 250 ms)       in flight
+canary              163  80 (49.08%)         0       2 (1.23%)             2          v2
+stable            4,870  0 (0%)              0       12 (0.25%)            9          v1
+evidence   errors 12.4 of 1000 · latency 0.5 of 1000
+decision   waits for bake: this rung is watched for at least 12 s (engine, ends in 8 s)
+           tidegate rollout abort checkout
+history        12 s ago  started by ann: v1 → v2
+                4 s ago  1 host was acknowledged by 3 of 3
+"
+    );
+}
+
+#[test]
+fn everything_fits_the_width_however_long_the_words_are() {
+    let mut status = judging();
+    let long = "because of a rather long explanation ".repeat(9);
+    status.history.push(HistoryEntry {
+        at: Time(99_000),
+        text: long.clone(),
+    });
+    status.rejected.push(Rejection {
+        sidecar: "sidecar-1".into(),
+        text: "x".repeat(300),
+    });
+    status.behind = (0..40).map(|n| format!("sidecar-number-{n}")).collect();
+    status.decision = Decision::Revert { reason: long };
+    let text = rollout(&status, &Style::plain());
+    for line in text.lines() {
+        assert!(line.chars().count() <= 100, "{line}");
+    }
+    assert!(text.contains("and 32 more"), "{text}");
+}
+
+#[test]
+fn a_service_without_a_latency_objective_has_no_slow_column() {
+    let mut status = judging();
+    status.plan.slo.latency = None;
+    assert!(!rollout_now(&status, &Style::plain()).contains("slow"));
+}
+
+#[test]
+fn no_traffic_is_not_shown_as_zero_percent() {
+    let mut status = judging();
+    status.share_measured = None;
+    status.canary = ArmCounts::default();
+    let text = rollout_now(&status, &Style::plain());
+    assert!(text.contains("measured nothing yet"), "{text}");
+    assert!(text.contains("canary                0  -"), "{text}");
+}
+
+#[test]
+fn a_stopped_clock_and_an_overdue_hold_are_said() {
+    let mut status = judging();
+    if let Decision::Wait(waiting) = &mut status.decision {
+        waiting.clock_stopped = true;
+        waiting.overdue = true;
+        waiting.until = Some(Time(40_000));
+    }
+    let line = rollout_line(&status);
+    assert!(
+        line.ends_with("(engine, overdue for 60 s, clock stopped)"),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_reverted_rollout_says_why() {
+    let mut status = judging();
+    status.phase = Phase::Reverted;
+    status.decision = Decision::Done;
+    status.revert_reason = Some("49.08% of 163 requests failed".into());
+    let line = rollout_line(&status);
+    assert_eq!(
+        line,
+        "checkout v1 → v2: reverted, wanted 3.2258%, acknowledged by 3 of 3, measured 3.14%; \
+         canary 80 of 163 failed, stable 0 of 4,870 failed; \
+         done: went back, because 49.08% of 163 requests failed"
+    );
+}
+
+#[test]
+fn strangers_cannot_drive_the_terminal() {
+    let mut status = judging();
+    status.actor = "ann\u{1b}]0;evil\u{7}".into();
+    status.plan.service = "a\u{1b}[2Jb".into();
+    status.behind = vec!["x\u{9b}2J".into()];
+    let text = rollout(&status, &Style::plain());
+    assert!(
+        text.chars().all(|c| c == '\n' || !c.is_control()),
+        "{text:?}"
+    );
+}
+
+#[test]
+fn evidence_keeps_three_digits_from_nothing_to_beyond_all_bounds() {
+    let expected = [
+        (0.0, "0"),
+        (0.5, "0.5"),
+        (12.42, "12.4"),
+        (999.6, "1000"),
+        (2.5e9, "2.5e9"),
+        (f64::INFINITY, "∞"),
+        (f64::NAN, "unknown"),
+    ];
+    for (value, text) in expected {
+        assert_eq!(e_value(value), text);
+    }
+}
+
+#[test]
+fn evidence_past_a_mark_is_coloured() {
+    let mut status = judging();
+    let color = Style {
+        color: true,
+        width: 100,
+    };
+    assert!(rollout_now(&status, &color).contains("evidence   \u{1b}[0merrors 12.4"));
+    if let Some(evidence) = status.evidence.first_mut() {
+        evidence.e_value = 1000.0;
+    }
+    assert!(rollout_now(&status, &color).contains("\u{1b}[31merrors 1000 of 1000"));
+}
