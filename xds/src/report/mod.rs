@@ -39,6 +39,11 @@
 //! `retry.upstream_rq_5xx` 1; without the two under `retry` a healthy retry would look like a lost request.
 //! The node (61 KB) is in the stream's first message only.
 //!
+//! A version gauge is absent until the first response of its type is applied. A bare heartbeat (a resource with a
+//! TTL and no body) leaves it as it is, whatever version the heartbeat's response names. When the TTL of the
+//! runtime layer runs out, `runtime.version` becomes [`version_gauge`]`("")`: this is the only news of the expiry,
+//! xDS itself does not report it.
+//!
 //! # Limits
 //! [`MAX_METRICS_MESSAGE_BYTES`], [`MAX_LOAD_MESSAGE_BYTES`], [`MAX_NAME_BYTES`], [`MAX_ENTRIES`],
 //! [`MAX_BUCKETS`], [`MAX_COUNT`], [`FIRST_MESSAGE_DEADLINE`].

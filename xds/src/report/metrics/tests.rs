@@ -458,6 +458,8 @@ fn version_gauges_that_are_no_numbers_are_faults_and_not_kept() {
 fn the_version_gauge_survives_the_trip_through_a_double() {
     // Measured on the wire: the double that Envoy sent for `rtds-1`.
     assert_eq!(version_gauge("rtds-1"), 1.327_645_717_347_915e19 as u64);
+    // Measured as well: what `runtime.version` becomes when the layer's TTL runs out.
+    assert_eq!(version_gauge(""), 17_241_709_254_077_376_512);
     let largest = read(&[family("runtime.version", &[], gauged(u64::MAX as f64))]);
     assert_eq!(
         largest.versions["runtime.version"],
