@@ -264,7 +264,8 @@ impl Stage {
         }
         let path = self.dir.path().to_owned();
         let action = format!("remove {}", path.display());
-        result.and(self.dir.close().map_err(DemoError::system(action)))
+        let removed = self.dir.close().map_err(DemoError::system(action));
+        result.and(removed)
     }
 
     fn logs(&self) -> PathBuf {
