@@ -4,6 +4,7 @@
 pub mod api;
 pub mod bootstrap;
 pub mod client;
+pub mod demo;
 pub mod envoy;
 pub mod journal;
 pub mod show;

@@ -22,4 +22,4 @@ pub use text::{clean, wrap};
 pub use words::{ago, count, duration, ratio};
 
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
