@@ -178,3 +178,40 @@ pub fn get(url: &str) -> Option<String> {
         String::from_utf8(body.to_vec()).ok()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hosts::Hosts;
+    use crate::machine::wait_until;
+
+    #[test]
+    fn every_request_is_on_record_with_its_version_and_status() {
+        let (v1, v2) = (Hosts::start("v1", 2), Hosts::start("v2", 1));
+        v2.fail(50);
+        let addresses = [&v1.addresses[..], &v2.addresses[..]].concat();
+        let traffic = Traffic::start("checkout", &addresses, 600);
+        wait_until(Duration::from_secs(20), "300 requests", || {
+            v1.served() + v2.served() >= 300
+        });
+        let records = traffic.finish();
+        let served = v1.served() + v2.served();
+        assert_eq!(records.len(), usize::try_from(served).unwrap());
+        // In turn: a third of them, give or take the turn that was not finished.
+        assert!((share(&records, "v2") - 1.0 / 3.0).abs() < 0.01);
+        let failed = by_status(&records)[&500];
+        let half = usize::try_from(v2.served() / 2).unwrap();
+        assert!(failed.abs_diff(half) <= 1, "{failed} of {}", v2.served());
+        assert!(records.iter().all(|r| r.status == 200 || r.version == "v2"));
+    }
+
+    #[test]
+    fn a_connection_that_fails_is_on_record_too() {
+        let traffic = Traffic::start("checkout", &[crate::machine::free_address()], 100);
+        wait_until(Duration::from_secs(5), "a record", || {
+            !traffic.records().is_empty()
+        });
+        let records = traffic.finish();
+        assert!(records.iter().all(|record| record.status == 0));
+    }
+}

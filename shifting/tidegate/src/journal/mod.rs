@@ -23,7 +23,8 @@
 //!
 //! Deliberately not here: compaction. A running rollout adds about one record of half a kilobyte
 //! a second, a resting service none; everything is kept, also what is older than the last
-//! finished rollout, because it is the audit trail as well. Opening reads all of it. When that
+//! finished rollout, because it is the audit trail as well. Opening reads all of it: 100,000
+//! records (28 hours of rollouts under way, 50 MB) in 1.3 s without optimisation. When that
 //! becomes too slow, a record that holds the folded state can take the place of the records
 //! before the last finished rollout, its hash chained to the last of them, so that an archive of
 //! those can still be verified. Also not here: clocks (times come with the records) and the
@@ -115,7 +116,7 @@ impl Journal {
 
     /// Appends `records` (engine time, wall clock in milliseconds, event) after
     /// `expected_revision`: all of them or none, durable on return. The answer is the new
-    /// revision. Blocks for the flush, some 0.3 ms on a healthy disk.
+    /// revision. Blocks for the flush, 0.3 to 4 ms on a healthy disk.
     ///
     /// # Errors
     /// [`JournalError::Conflict`] when the journal is at another revision; otherwise when the
