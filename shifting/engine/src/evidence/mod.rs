@@ -1,1 +1,46 @@
 //! From sidecars' reports to what is known of each arm, and the tests on it.
+//!
+//! ```text
+//! reports ─► intake ─► Evidence (journaled with the tick) ─► battery ─► e-values ─► rollout
+//!            lost, overdue, freshness                        regression, absolute, share
+//! ```
+//!
+//! - [`Intake`]: adds up what sidecars report; lives in the program, not in the journal
+//! - [`Battery`]: the tests of one rollout; lives in the journaled state
+//!
+//! Every test is an e-process (evidence §4): its value may be looked at every second, for ever,
+//! and passes 1/alpha with a probability of at most alpha when nothing is wrong.
+//!
+//! What is deliberately absent: decisions. They are taken in [`crate::rollout`], from the values
+//! here.
+
+mod absolute;
+mod battery;
+mod bits;
+mod difference;
+mod freshness;
+mod intake;
+mod lost;
+mod regression;
+mod share;
+mod upstream;
+mod wealth;
+
+pub use battery::{Battery, Finding, Metric};
+pub use intake::{Arms, Intake, SidecarReport, UpstreamCounts};
+
+/// E-value at which a rollout is reverted: 1/alpha for alpha = 0.001 (evidence §4.8).
+pub const REVERT_AT: f64 = 1000.0;
+
+/// E-value at which a rollout does not advance: 1/alpha for alpha = 0.05 (evidence §4.8).
+pub const HOLD_AT: f64 = 20.0;
+
+/// Part of an arm's traffic whose reporters must be fresh (evidence §4.6), parts per million.
+pub const FRESH_ENOUGH_PPM: u32 = 900_000;
+
+/// Whether evidence whose logarithm is `ln_e` reaches `mark`. Three clipped ticks are exactly
+/// 1000 in arithmetic but a hair less in floating point, hence the tolerance.
+#[must_use]
+pub fn reaches(ln_e: f64, mark: f64) -> bool {
+    ln_e >= mark.ln() - 1e-9
+}

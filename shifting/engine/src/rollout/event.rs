@@ -131,6 +131,25 @@ pub struct ArmCounts {
     pub buckets: [u64; 10],
 }
 
+// === impl ArmCounts ===
+
+impl ArmCounts {
+    /// Adds another interval's or sidecar's counts.
+    pub fn add(&mut self, other: &ArmCounts) {
+        let sum = |a: &mut u64, b: u64| *a = a.saturating_add(b);
+        sum(&mut self.requests, other.requests);
+        sum(&mut self.bad, other.bad);
+        sum(&mut self.lost, other.lost);
+        sum(&mut self.timed, other.timed);
+        sum(&mut self.slow, other.slow);
+        sum(&mut self.issued, other.issued);
+        sum(&mut self.in_flight, other.in_flight);
+        for (bucket, more) in self.buckets.iter_mut().zip(other.buckets) {
+            sum(bucket, more);
+        }
+    }
+}
+
 /// What must follow an event. The program makes the event durable before it acts on one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "effect", rename_all = "snake_case")]

@@ -1,7 +1,50 @@
 //! The state machine that carries one change up the ladder.
+//!
+//! ```text
+//!             acknowledged        rung by rung, judged            watched        acknowledged
+//! Start ─► Preparing ─────► Judging 1 host ─► 5% ─► 100% ─► Soaking ─► Committing ─► Committed
+//!              │                    │  ▲ one rung back                     │
+//!              │                    │  └─ telemetry outage                 │ abort
+//!              └────────────────────┴──────────► Reverting ◄───────────────┘
+//!                                                    │ acknowledged, nothing in flight
+//!                                                    ▼
+//!                                                 Reverted
+//! ```
+//!
+//! It is a fold (design M8): [`State::apply`] takes a state, an event and the time, and gives the
+//! next state and what must follow. The journal's events, applied in order, are the state.
+//!
+//! - `state` the state and its questions; `command` what operators ask; `recover` after an outage
+//! - `plan` which exposures the rungs allow; `run` one rollout and its changes of phase
+//! - `tick` one observation: `delivery` and `signals` remember what it says, `judge` the verdict
+//! - [`invariants`] what must hold in every step
+//!
+//! What is deliberately absent: any way to raise exposure without positive evidence.
 
+mod command;
+mod delivery;
 mod event;
+pub mod invariants;
+mod judge;
+mod plan;
+mod recover;
+mod run;
+mod signals;
+mod state;
 mod status;
+mod tick;
+mod view;
+
+#[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
 
 pub use event::*;
+pub use run::Rollout;
+pub use state::State;
 pub use status::*;

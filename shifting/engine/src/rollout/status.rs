@@ -76,7 +76,8 @@ pub enum Phase {
 /// One test's evidence against the canary.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EvidenceStatus {
-    /// `errors`, `latency`, `absolute errors`, `absolute latency`.
+    /// `errors`, `latency`, `combined` (their mean, which decides; absent without a latency
+    /// objective), `absolute errors`, `absolute latency` (of the canary, which decide at 100%).
     pub test: String,
     /// E-value: 1 is no evidence; revert at `revert_at`.
     pub e_value: f64,
@@ -106,8 +107,8 @@ pub enum Decision {
 /// Why it waits. Every wait has a reason, an owner, a deadline and the command that ends it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
-    /// `bake`, `acknowledge`, `traffic`, `requests`, `evidence`, `silence`, `environment`,
-    /// `paused`, `disconnected`: for programs.
+    /// `bake`, `acknowledge`, `traffic`, `share`, `requests`, `evidence`, `silence`,
+    /// `environment`, `paused`, `disconnected`: for programs.
     pub kind: String,
     /// A sentence.
     pub reason: String,

@@ -1,0 +1,82 @@
+//! The practical guard (evidence §4.1): a difference that is certain but too small to matter
+//! does not revert.
+
+use serde::{Deserialize, Serialize};
+
+use super::regression::Pair;
+use crate::time::Time;
+
+/// Least difference between the arms' rates: 0.2 percentage points.
+const LEAST: f64 = 0.002;
+
+/// Half of the sliding window.
+const HALF_WINDOW_MS: u64 = 60_000;
+
+/// The arms' rates since the start, and in the last one to two minutes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Difference {
+    total: Pair,
+    previous: Pair,
+    current: Pair,
+    current_since: Time,
+}
+
+// === impl Difference ===
+
+impl Difference {
+    pub(crate) fn observe(&mut self, pair: Pair, now: Time) {
+        if now.since_ms(self.current_since) >= HALF_WINDOW_MS {
+            self.previous = std::mem::take(&mut self.current);
+            self.current_since = now;
+        }
+        add(&mut self.total, pair);
+        add(&mut self.current, pair);
+    }
+
+    /// Whether the canary is worse by enough to matter.
+    pub(crate) fn matters(&self) -> bool {
+        let mut window = self.previous;
+        add(&mut window, self.current);
+        excess(self.total) >= LEAST || excess(window) >= LEAST
+    }
+
+    pub(crate) fn total(&self) -> Pair {
+        self.total
+    }
+}
+
+fn add(sum: &mut Pair, pair: Pair) {
+    sum.canary = sum.canary.saturating_add(pair.canary);
+    sum.canary_bad = sum.canary_bad.saturating_add(pair.canary_bad);
+    sum.stable = sum.stable.saturating_add(pair.stable);
+    sum.stable_bad = sum.stable_bad.saturating_add(pair.stable_bad);
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a guard with two digits")]
+fn excess(pair: Pair) -> f64 {
+    let rate = |bad: u64, all: u64| {
+        if all == 0 { 0.0 } else { bad as f64 / all as f64 }
+    };
+    rate(pair.canary_bad, pair.canary) - rate(pair.stable_bad, pair.stable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn late_trouble_is_not_diluted_by_earlier_health() {
+        let mut difference = Difference::default();
+        let mut now = Time(0);
+        let mut tick = |bad| {
+            difference.observe(
+                Pair { canary: 1000, canary_bad: bad, stable: 1000, stable_bad: 0 },
+                now,
+            );
+            now = now.plus_ms(1000);
+            difference.matters()
+        };
+        assert!(!(0..3600).any(|_| tick(1)), "0.1 points do not matter");
+        assert!((0..60).any(|_| tick(10)));
+    }
+}

@@ -1,0 +1,131 @@
+//! Is the canary worse than stable, at the same time? (evidence §4.1, §4.2)
+//!
+//! Given how many requests failed in a tick in both arms together, the canary's part of them
+//! should be its part of the requests. An incident that hits both arms cancels out.
+
+use serde::{Deserialize, Serialize};
+
+use super::wealth::Wealth;
+
+/// Odds ratios that the mixture bets on (evidence §4.1).
+const RATIOS: [f64; 8] = [1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 200.0];
+
+/// One metric's counts in one tick: how many, and how many of them were bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Pair {
+    pub(crate) canary: u64,
+    pub(crate) canary_bad: u64,
+    pub(crate) stable: u64,
+    pub(crate) stable_bad: u64,
+}
+
+/// Evidence that the canary's odds of a bad request are more than `rho` times stable's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Regression {
+    wealth: Wealth,
+}
+
+// === impl Regression ===
+
+impl Regression {
+    pub(crate) fn new(horizon: u32) -> Self {
+        Self {
+            wealth: Wealth::new(RATIOS.len(), horizon),
+        }
+    }
+
+    /// One tick. `rho` is the odds ratio that is still tolerated: 1.5, or 2 where few hosts
+    /// differ from the rest by nature (evidence §4.7f).
+    pub(crate) fn observe(&mut self, pair: Pair, rho: f64) {
+        if pair.canary == 0 {
+            return; // no exposure, no evidence
+        }
+        self.wealth.bet(&log_factors(pair, rho));
+    }
+
+    pub(crate) fn ln_e(&self) -> f64 {
+        self.wealth.ln_e()
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "requests of a second")]
+fn log_factors(pair: Pair, rho: f64) -> [f64; RATIOS.len()] {
+    let (canary, stable) = (pair.canary as f64, pair.stable as f64);
+    let canary_bad = pair.canary_bad.min(pair.canary) as f64;
+    let bad = canary_bad + pair.stable_bad.min(pair.stable) as f64;
+    let theta = rho * canary / (rho * canary + stable);
+    RATIOS.map(|r| canary_bad * r.ln() - bad * ((r - 1.0) * theta).ln_1p())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::reaches;
+
+    fn pair(canary: u64, canary_bad: u64, stable: u64, stable_bad: u64) -> Pair {
+        Pair {
+            canary,
+            canary_bad,
+            stable,
+            stable_bad,
+        }
+    }
+
+    #[test]
+    fn each_factor_has_mean_one_at_the_edge_of_the_null() {
+        // Given k bad requests, Binomial(k, theta) of them are the canary's (evidence §4.1).
+        for (canary, stable, bad) in [(10_u64, 190_u64, 3_u64), (50, 50, 6), (1, 500, 2)] {
+            let theta = 1.5 * canary as f64 / (1.5 * canary as f64 + stable as f64);
+            for alternative in 0..RATIOS.len() {
+                let mean: f64 = (0..=bad)
+                    .map(|x| {
+                        let choose = (0..x).fold(1.0, |c, i| c * (bad - i) as f64 / (i + 1) as f64);
+                        let p = choose
+                            * theta.powi(x as i32)
+                            * (1.0 - theta).powi((bad - x) as i32);
+                        // Counts large enough that nothing is clamped.
+                        let n = pair(canary * 100, x, stable * 100, bad - x);
+                        p * log_factors(n, 1.5)[alternative].exp()
+                    })
+                    .sum();
+                assert!((mean - 1.0).abs() < 1e-9, "{mean}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_stable_arm_it_is_mute() {
+        let mut test = Regression::new(600);
+        for _ in 0..50 {
+            test.observe(pair(500, 250, 0, 0), 1.5);
+        }
+        assert!(test.ln_e().abs() < 1e-3);
+    }
+
+    #[test]
+    fn half_of_the_canary_failing_reverts_within_five_ticks() {
+        let mut test = Regression::new(600);
+        for _ in 0..4 {
+            assert!(!reaches(test.ln_e(), 1000.0));
+            test.observe(pair(10, 5, 190, 0), 1.5);
+        }
+        assert!(reaches(test.ln_e(), 1000.0));
+    }
+
+    #[test]
+    fn both_arms_failing_alike_is_no_evidence_against_the_canary() {
+        let mut test = Regression::new(600);
+        for _ in 0..300 {
+            test.observe(pair(50, 10, 450, 90), 1.5);
+            assert!(!reaches(test.ln_e(), 20.0));
+        }
+    }
+
+    #[test]
+    fn more_bad_than_counted_is_clamped() {
+        let mut test = Regression::new(600);
+        test.observe(pair(1, u64::MAX, 1, u64::MAX), 1.5);
+        assert!(test.ln_e().is_finite());
+    }
+}

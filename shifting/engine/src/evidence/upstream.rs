@@ -1,0 +1,180 @@
+//! One sidecar's requests to one cluster, between two ticks.
+//!
+//! Requests that are overdue in flight count as slow before they end (evidence §4.2: else a
+//! hanging canary looks fast). A lower bound is certain: what is in flight, less everything that
+//! was issued within the threshold. When such a request ends it is not counted again: the
+//! running maximum of the cumulative is what counts.
+
+use std::collections::VecDeque;
+
+use super::UpstreamCounts;
+use super::lost::Ledger;
+use crate::mesh::LATENCY_EDGES_MS;
+use crate::rollout::ArmCounts;
+use crate::time::Time;
+
+/// Reports of issued requests that are kept; the largest threshold needs four.
+const HISTORY: usize = 32;
+
+/// One sidecar's requests to one cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct Upstream {
+    ledger: Ledger,
+    /// Issued by report, with the report's time; oldest first.
+    issued: VecDeque<(Time, u64)>,
+    /// Before this nothing is known of when requests in flight were issued; `None` when all is
+    /// known since the cluster's birth.
+    known_since: Option<Time>,
+    /// Known slow: ended above the threshold, timed out, lost. Cumulative.
+    slow_ended: u64,
+    /// The largest of `slow_ended` + overdue in flight so far.
+    slow_counted: u64,
+    /// Since the last tick.
+    pending: ArmCounts,
+    /// What is known of its part of the traffic: falls by a tenth with each report.
+    weight: u64,
+    /// The next report is a baseline.
+    rebase: bool,
+}
+
+// === impl Upstream ===
+
+impl Upstream {
+    /// A cluster that the sidecar had before it was watched: its first report is a baseline.
+    pub(crate) fn baseline(counts: &UpstreamCounts, at: Time) -> Self {
+        let mut upstream = Self::born();
+        upstream.known_since = Some(at);
+        upstream.ledger = Ledger::starting(counts.active.unwrap_or(0));
+        upstream.weigh(counts);
+        upstream
+    }
+
+    /// A cluster that is new to the sidecar: everything it ever did is known.
+    pub(crate) fn born() -> Self {
+        Self {
+            ledger: Ledger::default(),
+            issued: VecDeque::new(),
+            known_since: None,
+            slow_ended: 0,
+            slow_counted: 0,
+            pending: ArmCounts::default(),
+            weight: 0,
+            rebase: false,
+        }
+    }
+
+    /// Counts may have been missed: the next report is a baseline.
+    pub(crate) fn rebase(&mut self) {
+        self.rebase = true;
+    }
+
+    /// One report. `histograms`: whether the sidecar reports latency at all; `threshold_ms` is
+    /// the SLO's.
+    pub(crate) fn record(
+        &mut self,
+        counts: &UpstreamCounts,
+        at: Time,
+        interval_ms: u64,
+        threshold_ms: Option<u32>,
+        histograms: bool,
+    ) {
+        self.weigh(counts);
+        if std::mem::take(&mut self.rebase) {
+            self.ledger = Ledger::starting(counts.active.unwrap_or(0));
+            self.issued.clear();
+            self.known_since = Some(at);
+            self.slow_counted = self.slow_ended;
+            return;
+        }
+        let lost = counts.active.map_or(0, |active| {
+            self.ledger.settle(
+                counts.requests,
+                counts.completed,
+                active,
+                counts.connect_failures,
+            )
+        });
+        let server_errors = counts.responses.last().copied().unwrap_or(0);
+        // A gRPC failure is an HTTP 200; a failure that Envoy made itself is counted as both.
+        let bad = server_errors.max(counts.grpc_failures) + lost;
+        let ended = counts.responses.iter().sum::<u64>() + lost;
+        let pending = &mut self.pending;
+        pending.requests += ended.max(bad);
+        pending.bad += bad;
+        pending.lost += lost;
+        pending.issued += counts.requests;
+        for (sum, bucket) in pending
+            .buckets
+            .iter_mut()
+            .zip(counts.latency.unwrap_or_default())
+        {
+            *sum += bucket;
+        }
+        if self.issued.len() == HISTORY {
+            self.issued.pop_front();
+        }
+        self.issued.push_back((at, counts.requests));
+        if let (Some(threshold_ms), true) = (threshold_ms, histograms) {
+            self.time(counts, lost, at, interval_ms, threshold_ms);
+        }
+    }
+
+    fn time(
+        &mut self,
+        counts: &UpstreamCounts,
+        lost: u64,
+        at: Time,
+        interval_ms: u64,
+        threshold_ms: u32,
+    ) {
+        let buckets = counts.latency.unwrap_or_default();
+        let fast_buckets = LATENCY_EDGES_MS
+            .iter()
+            .filter(|edge| **edge <= threshold_ms)
+            .count();
+        let fast: u64 = buckets.iter().take(fast_buckets).sum();
+        let slow: u64 = buckets.iter().skip(fast_buckets).sum();
+        self.slow_ended += slow + counts.timeouts + lost;
+        let cumulative = self.slow_ended + self.overdue(at, interval_ms, threshold_ms);
+        let newly_slow = cumulative.saturating_sub(self.slow_counted);
+        self.slow_counted = self.slow_counted.max(cumulative);
+        self.pending.slow += newly_slow;
+        self.pending.timed += fast + newly_slow;
+    }
+
+    /// At least this many requests have been in flight for longer than the threshold.
+    fn overdue(&self, at: Time, interval_ms: u64, threshold_ms: u32) -> u64 {
+        // Half an interval more, for reports that arrive early or late.
+        let span_ms = u64::from(threshold_ms) + interval_ms / 2;
+        if self
+            .known_since
+            .is_some_and(|since| at.since_ms(since) < span_ms)
+        {
+            return 0;
+        }
+        let young: u64 = self
+            .issued
+            .iter()
+            .filter(|(when, _)| at.since_ms(*when) <= span_ms)
+            .map(|(_, issued)| issued)
+            .sum();
+        self.ledger.active().saturating_sub(young)
+    }
+
+    /// What was counted since the last tick.
+    pub(crate) fn take(&mut self) -> ArmCounts {
+        let mut counts = std::mem::take(&mut self.pending);
+        counts.in_flight = self.ledger.active();
+        counts
+    }
+
+    /// Its last known part of the traffic.
+    pub(crate) fn weight(&self) -> u64 {
+        self.weight
+    }
+
+    fn weigh(&mut self, counts: &UpstreamCounts) {
+        let requests = counts.requests.max(counts.responses.iter().sum());
+        self.weight = (self.weight - self.weight / 10).saturating_add(requests.saturating_mul(100));
+    }
+}

@@ -1,0 +1,173 @@
+//! The wealth of a gambler who bets against the null: the e-process under every test.
+//!
+//! Half of the capital is bet from the first tick on each alternative. The other half enters
+//! little by little (the restart mix of evidence §4.1), so that trouble which starts after an
+//! hour of health is not paid for with what was lost in that hour. What did not enter yet is
+//! cash. The sum starts at 1 and is a supermartingale under the null, hence Ville's inequality.
+
+use serde::{Deserialize, Serialize};
+
+use super::{REVERT_AT, bits};
+
+/// One tick multiplies wealth by at most 10, so that one burst never reverts (evidence §4.1).
+const CLIP: f64 = std::f64::consts::LN_10;
+
+/// Evidence is not banked far beyond what decides: lowering wealth keeps the test valid, and a
+/// hold can end soon after its cause.
+fn cap() -> f64 {
+    REVERT_AT.ln() + 3.0
+}
+
+/// E-process over a fixed list of alternatives. All in logarithms.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Wealth {
+    /// Bet from the first tick, by alternative.
+    #[serde(with = "bits")]
+    held: Vec<f64>,
+    /// Entered tick by tick, by alternative.
+    #[serde(with = "bits")]
+    entered: Vec<f64>,
+    /// Bets taken.
+    ticks: u64,
+    /// Ticks over which half of the second half enters.
+    horizon: u32,
+}
+
+// === impl Wealth ===
+
+impl Wealth {
+    /// Capital 1, spread over `alternatives`; trouble is expected within `horizon` ticks.
+    pub(crate) fn new(alternatives: usize, horizon: u32) -> Self {
+        Self {
+            held: vec![0.0; alternatives],
+            entered: vec![f64::NEG_INFINITY; alternatives],
+            ticks: 0,
+            horizon: horizon.max(60),
+        }
+    }
+
+    /// One tick. `log_factors` has one logarithm per alternative; under the null each factor is
+    /// at most 1 in the mean. A factor that is not a number is no evidence.
+    pub(crate) fn bet(&mut self, log_factors: &[f64]) {
+        self.ticks = self.ticks.saturating_add(1);
+        let entering = weight(self.ticks, self.horizon).ln();
+        let alternatives = self.held.iter_mut().zip(self.entered.iter_mut());
+        for ((held, entered), factor) in alternatives.zip(log_factors) {
+            let factor = if factor.is_nan() { 0.0 } else { factor.min(CLIP) };
+            *held = (*held + factor).min(cap());
+            *entered = (log_add(*entered, entering) + factor).min(cap());
+        }
+    }
+
+    /// Logarithm of the e-value; 0 is no evidence.
+    pub(crate) fn ln_e(&self) -> f64 {
+        let cash = outstanding(self.ticks, self.horizon).ln();
+        let second = log_add(log_mean(&self.entered), cash);
+        log_add(log_mean(&self.held), second) - std::f64::consts::LN_2
+    }
+}
+
+/// What enters at tick `t` (from 1): the same on each tick of the horizon, then falling with the
+/// square; in sum at most 1.
+#[allow(clippy::cast_precision_loss, reason = "tick counts are far below 2^52")]
+fn weight(t: u64, horizon: u32) -> f64 {
+    let horizon = f64::from(horizon);
+    let late = (horizon / t as f64).min(1.0);
+    late * late / (2.0 * horizon)
+}
+
+/// A lower bound of what did not enter after `t` ticks.
+#[allow(clippy::cast_precision_loss, reason = "tick counts are far below 2^52")]
+fn outstanding(t: u64, horizon: u32) -> f64 {
+    let (t, horizon) = (t as f64, f64::from(horizon));
+    if t <= horizon {
+        1.0 - t / (2.0 * horizon)
+    } else {
+        // The sum of horizon/(2·s²) over s > t is more than the integral from t + 1.
+        horizon / (2.0 * (t + 1.0))
+    }
+}
+
+/// ln(e^a + e^b) without overflow.
+fn log_add(a: f64, b: f64) -> f64 {
+    let (high, low) = if a >= b { (a, b) } else { (b, a) };
+    if low == f64::NEG_INFINITY {
+        high
+    } else {
+        high + (low - high).exp().ln_1p()
+    }
+}
+
+/// Logarithm of the mean of e^v.
+#[allow(clippy::cast_precision_loss, reason = "a handful of alternatives")]
+fn log_mean(values: &[f64]) -> f64 {
+    let sum = values
+        .iter()
+        .fold(f64::NEG_INFINITY, |sum, value| log_add(sum, *value));
+    sum - (values.len().max(1) as f64).ln()
+}
+
+/// The mean of two e-values, by their logarithms (evidence §4.8: valid under any dependence).
+pub(crate) fn log_average(a: f64, b: f64) -> f64 {
+    log_add(a, b) - std::f64::consts::LN_2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::reaches;
+
+    #[test]
+    fn the_capital_that_enters_never_exceeds_one() {
+        for horizon in [60, 600] {
+            let spent: f64 = (1..1_000_000).map(|t| weight(t, horizon)).sum();
+            assert!(spent <= 1.0, "{spent}");
+            let early: f64 = (1..=500).map(|t| weight(t, horizon)).sum();
+            assert!(early + outstanding(500, horizon) <= 1.0 + 1e-9);
+        }
+    }
+
+    #[test]
+    fn a_fresh_process_is_no_evidence_and_stays_so_without_information() {
+        let mut wealth = Wealth::new(8, 600);
+        assert!(wealth.ln_e().abs() < 1e-12);
+        for _ in 0..600 {
+            wealth.bet(&[0.0; 8]);
+        }
+        assert!(wealth.ln_e().abs() < 1e-3, "{}", wealth.ln_e());
+    }
+
+    #[test]
+    fn three_clipped_ticks_are_a_thousand_despite_rounding() {
+        assert!(reaches(CLIP + CLIP + CLIP, 1000.0));
+        assert!(!reaches(CLIP + CLIP + 2.29, 1000.0));
+    }
+
+    #[test]
+    fn one_burst_never_reverts() {
+        let mut wealth = Wealth::new(8, 600);
+        wealth.bet(&[1e9; 8]);
+        assert!(!reaches(wealth.ln_e(), 20.0));
+    }
+
+    #[test]
+    fn late_trouble_is_not_paid_for_with_earlier_health() {
+        let mut wealth = Wealth::new(1, 600);
+        for _ in 0..600 {
+            wealth.bet(&[-1.0]);
+        }
+        let mut ticks = 0;
+        while !reaches(wealth.ln_e(), 1000.0) {
+            wealth.bet(&[CLIP]);
+            ticks += 1;
+        }
+        assert!(ticks <= 8, "{ticks}");
+    }
+
+    #[test]
+    fn not_a_number_is_no_evidence() {
+        let mut wealth = Wealth::new(1, 600);
+        wealth.bet(&[f64::NAN]);
+        assert!(wealth.ln_e().abs() < 1e-3);
+    }
+}

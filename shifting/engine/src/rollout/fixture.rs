@@ -1,0 +1,244 @@
+//! A mesh, a world and a clock for tests.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::mesh::*;
+use crate::time::Time;
+use crate::units::Ppm;
+
+/// 30 hosts of v1, 4 of v2, one fleet; short waits.
+pub(crate) fn mesh() -> Mesh {
+    let hosts = |third: u8, count: u8| Version {
+        hosts: (1..=count)
+            .map(|i| Host {
+                address: std::net::SocketAddr::from(([10, 0, third, i], 80)),
+                zone: String::new(),
+            })
+            .collect(),
+    };
+    let service = Service {
+        fleets: BTreeSet::from(["web".to_owned()]),
+        initial: "v1".to_owned(),
+        versions: BTreeMap::from([
+            ("v1".to_owned(), hosts(1, 30)),
+            ("v2".to_owned(), hosts(2, 4)),
+        ]),
+        protocol: Protocol::Http2,
+        slo: Slo {
+            success: Ppm::new(999_000).unwrap(),
+            latency: Some(LatencyObjective {
+                threshold_ms: 250,
+                share: Ppm::new(990_000).unwrap(),
+            }),
+        },
+        ladder: vec![
+            Rung::Hosts(1),
+            Rung::Share(Ppm::new(50_000).unwrap()),
+            Rung::Share(Ppm::WHOLE),
+        ],
+        rollout: RolloutPolicy {
+            bake_ms: 10_000,
+            soak_ms: 10_000,
+            ..RolloutPolicy::default()
+        },
+        traffic: TrafficPolicy {
+            timeout_ms: 15_000,
+            connect_timeout_ms: 1000,
+            circuit_breakers: CircuitBreakers {
+                max_connections: 1024,
+                max_pending_requests: 1024,
+                max_requests: 4096,
+            },
+            retry_budget: Ppm::new(200_000).unwrap(),
+            outlier_consecutive_failures: 5,
+            outlier_max_ejected: Ppm::new(100_000).unwrap(),
+            connection_buffer_bytes: 1 << 20,
+        },
+    };
+    Mesh {
+        fleets: BTreeMap::from([(
+            "web".to_owned(),
+            Fleet {
+                listener: ListenerAddress {
+                    address: std::net::IpAddr::from([127, 0, 0, 1]),
+                    port: 0,
+                },
+            },
+        )]),
+        services: BTreeMap::from([("checkout".to_owned(), service)]),
+    }
+}
+
+/// The fold, its clock, and what followed; every step is checked against the invariants.
+#[derive(Debug, Clone)]
+pub(crate) struct World {
+    pub(crate) state: State,
+    pub(crate) now: Time,
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) journal: Vec<(Event, Time)>,
+}
+
+impl World {
+    /// The mesh is accepted.
+    pub(crate) fn new(mesh: Mesh) -> Self {
+        let mut world = Self {
+            state: State::default(),
+            now: Time(1_000_000),
+            effects: Vec::new(),
+            journal: Vec::new(),
+        };
+        world.apply(Event::MeshAccepted { mesh }).unwrap();
+        world
+    }
+
+    /// The rollout to v2 is started.
+    pub(crate) fn started() -> Self {
+        let mut world = Self::new(mesh());
+        world.start("v2").unwrap();
+        world
+    }
+
+    pub(crate) fn apply(&mut self, event: Event) -> Result<(), Refusal> {
+        let (next, effects) = self.state.apply(&event, self.now)?;
+        invariants::check(&self.state, &event, &next).unwrap();
+        self.state = next;
+        self.effects.extend(effects);
+        self.journal.push((event, self.now));
+        Ok(())
+    }
+
+    pub(crate) fn start(&mut self, to: &str) -> Result<(), Refusal> {
+        self.apply(Event::Start {
+            service: "checkout".into(),
+            to: to.into(),
+            actor: "ann".into(),
+        })
+    }
+
+    pub(crate) fn pause(&mut self) -> Result<(), Refusal> {
+        self.apply(Event::Pause {
+            service: "checkout".into(),
+            actor: "ann".into(),
+        })
+    }
+
+    pub(crate) fn resume(&mut self) -> Result<(), Refusal> {
+        self.apply(Event::Resume {
+            service: "checkout".into(),
+            actor: "ann".into(),
+        })
+    }
+
+    pub(crate) fn abort(&mut self) -> Result<(), Refusal> {
+        self.apply(Event::Abort {
+            service: "checkout".into(),
+            actor: "ann".into(),
+            reason: "not today".into(),
+        })
+    }
+
+    pub(crate) fn run(&self) -> &Rollout {
+        self.state.latest("checkout").unwrap()
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.run().phase()
+    }
+
+    pub(crate) fn status(&self) -> RolloutStatus {
+        self.state.status("checkout", self.now).unwrap()
+    }
+
+    pub(crate) fn waiting(&self) -> Waiting {
+        match self.status().decision {
+            Decision::Wait(waiting) => waiting,
+            other => panic!("not waiting: {other:?}"),
+        }
+    }
+
+    pub(crate) fn reason(&self) -> String {
+        self.status().revert_reason.unwrap_or_default()
+    }
+
+    pub(crate) fn pages(&self) -> Vec<String> {
+        self.effects
+            .iter()
+            .filter_map(|effect| match effect {
+                Effect::Notice(notice) if notice.level == NoticeLevel::Page => {
+                    Some(notice.text.clone())
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// A healthy tick at 500 requests/s, three sidecars.
+    pub(crate) fn healthy(&self) -> Observation {
+        let share = self.run().share();
+        let canary = 500 * u64::from(share.get()) / 1_000_000;
+        Observation {
+            service: "checkout".into(),
+            epoch: self.run().epoch(),
+            delivery: Delivery {
+                expected: 3,
+                acknowledged: 3,
+                ..Delivery::default()
+            },
+            evidence: Evidence {
+                canary: arm(canary, 0),
+                stable: arm(500 - canary, 0),
+                canary_fresh: Ppm::WHOLE,
+                stable_fresh: Ppm::WHOLE,
+                silent: Vec::new(),
+            },
+        }
+    }
+
+    /// One second passes, then the healthy tick, changed by `with`.
+    pub(crate) fn tick(&mut self, with: impl FnOnce(&mut Observation)) {
+        self.now = self.now.plus_ms(1000);
+        let mut observation = self.healthy();
+        with(&mut observation);
+        self.apply(Event::Observed(observation)).unwrap();
+    }
+
+    /// Healthy ticks until `done`; panics after an hour.
+    pub(crate) fn until(&mut self, done: impl Fn(&World) -> bool) {
+        for _ in 0..3600 {
+            if done(self) {
+                return;
+            }
+            self.tick(|_| {});
+        }
+        panic!("never: {:?}", self.status());
+    }
+
+    /// Healthy ticks until the rung of this name is judged and seen in the traffic.
+    pub(crate) fn reach(&mut self, rung: &str) {
+        self.until(|world| {
+            let status = world.status();
+            status.phase == Phase::Judging && status.rung == rung
+        });
+        self.tick(|_| {});
+        self.tick(|_| {});
+    }
+
+    pub(crate) fn reach_phase(&mut self, phase: Phase) {
+        self.until(|world| world.phase() == phase);
+    }
+}
+
+/// `n` requests that ended, `bad` of them badly, all in time.
+pub(crate) fn arm(n: u64, bad: u64) -> ArmCounts {
+    let mut buckets = [0; 10];
+    buckets[2] = n;
+    ArmCounts {
+        requests: n,
+        bad,
+        timed: n,
+        issued: n,
+        buckets,
+        ..ArmCounts::default()
+    }
+}

@@ -1,0 +1,384 @@
+//! The verdict on a rung or on the soak: revert, wait, one rung back, or advance.
+//!
+//! Everything here only looks; [`super::tick`] acts. What stops the clock is asked first, so that
+//! time counts as baked only when nothing was doubtful. Advance is what remains when every doubt
+//! was answered by evidence (invariants S3, S4).
+
+use crate::evidence::{HOLD_AT, REVERT_AT, reaches};
+use crate::rollout::delivery::list;
+use crate::rollout::signals::{fresh, seen};
+use crate::rollout::{Decision, Evidence, Phase, Rollout, Waiting};
+use crate::time::Time;
+
+/// Asymmetric silence for so long reverts (evidence §4.6).
+const ASYMMETRIC_MS: u64 = 20_000;
+
+/// An outage of telemetry for so long, so soon after a raise, takes the raise back. The first
+/// seconds are left to reports that are merely late.
+const OUTAGE_MS: u64 = 5_000;
+const RAISED_LATELY_MS: u64 = 60_000;
+
+/// An arm without requests for so long has none.
+const TRAFFIC_MS: u64 = 20_000;
+
+/// A share that is off for so long reverts.
+const SHARE_OFF_MS: u64 = 30_000;
+
+/// Longest text of a rejection in a sentence; the whole one is in the status.
+const REJECTION_CHARS: usize = 300;
+
+/// What to wait for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hold {
+    pub(crate) kind: &'static str,
+    pub(crate) reason: String,
+    pub(crate) owner: String,
+    pub(crate) until: Option<Time>,
+    pub(crate) stops_clock: bool,
+}
+
+/// What this tick knows beyond what is remembered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Look<'a> {
+    pub(crate) evidence: &'a Evidence,
+    /// Everyone acknowledged the present exposure, by the figures of this tick.
+    pub(crate) acknowledged: bool,
+    pub(crate) now: Time,
+}
+
+// === impl Hold ===
+
+impl Hold {
+    fn new(kind: &'static str, reason: String) -> Self {
+        Self {
+            kind,
+            reason,
+            owner: "engine".to_owned(),
+            until: None,
+            stops_clock: true,
+        }
+    }
+
+    fn until(mut self, until: Option<Time>) -> Self {
+        self.until = until;
+        self
+    }
+
+    fn clock_runs(mut self) -> Self {
+        self.stops_clock = false;
+        self
+    }
+}
+
+// === impl Rollout ===
+
+impl Rollout {
+    /// A sidecar rejected the exposure, or did not acknowledge it in time.
+    pub(crate) fn delivery_fault(&self, now: Time) -> Option<String> {
+        let rejected = self
+            .deliveries
+            .latest
+            .as_ref()
+            .map(|delivery| delivery.rejected.as_slice())
+            .unwrap_or_default();
+        if let Some(first) = rejected.first() {
+            let text: String = first.text.chars().take(REJECTION_CHARS).collect();
+            let others = match rejected.len() {
+                1 => String::new(),
+                n => format!(" (and {} more rejected)", n - 1),
+            };
+            return Some(format!("sidecar {} rejected it: {text}{others}", first.sidecar));
+        }
+        let deadline_ms = self.plan.policy.acknowledge_deadline_ms;
+        let overdue = self.deliveries.overdue(deadline_ms, now);
+        (!overdue.is_empty()).then(|| {
+            format!(
+                "not acknowledged within {} s by {}",
+                deadline_ms / 1000,
+                list(&overdue)
+            )
+        })
+    }
+
+    /// The service's own numbers, or their absence, speak against the canary.
+    pub(crate) fn service_fault(&self, look: Look<'_>) -> Option<String> {
+        let now = look.now;
+        if let Some(finding) = self.battery.regressed() {
+            return Some(format!(
+                "{}: {}; e-value {}, revert at {REVERT_AT:.0}",
+                finding.metric,
+                finding.sentence,
+                e_value(finding.ln_e)
+            ));
+        }
+        if self.takes_everything()
+            && let Some(finding) = self.battery.canary_breach()
+        {
+            return Some(format!(
+                "{} breach the objective at 100%: {}; e-value {}, revert at {REVERT_AT:.0}",
+                finding.metric,
+                finding.sentence,
+                e_value(finding.ln_e)
+            ));
+        }
+        if let Some(requests) = self.signals.black_hole(&self.stable, now) {
+            return Some(format!(
+                "black hole: {requests} requests went to {} and none was answered",
+                self.plan.to
+            ));
+        }
+        if since(self.signals.asymmetric_since, ASYMMETRIC_MS, now) {
+            let silent: Vec<&str> = look.evidence.silent.iter().map(String::as_str).collect();
+            let who = if silent.is_empty() {
+                "its reporters are late".to_owned()
+            } else {
+                format!("silent: {}", list(&silent))
+            };
+            return Some(format!(
+                "asymmetric silence for {} s: only {} of the canary's traffic is reported, {} of \
+                 stable's; {who}",
+                ASYMMETRIC_MS / 1000,
+                look.evidence.canary_fresh,
+                look.evidence.stable_fresh
+            ));
+        }
+        if since(self.signals.share_off_since, SHARE_OFF_MS, now) {
+            return Some(format!(
+                "share fault: {} for {} s",
+                self.share_sentence(),
+                SHARE_OFF_MS / 1000
+            ));
+        }
+        None
+    }
+
+    /// What stops the clock.
+    pub(crate) fn doubt(&self, look: Look<'_>) -> Option<Hold> {
+        self.operator_doubt()
+            .or_else(|| self.delivery_doubt(look))
+            .or_else(|| self.silence_doubt(look))
+            .or_else(|| self.traffic_doubt(look))
+            .or_else(|| self.environment_doubt())
+    }
+
+    fn operator_doubt(&self) -> Option<Hold> {
+        let paused = self.paused.as_ref()?;
+        Some(Hold {
+            owner: paused.actor.clone(),
+            ..Hold::new("paused", format!("paused by {}", paused.actor))
+        })
+    }
+
+    pub(crate) fn delivery_doubt(&self, look: Look<'_>) -> Option<Hold> {
+        if let Some((missing, until)) = self.deliveries.missing() {
+            let reason = format!("disconnected: {}", list(&missing));
+            return Some(Hold::new("disconnected", reason).until(Some(until)));
+        }
+        let nobody = self
+            .deliveries
+            .latest
+            .as_ref()
+            .is_some_and(|delivery| delivery.expected == 0);
+        if nobody {
+            let reason = "no sidecar that reaches the service is connected".to_owned();
+            return Some(Hold::new("acknowledge", reason));
+        }
+        if !look.acknowledged {
+            let behind = self.deliveries.behind();
+            let who = if behind.is_empty() {
+                "the sidecars".to_owned()
+            } else {
+                list(&behind)
+            };
+            let due = self.deliveries.due(self.plan.policy.acknowledge_deadline_ms);
+            let reason = format!("the exposure is not acknowledged by {who}");
+            return Some(Hold::new("acknowledge", reason).until(due));
+        }
+        (look.now < self.not_before).then(|| {
+            let reason = "sidecars are given time to reconnect after the outage".to_owned();
+            Hold::new("acknowledge", reason).until(Some(self.not_before))
+        })
+    }
+
+    fn silence_doubt(&self, look: Look<'_>) -> Option<Hold> {
+        let signals = &self.signals;
+        if signals.outage_since.is_none() && signals.asymmetric_since.is_none() {
+            return None;
+        }
+        let silent: Vec<&str> = look.evidence.silent.iter().map(String::as_str).collect();
+        let who = if silent.is_empty() {
+            String::new()
+        } else {
+            format!("; silent: {}", list(&silent))
+        };
+        let reason = format!(
+            "too little is reported: {} of the canary's traffic, {} of stable's{who}",
+            look.evidence.canary_fresh, look.evidence.stable_fresh
+        );
+        let until = signals
+            .asymmetric_since
+            .map(|since| since.plus_ms(ASYMMETRIC_MS));
+        Some(Hold::new("silence", reason).until(until))
+    }
+
+    /// Telemetry failed right after a raise.
+    pub(crate) fn outage_after_raise(&self, now: Time) -> bool {
+        let (Some(outage), Some(raised)) = (self.signals.outage_since, self.raised) else {
+            return false;
+        };
+        self.is_exposed()
+            && self.rung > 0
+            && self.paused.is_none()
+            && now.since_ms(outage) >= OUTAGE_MS
+            && outage.since_ms(raised) < RAISED_LATELY_MS
+    }
+
+    fn traffic_doubt(&self, look: Look<'_>) -> Option<Hold> {
+        let recent = |at: Option<Time>| at.is_some_and(|at| look.now.since_ms(at) < TRAFFIC_MS);
+        if !recent(self.signals.any_traffic) {
+            let reason = "the service has no requests".to_owned();
+            return Some(Hold::new("traffic", reason));
+        }
+        if let Some(off) = self.signals.share_off_since {
+            let until = off.plus_ms(SHARE_OFF_MS);
+            return Some(Hold::new("share", self.share_sentence()).until(Some(until)));
+        }
+        if !self.clock.traffic || !recent(self.signals.canary_traffic) {
+            let reason = format!(
+                "{} is not seen in the traffic, of which it should have {}",
+                self.plan.to,
+                self.share()
+            );
+            return Some(Hold::new("traffic", reason));
+        }
+        None
+    }
+
+    fn environment_doubt(&self) -> Option<Hold> {
+        self.environment.then(|| {
+            Hold::new(
+                "environment",
+                format!(
+                    "the objective is breached, and not by {} alone: {}",
+                    self.plan.to,
+                    self.battery.regression().sentence
+                ),
+            )
+        })
+    }
+
+    /// What is still missing when nothing is doubtful; `None` to advance.
+    pub(crate) fn missing(&self, look: Look<'_>) -> Option<Hold> {
+        let finding = self.battery.regression();
+        if reaches(finding.ln_e, HOLD_AT) {
+            let reason = format!(
+                "evidence against the canary: {}; e-value {}, hold at {HOLD_AT:.0}",
+                finding.sentence,
+                e_value(finding.ln_e)
+            );
+            return Some(Hold::new("evidence", reason).clock_runs());
+        }
+        let entering_soak = self.phase == Phase::Judging && self.takes_everything();
+        let bake_ms = match self.phase {
+            Phase::Soaking => self.plan.policy.soak_ms,
+            _ if entering_soak => 0,
+            _ => self.plan.policy.bake_ms,
+        };
+        let rest_ms = bake_ms.saturating_sub(self.clock.baked_ms);
+        if rest_ms > 0 {
+            let reason = format!("watching {} for {} s more", self.place(), rest_ms.div_ceil(1000));
+            let until = Some(look.now.plus_ms(rest_ms));
+            return Some(Hold::new("bake", reason).until(until).clock_runs());
+        }
+        let least = self.plan.policy.minimum_requests;
+        if !entering_soak && self.clock.canary_requests < least {
+            let reason = format!(
+                "{} canary requests of at least {least} on this rung",
+                self.clock.canary_requests
+            );
+            return Some(Hold::new("requests", reason).clock_runs());
+        }
+        let evidence = look.evidence;
+        let whole = self.takes_everything();
+        let canary = seen(&evidence.canary) && evidence.canary.requests > 0;
+        let stable = whole || evidence.stable.requests > 0;
+        let covered = fresh(evidence.canary_fresh) && (whole || fresh(evidence.stable_fresh));
+        (!(canary && stable && covered)).then(|| {
+            let reason = "the next step needs a second with requests in both arms".to_owned();
+            Hold::new("requests", reason).clock_runs()
+        })
+    }
+
+    fn share_sentence(&self) -> String {
+        format!(
+            "{} of requests reach {} instead of {}",
+            self.battery.share().1,
+            self.plan.to,
+            self.share()
+        )
+    }
+
+    /// The decision that stands for a hold.
+    pub(crate) fn waiting(&self, hold: Hold, now: Time) -> Decision {
+        let service = &self.plan.service;
+        let verb = match hold.kind {
+            "paused" | "environment" => "resume",
+            _ => "abort",
+        };
+        let left_ms = self
+            .plan
+            .policy
+            .hold_deadline_ms
+            .saturating_sub(self.clock.held_ms);
+        Decision::Wait(Waiting {
+            kind: hold.kind.to_owned(),
+            reason: hold.reason,
+            owner: hold.owner,
+            until: hold.until.or_else(|| Some(now.plus_ms(left_ms))),
+            clock_stopped: hold.stops_clock,
+            overdue: self.clock.overdue && hold.kind != "bake",
+            command: format!("tidegate rollout {verb} {service}"),
+        })
+    }
+
+    /// Before the first tick of a phase.
+    pub(crate) fn first_wait(&self, now: Time) -> Decision {
+        let reason = "the exposure is not acknowledged by the sidecars".to_owned();
+        self.waiting(Hold::new("acknowledge", reason), now)
+    }
+
+    pub(crate) fn paused_wait(&self, now: Time) -> Decision {
+        self.operator_doubt()
+            .map_or_else(|| self.first_wait(now), |hold| self.waiting(hold, now))
+    }
+
+    /// Preparing goes on to the first rung only when stable's numbers are seen: without them
+    /// nobody could judge what follows.
+    pub(crate) fn preparation_doubt(&self, look: Look<'_>) -> Option<Hold> {
+        self.operator_doubt()
+            .or_else(|| self.delivery_doubt(look))
+            .or_else(|| {
+                (!fresh(look.evidence.stable_fresh)).then(|| {
+                    let reason = format!(
+                        "too little is reported to begin: {} of stable's traffic",
+                        look.evidence.stable_fresh
+                    );
+                    Hold::new("silence", reason)
+                })
+            })
+    }
+}
+
+fn since(since: Option<Time>, at_least_ms: u64, now: Time) -> bool {
+    since.is_some_and(|since| now.since_ms(since) >= at_least_ms)
+}
+
+/// An e-value for people, who need no digits beyond a million.
+fn e_value(ln_e: f64) -> String {
+    let value = ln_e.exp();
+    if value > 1e6 {
+        "above 1000000".to_owned()
+    } else {
+        format!("{value:.0}")
+    }
+}

@@ -1,0 +1,61 @@
+//! After an outage of the program. Exposure is never raised by coming back (invariant S8).
+
+use std::sync::Arc;
+
+use crate::rollout::run::Context;
+use crate::rollout::{NoticeLevel, Phase, Rollout, State};
+
+// === impl State ===
+
+impl State {
+    pub(crate) fn recover(&mut self, outage_ms: Option<u64>, context: &mut Context) {
+        let rollouts = self
+            .services
+            .values_mut()
+            .filter_map(|service| service.rollout.as_mut())
+            .filter(|rollout| !rollout.phase.is_final());
+        for rollout in rollouts {
+            Arc::make_mut(rollout).recover(outage_ms, context);
+        }
+    }
+}
+
+// === impl Rollout ===
+
+impl Rollout {
+    fn recover(&mut self, outage_ms: Option<u64>, context: &mut Context) {
+        let ttl_ms = self.plan.policy.dead_man_ttl_ms;
+        let outage = match outage_ms {
+            Some(ms) => format!("nobody watched for {}.{} s", ms / 1000, ms % 1000 / 100),
+            None => "nobody watched for an unknown time".to_owned(),
+        };
+        let dropped = outage_ms.is_none_or(|ms| ms >= ttl_ms);
+        if self.is_exposed() && dropped {
+            let reason = format!(
+                "{outage}, and sidecars drop the canary by themselves after {}.{} s; \
+                 every one of them may be back at {} by now",
+                ttl_ms / 1000,
+                ttl_ms % 1000 / 100,
+                self.plan.from
+            );
+            self.revert(reason, NoticeLevel::Page, context);
+            self.restart_rung(context.now);
+            return;
+        }
+        self.restart_rung(context.now);
+        let text = match self.phase {
+            Phase::Judging | Phase::Soaking => format!(
+                "{outage}; {} begins anew at the same exposure, the evidence is kept",
+                self.place()
+            ),
+            _ => format!("{outage}; {} goes on", self.place()),
+        };
+        self.tell(NoticeLevel::Warning, text, context);
+        if self.phase != Phase::Reverting {
+            self.decision = match self.paused {
+                Some(_) => self.paused_wait(context.now),
+                None => self.first_wait(context.now),
+            };
+        }
+    }
+}

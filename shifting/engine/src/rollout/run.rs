@@ -1,0 +1,398 @@
+//! One rollout and its changes of phase.
+
+use serde::{Deserialize, Serialize};
+
+use crate::compile::{CanarySplit, Split};
+use crate::evidence::Battery;
+use crate::rollout::delivery::Deliveries;
+use crate::rollout::signals::Signals;
+use crate::rollout::{
+    ArmCounts, Decision, Effect, HistoryEntry, Notice, NoticeLevel, Phase, Plan, PlannedRung,
+};
+use crate::time::Time;
+use crate::units::Ppm;
+
+/// Most sentences that are kept of one rollout; the first ones tell how it began.
+const HISTORY_MAX: usize = 200;
+const HISTORY_FIRST: usize = 20;
+
+/// After a restart, sidecars have this long to reconnect before anything may advance: they retry
+/// within a second, and who is not connected is not counted.
+const RECONNECT_MS: u64 = 10_000;
+
+/// One rollout, running or over.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rollout {
+    pub(crate) number: u64,
+    pub(crate) actor: String,
+    pub(crate) plan: Plan,
+    pub(crate) phase: Phase,
+    /// Index into the plan's rungs; the first while preparing.
+    pub(crate) rung: usize,
+    pub(crate) epoch: u64,
+    /// Observations of earlier exposures are about another rollout.
+    pub(crate) first_epoch: u64,
+    pub(crate) started: Time,
+    pub(crate) since: Time,
+    /// When the present exposure was decided.
+    pub(crate) exposed: Time,
+    /// When exposure was last raised, unless it was taken back since.
+    pub(crate) raised: Option<Time>,
+    /// Nothing advances before.
+    pub(crate) not_before: Time,
+    pub(crate) last_tick: Time,
+    pub(crate) clock: Clock,
+    pub(crate) deliveries: Deliveries,
+    pub(crate) signals: Signals,
+    pub(crate) battery: Battery,
+    pub(crate) canary: ArmCounts,
+    pub(crate) stable: ArmCounts,
+    /// Both arms, or the objective without a regression: not the canary's fault.
+    pub(crate) environment: bool,
+    pub(crate) paused: Option<Paused>,
+    pub(crate) decision: Decision,
+    pub(crate) revert_reason: Option<String>,
+    pub(crate) history: Vec<HistoryEntry>,
+}
+
+/// The clock of a rung.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Clock {
+    /// When everyone had acknowledged the exposure.
+    pub(crate) acknowledged: Option<Time>,
+    /// The canary was seen in the traffic since then.
+    pub(crate) traffic: bool,
+    /// The clock ran at the latest tick.
+    pub(crate) running: bool,
+    /// Watched time while nothing stopped the clock.
+    pub(crate) baked_ms: u64,
+    /// The canary's requests since then.
+    pub(crate) canary_requests: u64,
+    /// Time spent waiting for anything but the bake.
+    pub(crate) held_ms: u64,
+    /// People were told that the hold is overdue.
+    pub(crate) overdue: bool,
+}
+
+/// Who stopped the clock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Paused {
+    pub(crate) actor: String,
+    pub(crate) since: Time,
+}
+
+/// The time of an event, and what follows from it.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) now: Time,
+    /// The latest epoch that was given to an exposure.
+    pub(crate) epoch: u64,
+    pub(crate) effects: Vec<Effect>,
+}
+
+// === impl Context ===
+
+impl Context {
+    /// A new exposure of the service; answers its epoch.
+    fn expose(&mut self, service: &str) -> u64 {
+        self.epoch = self.epoch.saturating_add(1);
+        self.effects.push(Effect::Expose {
+            service: service.to_owned(),
+            epoch: self.epoch,
+        });
+        self.epoch
+    }
+
+    pub(crate) fn notice(&mut self, service: &str, level: NoticeLevel, text: String) {
+        self.effects.push(Effect::Notice(Notice {
+            service: service.to_owned(),
+            level,
+            text,
+        }));
+    }
+}
+
+// === impl Rollout ===
+
+impl Rollout {
+    pub(crate) fn new(number: u64, actor: &str, plan: Plan, context: &mut Context) -> Self {
+        let now = context.now;
+        let epoch = context.expose(&plan.service);
+        let mut rollout = Self {
+            number,
+            actor: actor.to_owned(),
+            phase: Phase::Preparing,
+            rung: 0,
+            epoch,
+            first_epoch: epoch,
+            started: now,
+            since: now,
+            exposed: now,
+            raised: None,
+            not_before: now,
+            last_tick: now,
+            clock: Clock::default(),
+            deliveries: Deliveries::default(),
+            signals: Signals::default(),
+            battery: Battery::new(&plan.slo, horizon(&plan)),
+            canary: ArmCounts::default(),
+            stable: ArmCounts::default(),
+            environment: false,
+            paused: None,
+            decision: Decision::Done,
+            revert_reason: None,
+            history: Vec::new(),
+            plan,
+        };
+        let text = format!(
+            "{actor} started {} → {}; preparing its hosts at 0%",
+            rollout.plan.from, rollout.plan.to
+        );
+        rollout.tell(NoticeLevel::Info, text, context);
+        for warning in rollout.plan.warnings.clone() {
+            rollout.tell(NoticeLevel::Warning, warning, context);
+        }
+        rollout.decision = rollout.first_wait(now);
+        rollout
+    }
+
+    /// Number of the rollout, rising over the journal's life.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// What was planned; it never changes.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The present exposure; an [`Observation`](crate::rollout::Observation) names it.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The canary's share of requests as decided.
+    #[must_use]
+    pub fn share(&self) -> Ppm {
+        match self.phase {
+            Phase::Preparing | Phase::Reverting | Phase::Reverted => Ppm::ZERO,
+            Phase::Judging => self.planned_rung().map_or(Ppm::ZERO, |rung| rung.share),
+            Phase::Soaking | Phase::Committing | Phase::Committed => Ppm::WHOLE,
+        }
+    }
+
+    /// How the service's traffic must be split now.
+    pub(crate) fn split(&self) -> Split {
+        let canary = CanarySplit {
+            version: self.plan.to.clone(),
+            share: self.share(),
+            hosts: self.planned_rung().and_then(|rung| rung.hosts),
+            ttl_ms: self.plan.policy.dead_man_ttl_ms,
+        };
+        let (stable, canary) = match self.phase {
+            Phase::Reverted => (&self.plan.from, None),
+            Phase::Committed => (&self.plan.to, None),
+            // Sidecars that have the new route already lead to `to` by default; for the others
+            // the share still does, until they acknowledge.
+            Phase::Committing => (&self.plan.to, Some(canary)),
+            Phase::Preparing | Phase::Judging | Phase::Soaking | Phase::Reverting => {
+                (&self.plan.from, Some(canary))
+            }
+        };
+        Split {
+            stable: stable.clone(),
+            canary,
+        }
+    }
+
+    pub(crate) fn planned_rung(&self) -> Option<&PlannedRung> {
+        self.plan.rungs.get(self.rung)
+    }
+
+    pub(crate) fn rung_name(&self) -> &str {
+        match self.phase {
+            Phase::Judging | Phase::Soaking | Phase::Committing => {
+                self.planned_rung().map_or("-", |rung| rung.name.as_str())
+            }
+            Phase::Preparing | Phase::Committed | Phase::Reverting | Phase::Reverted => "-",
+        }
+    }
+
+    /// The canary is the only arm.
+    pub(crate) fn takes_everything(&self) -> bool {
+        self.share() == Ppm::WHOLE
+    }
+
+    /// Requests may reach the canary, by a share that sidecars drop when nobody renews it.
+    pub(crate) fn is_exposed(&self) -> bool {
+        matches!(self.phase, Phase::Judging | Phase::Soaking)
+    }
+
+    /// Where it stands, in words.
+    pub(crate) fn place(&self) -> String {
+        match self.phase {
+            Phase::Preparing => "preparing".to_owned(),
+            Phase::Judging => self.rung_name().to_owned(),
+            Phase::Soaking => "the soak".to_owned(),
+            Phase::Committing => "the commit".to_owned(),
+            Phase::Committed => "committed".to_owned(),
+            Phase::Reverting => "reverting".to_owned(),
+            Phase::Reverted => "reverted".to_owned(),
+        }
+    }
+
+    /// The evidence of this phase was positive: one phase or rung further, never more.
+    pub(crate) fn advance(&mut self, context: &mut Context) {
+        let last = self.rung.saturating_add(1) >= self.plan.rungs.len();
+        let text = match self.phase {
+            Phase::Preparing => {
+                self.raised = Some(context.now);
+                self.expose(Phase::Judging, 0, context);
+                format!(
+                    "all sidecars are ready; {} gets {} of requests ({})",
+                    self.plan.to,
+                    self.share(),
+                    self.rung_name()
+                )
+            }
+            Phase::Judging if !last => {
+                let passed = self.passed();
+                self.raised = Some(context.now);
+                self.expose(Phase::Judging, self.rung.saturating_add(1), context);
+                format!("{passed}; {} gets {} of requests", self.plan.to, self.share())
+            }
+            Phase::Judging => {
+                self.phase = Phase::Soaking;
+                self.since = context.now;
+                let clock = std::mem::take(&mut self.clock);
+                self.clock = Clock {
+                    baked_ms: 0,
+                    held_ms: 0,
+                    overdue: false,
+                    ..clock
+                };
+                format!(
+                    "{} has all requests, acknowledged and seen in the traffic; soaking for {} s \
+                     with {} still warm",
+                    self.plan.to,
+                    self.plan.policy.soak_ms / 1000,
+                    self.plan.from
+                )
+            }
+            Phase::Soaking => {
+                let passed = self.passed();
+                self.expose(Phase::Committing, self.rung, context);
+                format!("{passed}; writing {} into the route", self.plan.to)
+            }
+            Phase::Committing | Phase::Committed | Phase::Reverting | Phase::Reverted => return,
+        };
+        self.tell(NoticeLevel::Info, text, context);
+        self.decision = Decision::Advance;
+    }
+
+    /// Back to 0, at once.
+    pub(crate) fn revert(&mut self, reason: String, level: NoticeLevel, context: &mut Context) {
+        let text = format!(
+            "taking {} back from {}: {reason}",
+            self.plan.to,
+            self.place()
+        );
+        self.raised = None;
+        self.paused = None;
+        self.environment = false;
+        self.expose(Phase::Reverting, self.rung, context);
+        self.tell(level, text, context);
+        self.decision = Decision::Revert {
+            reason: reason.clone(),
+        };
+        self.revert_reason = Some(reason);
+    }
+
+    /// One rung down; the lowest stays.
+    pub(crate) fn step_back(&mut self, reason: &str, context: &mut Context) {
+        self.raised = None;
+        self.expose(Phase::Judging, self.rung.saturating_sub(1), context);
+        let text = format!("one rung back, to {}: {reason}", self.rung_name());
+        self.tell(NoticeLevel::Page, text, context);
+    }
+
+    /// It is over.
+    pub(crate) fn finish(
+        &mut self,
+        phase: Phase,
+        level: NoticeLevel,
+        text: String,
+        context: &mut Context,
+    ) {
+        self.expose(phase, self.rung, context);
+        self.tell(level, text, context);
+        self.decision = Decision::Done;
+    }
+
+    fn expose(&mut self, phase: Phase, rung: usize, context: &mut Context) {
+        self.phase = phase;
+        self.rung = rung;
+        self.since = context.now;
+        self.exposed = context.now;
+        self.epoch = context.expose(&self.plan.service);
+        self.clock = Clock::default();
+        self.deliveries.expect_anew();
+        self.signals.restart();
+        self.battery.expect_share(self.share());
+    }
+
+    /// Nobody watched for a while: the rung begins anew, what was proven stays.
+    pub(crate) fn restart_rung(&mut self, now: Time) {
+        self.since = now;
+        self.exposed = now;
+        self.last_tick = now;
+        self.not_before = now.plus_ms(RECONNECT_MS);
+        self.clock = Clock::default();
+        self.deliveries.restart(now);
+        self.signals.restart();
+        self.battery.expect_share(self.share());
+    }
+
+    /// A sentence for the history.
+    pub(crate) fn note(&mut self, text: String, now: Time) {
+        if self.history.len() >= HISTORY_MAX {
+            self.history.remove(HISTORY_FIRST);
+        }
+        self.history.push(HistoryEntry { at: now, text });
+    }
+
+    /// A sentence for the history and for people.
+    pub(crate) fn tell(&mut self, level: NoticeLevel, text: String, context: &mut Context) {
+        let service = self.plan.service.clone();
+        context.notice(&service, level, text.clone());
+        self.note(text, context.now);
+    }
+
+    fn passed(&self) -> String {
+        format!(
+            "{} passed: watched for {} s, {} canary requests, {}",
+            self.place(),
+            self.clock.baked_ms / 1000,
+            self.clock.canary_requests,
+            self.battery.regression().sentence
+        )
+    }
+}
+
+/// Ticks of watched time that are planned.
+fn horizon(plan: &Plan) -> u32 {
+    let rungs = u64::try_from(plan.rungs.len()).unwrap_or(u64::MAX);
+    let watched_ms = rungs
+        .saturating_mul(plan.policy.bake_ms)
+        .saturating_add(plan.policy.soak_ms);
+    u32::try_from(watched_ms / 1000).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,331 @@
+//! The state of all rollouts, and the questions it answers.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::compile::{Split, Splits};
+use crate::guard::{self, InUse};
+use crate::mesh::{Mesh, Service};
+use crate::rollout::run::Context;
+use crate::rollout::{
+    Effect, Event, NoticeLevel, Observation, Phase, Plan, Refusal, Rollout, RolloutStatus, plan,
+};
+use crate::time::Time;
+
+/// Most finished rollouts that are kept besides the latest of each service.
+const FINISHED_MAX: usize = 100;
+
+/// The fold of the journal. Cheap to clone: what is large is shared.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct State {
+    pub(crate) mesh: Option<Arc<Mesh>>,
+    pub(crate) services: BTreeMap<String, ServiceState>,
+    /// Finished rollouts that are no service's latest, oldest first.
+    finished: VecDeque<Arc<Rollout>>,
+    /// The latest number given to a rollout, and epoch given to an exposure.
+    number: u64,
+    epoch: u64,
+    /// The latest event's time; time never goes back.
+    latest: Time,
+}
+
+/// One service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ServiceState {
+    /// The version that has the traffic, but for a running rollout's share.
+    pub(crate) stable: String,
+    /// The latest rollout, running or over.
+    pub(crate) rollout: Option<Arc<Rollout>>,
+}
+
+// === impl State ===
+
+impl State {
+    /// The next state, and what must follow. The program makes the event durable before it
+    /// replaces its state and acts on the effects. Cheap: only the rollout it is about is copied.
+    ///
+    /// # Errors
+    /// A refusal changes nothing and is not to be journaled.
+    pub fn apply(&self, event: &Event, now: Time) -> Result<(State, Vec<Effect>), Refusal> {
+        let mut next = self.clone();
+        next.latest = self.latest.max(now);
+        let mut context = Context {
+            now: next.latest,
+            epoch: self.epoch,
+            effects: Vec::new(),
+        };
+        match event {
+            Event::MeshAccepted { mesh } => next.accept(mesh, &mut context)?,
+            Event::Start { service, to, actor } => next.start(service, to, actor, &mut context)?,
+            Event::Pause { service, actor } => next.pause(service, actor, &mut context)?,
+            Event::Resume { service, actor } => next.resume(service, actor, &mut context)?,
+            Event::Abort {
+                service,
+                actor,
+                reason,
+            } => next.abort(service, actor, reason, &mut context)?,
+            Event::Observed(observation) => next.observe(observation, &mut context)?,
+            Event::Recovered { outage_ms } => next.recover(*outage_ms, &mut context),
+        }
+        next.epoch = context.epoch;
+        Ok((next, context.effects))
+    }
+
+    /// What every service's traffic split must be now.
+    #[must_use]
+    pub fn splits(&self) -> Splits {
+        self.services
+            .iter()
+            .map(|(name, service)| (name.clone(), service.split()))
+            .collect()
+    }
+
+    /// The running rollouts; each needs an [`Observation`] per tick (1 s).
+    pub fn active(&self) -> impl Iterator<Item = &Rollout> {
+        self.services.values().filter_map(ServiceState::running)
+    }
+
+    /// The latest rollout of a service, running or over.
+    #[must_use]
+    pub fn latest(&self, service: &str) -> Option<&Rollout> {
+        self.services.get(service)?.rollout.as_deref()
+    }
+
+    /// The mesh in force.
+    #[must_use]
+    pub fn mesh(&self) -> Option<&Mesh> {
+        self.mesh.as_deref()
+    }
+
+    /// The version that has the service's traffic, but for a running rollout's share.
+    #[must_use]
+    pub fn stable(&self, service: &str) -> Option<&str> {
+        Some(self.services.get(service)?.stable.as_str())
+    }
+
+    /// The latest rollout of a service, for people.
+    #[must_use]
+    pub fn status(&self, service: &str, now: Time) -> Option<RolloutStatus> {
+        self.latest(service).map(|rollout| rollout.status(now))
+    }
+
+    /// The latest rollout of every service, for people.
+    #[must_use]
+    pub fn statuses(&self, now: Time) -> Vec<RolloutStatus> {
+        self.services
+            .values()
+            .filter_map(|service| service.rollout.as_ref())
+            .map(|rollout| rollout.status(now))
+            .collect()
+    }
+
+    /// Earlier finished rollouts of all services, oldest first; a bounded number.
+    pub fn finished(&self) -> impl Iterator<Item = &Rollout> {
+        self.finished.iter().map(Arc::as_ref)
+    }
+
+    /// What a rollout of `service` to version `to` would do.
+    ///
+    /// # Errors
+    /// The refusals of [`Event::Start`].
+    pub fn plan(&self, service: &str, to: &str) -> Result<Plan, Refusal> {
+        let (declared, state) = self.service(service)?;
+        let Some(version) = declared.versions.get(to) else {
+            return Err(Refusal::UnknownVersion {
+                service: service.to_owned(),
+                version: to.to_owned(),
+                known: join(declared.versions.keys()),
+            });
+        };
+        if let Some(running) = state.running() {
+            return Err(Refusal::Running {
+                service: service.to_owned(),
+                from: running.plan.from.clone(),
+                to: running.plan.to.clone(),
+                phase: running.place(),
+            });
+        }
+        if state.stable == to {
+            return Err(Refusal::AlreadyThere {
+                service: service.to_owned(),
+                version: to.to_owned(),
+            });
+        }
+        if version.hosts.is_empty() {
+            return Err(Refusal::NotNow {
+                service: service.to_owned(),
+                why: format!("version `{to}` has no hosts; declare at least one"),
+            });
+        }
+        Ok(plan::plan(service, declared, &state.stable, to))
+    }
+
+    fn service(&self, name: &str) -> Result<(&Service, &ServiceState), Refusal> {
+        let declared = self.mesh.as_ref().and_then(|mesh| mesh.services.get(name));
+        match (declared, self.services.get(name)) {
+            (Some(declared), Some(state)) => Ok((declared, state)),
+            _ => Err(Refusal::UnknownService {
+                service: name.to_owned(),
+                known: match &self.mesh {
+                    Some(mesh) if !mesh.services.is_empty() => join(mesh.services.keys()),
+                    _ => "none".to_owned(),
+                },
+            }),
+        }
+    }
+
+    /// The running rollout, to be changed.
+    pub(crate) fn running_mut(&mut self, service: &str) -> Result<&mut Rollout, Refusal> {
+        let not_running = || Refusal::NotRunning {
+            service: service.to_owned(),
+        };
+        self.service(service)?;
+        self.services
+            .get_mut(service)
+            .and_then(|state| state.rollout.as_mut())
+            .filter(|rollout| !rollout.phase.is_final())
+            .map(Arc::make_mut)
+            .ok_or_else(not_running)
+    }
+
+    /// Starts a planned rollout; the one it replaces goes to the finished ones.
+    pub(crate) fn begin(&mut self, plan: Plan, actor: &str, context: &mut Context) {
+        self.number = self.number.saturating_add(1);
+        let service = plan.service.clone();
+        let rollout = Rollout::new(self.number, actor, plan, context);
+        let Some(state) = self.services.get_mut(&service) else {
+            return;
+        };
+        if let Some(old) = state.rollout.replace(Arc::new(rollout)) {
+            if self.finished.len() >= FINISHED_MAX {
+                self.finished.pop_front();
+            }
+            self.finished.push_back(old);
+        }
+    }
+
+    fn accept(&mut self, mesh: &Mesh, context: &mut Context) -> Result<(), Refusal> {
+        if let Some(current) = &self.mesh {
+            guard::check(current, &self.in_use(), mesh)?;
+        }
+        for (name, service) in &mesh.services {
+            match self.services.get_mut(name) {
+                None => {
+                    self.services
+                        .insert(name.clone(), ServiceState::new(&service.initial));
+                }
+                Some(state) => {
+                    let before = self.mesh.as_ref().and_then(|m| m.services.get(name));
+                    state.redeclared(name, before, service, context);
+                }
+            }
+        }
+        self.mesh = Some(Arc::new(mesh.clone()));
+        Ok(())
+    }
+
+    fn in_use(&self) -> InUse {
+        self.services
+            .iter()
+            .map(|(name, service)| (name.clone(), service.in_use()))
+            .collect()
+    }
+
+    fn observe(
+        &mut self,
+        observation: &Observation,
+        context: &mut Context,
+    ) -> Result<(), Refusal> {
+        let rollout = self.running_mut(&observation.service)?;
+        rollout.tick(observation, context);
+        if rollout.phase == Phase::Committed {
+            let to = rollout.plan.to.clone();
+            if let Some(state) = self.services.get_mut(&observation.service) {
+                state.stable = to;
+            }
+        }
+        Ok(())
+    }
+}
+
+// === impl ServiceState ===
+
+impl ServiceState {
+    fn new(initial: &str) -> Self {
+        Self {
+            stable: initial.to_owned(),
+            rollout: None,
+        }
+    }
+
+    fn running(&self) -> Option<&Rollout> {
+        self.rollout
+            .as_deref()
+            .filter(|rollout| !rollout.phase.is_final())
+    }
+
+    fn split(&self) -> Split {
+        self.running().map_or_else(
+            || Split {
+                stable: self.stable.clone(),
+                canary: None,
+            },
+            Rollout::split,
+        )
+    }
+
+    /// The versions that may not vanish, and why.
+    fn in_use(&self) -> BTreeMap<String, String> {
+        let mut versions = BTreeMap::new();
+        if let Some(running) = self.running() {
+            versions.insert(
+                running.plan.to.clone(),
+                "takes part in a rollout".to_owned(),
+            );
+        }
+        versions.insert(self.stable.clone(), "carries its traffic".to_owned());
+        versions
+    }
+
+    /// The service is declared anew: nothing of it moves traffic.
+    fn redeclared(
+        &mut self,
+        name: &str,
+        before: Option<&Service>,
+        after: &Service,
+        context: &mut Context,
+    ) {
+        let Some(before) = before else { return };
+        if before.initial != after.initial && after.initial != self.stable {
+            context.notice(
+                name,
+                NoticeLevel::Info,
+                format!(
+                    "`initial` of `{name}` is now `{}`; that moves nothing, `{}` keeps its \
+                     traffic; to move it: tidegate rollout start {name} {}",
+                    after.initial, self.stable, after.initial
+                ),
+            );
+        }
+        let changed = before.slo != after.slo
+            || before.ladder != after.ladder
+            || before.rollout != after.rollout;
+        if changed
+            && let Some(rollout) = self.rollout.as_mut()
+            && !rollout.phase.is_final()
+        {
+            Arc::make_mut(rollout).note(
+                "the service's objectives, ladder or waits were declared anew; this rollout keeps \
+                 the plan it started with"
+                    .to_owned(),
+                context.now,
+            );
+        }
+    }
+}
+
+fn join<'a>(names: impl Iterator<Item = &'a String>) -> String {
+    names.map(String::as_str).collect::<Vec<_>>().join(", ")
+}

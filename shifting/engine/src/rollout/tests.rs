@@ -1,0 +1,14 @@
+//! Each rule with hand-made events. Every step is also checked against the invariants.
+
+use super::fixture::*;
+use super::*;
+use crate::time::Time;
+use crate::units::Ppm;
+
+mod commands;
+mod delivery;
+mod evidence;
+mod ladder;
+mod meshes;
+mod recovery;
+mod silence;

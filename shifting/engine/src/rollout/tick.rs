@@ -1,0 +1,293 @@
+//! One observation of a running rollout.
+
+use crate::evidence::{HOLD_AT, REVERT_AT, reaches};
+use crate::rollout::delivery::list;
+use crate::rollout::judge::{Hold, Look};
+use crate::rollout::run::Context;
+use crate::rollout::signals::{fresh, seen};
+use crate::rollout::{Decision, Evidence, NoticeLevel, Observation, Phase, Rollout};
+use crate::time::Time;
+
+/// A tick stands for at most this much watched time.
+const STEP_MAX_MS: u64 = 3_000;
+
+/// Reports that arrive within this time of an acknowledgement began before it.
+const SETTLE_MS: u64 = 2_000;
+
+/// How long a revert waits for acknowledgements and for the canary's last requests.
+const REVERT_DEADLINE_MS: u64 = 30_000;
+
+/// Odds ratio that is tolerated: more where a few hosts stand for a version, since hosts differ
+/// by nature (evidence §4.7f).
+const RHO: f64 = 1.5;
+const RHO_FEW_HOSTS: f64 = 2.0;
+
+// === impl Rollout ===
+
+impl Rollout {
+    /// Takes in what the world looked like, and decides.
+    pub(crate) fn tick(&mut self, observation: &Observation, context: &mut Context) {
+        if observation.epoch < self.first_epoch || self.phase.is_final() {
+            return; // about an earlier rollout
+        }
+        let now = context.now;
+        let evidence = &observation.evidence;
+        let step_ms = self.pass_time(now);
+        let current = observation.epoch == self.epoch;
+        if current {
+            for news in self.deliveries.observe(&observation.delivery, now) {
+                self.tell(NoticeLevel::Warning, news, context);
+            }
+        }
+        let look = Look {
+            evidence,
+            acknowledged: current && self.deliveries.complete(),
+            now,
+        };
+        self.count(look, context);
+        match self.phase {
+            Phase::Preparing => self.prepare(look, step_ms, context),
+            Phase::Judging | Phase::Soaking => self.judge(look, step_ms, context),
+            Phase::Committing => self.commit(look, context),
+            Phase::Reverting => self.take_back(look, context),
+            Phase::Committed | Phase::Reverted => {}
+        }
+    }
+
+    /// Watched time since the latest tick. After a gap in which sidecars may have dropped the
+    /// share, the rung has to be proven anew.
+    fn pass_time(&mut self, now: Time) -> u64 {
+        let gap_ms = now.since_ms(self.last_tick);
+        self.last_tick = now;
+        if gap_ms >= self.plan.policy.dead_man_ttl_ms && self.is_exposed() {
+            let text = format!(
+                "no observation for {} s; {} begins anew",
+                gap_ms / 1000,
+                self.place()
+            );
+            self.note(text, now);
+            self.restart_rung(now);
+        }
+        gap_ms.min(STEP_MAX_MS)
+    }
+
+    /// Adds the tick to what is known.
+    fn count(&mut self, look: Look<'_>, context: &mut Context) {
+        let Look { evidence, now, .. } = look;
+        for (sum, arm) in [
+            (&mut self.canary, &evidence.canary),
+            (&mut self.stable, &evidence.stable),
+        ] {
+            sum.in_flight = 0; // a gauge: the latest counts
+            sum.add(arm);
+        }
+        self.signals.observe(evidence, self.takes_everything(), now);
+        if look.acknowledged {
+            self.clock.acknowledged.get_or_insert(now);
+        }
+        if !matches!(self.phase, Phase::Judging | Phase::Soaking | Phase::Committing) {
+            return;
+        }
+        let few_hosts = self.planned_rung().is_some_and(|rung| rung.hosts.is_some());
+        let rho = if few_hosts { RHO_FEW_HOSTS } else { RHO };
+        self.battery.observe(evidence, rho, now);
+        let Some(acknowledged) = self.clock.acknowledged else {
+            return;
+        };
+        if acknowledged < now {
+            self.clock.traffic |= seen(&evidence.canary);
+            let requests = self.clock.canary_requests;
+            self.clock.canary_requests = requests.saturating_add(evidence.canary.requests);
+        }
+        if look.acknowledged && now.since_ms(acknowledged) > SETTLE_MS {
+            self.battery.observe_share(evidence);
+        }
+        let off = reaches(self.battery.share().0, REVERT_AT);
+        match (off, self.signals.share_off_since) {
+            (true, None) => self.signals.share_off_since = Some(now),
+            (false, Some(_)) if !reaches(self.battery.share().0, HOLD_AT) => {
+                self.signals.share_off_since = None;
+            }
+            _ => {}
+        }
+        self.look_at_environment(context);
+    }
+
+    /// Below 100%, a breach that the canary does not have alone is not its fault (evidence §4.3).
+    fn look_at_environment(&mut self, context: &mut Context) {
+        if self.environment && self.battery.canary_clear() {
+            self.environment = false;
+            let text = "the objective is kept again; the clock goes on".to_owned();
+            self.tell(NoticeLevel::Info, text, context);
+        }
+        if self.environment || self.takes_everything() {
+            return;
+        }
+        let Some(breach) = self.battery.canary_breach() else {
+            return;
+        };
+        let blameless = !reaches(self.battery.regression().ln_e, HOLD_AT);
+        if blameless || self.battery.stable_breach().is_some() {
+            self.environment = true;
+            let text = format!(
+                "{} breach the objective, and not the canary's alone: {}; held at {}, nothing is \
+                 blamed on {}",
+                breach.metric,
+                breach.sentence,
+                self.place(),
+                self.plan.to
+            );
+            self.tell(NoticeLevel::Page, text, context);
+        }
+    }
+
+    fn prepare(&mut self, look: Look<'_>, step_ms: u64, context: &mut Context) {
+        if let Some(reason) = self.delivery_fault(look.now) {
+            self.revert(reason, NoticeLevel::Warning, context);
+            return;
+        }
+        match self.preparation_doubt(look) {
+            Some(hold) => self.hold(hold, step_ms, context),
+            None => self.advance(context),
+        }
+    }
+
+    fn judge(&mut self, look: Look<'_>, step_ms: u64, context: &mut Context) {
+        let fault = self
+            .delivery_fault(look.now)
+            .or_else(|| self.service_fault(look));
+        if let Some(reason) = fault {
+            self.revert(reason, NoticeLevel::Warning, context);
+            return;
+        }
+        let doubt = self.doubt(look);
+        let was_running = std::mem::replace(&mut self.clock.running, doubt.is_none());
+        if let Some(hold) = doubt {
+            self.hold(hold, step_ms, context);
+            if self.outage_after_raise(look.now) {
+                self.step_back("reports stopped right after the last step", context);
+            }
+            return;
+        }
+        if was_running {
+            self.clock.baked_ms = self.clock.baked_ms.saturating_add(step_ms);
+        }
+        match self.missing(look) {
+            Some(hold) => self.hold(hold, step_ms, context),
+            None => self.advance(context),
+        }
+    }
+
+    /// Waits, and tells people once when that has lasted too long.
+    fn hold(&mut self, hold: Hold, step_ms: u64, context: &mut Context) {
+        if hold.kind != "bake" {
+            self.clock.held_ms = self.clock.held_ms.saturating_add(step_ms);
+            self.note_hold(&hold, context.now);
+            let deadline_ms = self.plan.policy.hold_deadline_ms;
+            if self.clock.held_ms >= deadline_ms && !self.clock.overdue {
+                self.clock.overdue = true;
+                let text = format!(
+                    "held for {} s at {}, past its deadline: {}",
+                    self.clock.held_ms / 1000,
+                    self.place(),
+                    hold.reason
+                );
+                self.tell(NoticeLevel::Page, text, context);
+            }
+        }
+        self.decision = self.waiting(hold, context.now);
+    }
+
+    /// A sentence when the kind of hold changes; waiting for acknowledgement is the usual course.
+    fn note_hold(&mut self, hold: &Hold, now: Time) {
+        let same = matches!(&self.decision, Decision::Wait(waiting) if waiting.kind == hold.kind);
+        if !same && hold.kind != "acknowledge" && hold.kind != "paused" {
+            self.note(format!("held ({}): {}", hold.kind, hold.reason), now);
+        }
+    }
+
+    /// The share stays at 100% until every connected sidecar has the route, or its time is over.
+    fn commit(&mut self, look: Look<'_>, context: &mut Context) {
+        if let Some(reason) = self.service_fault(look) {
+            self.revert(reason, NoticeLevel::Warning, context);
+            return;
+        }
+        let settled = look.now >= self.not_before;
+        let overdue =
+            look.now.since_ms(self.exposed) >= self.plan.policy.acknowledge_deadline_ms;
+        if !((look.acknowledged && settled) || overdue) {
+            if let Some(hold) = self.delivery_doubt(look) {
+                self.decision = self.waiting(hold, look.now);
+            }
+            return;
+        }
+        let (rest, level) = self.stragglers();
+        let text = format!("{} has all traffic; committed{rest}", self.plan.to);
+        self.finish(Phase::Committed, level, text, context);
+    }
+
+    /// Reverted is said when nothing of the canary is left, or with what is left (invariant S18).
+    fn take_back(&mut self, look: Look<'_>, context: &mut Context) {
+        let in_flight = self.in_flight(look.evidence);
+        let settled = self
+            .clock
+            .acknowledged
+            .is_some_and(|at| look.now.since_ms(at) >= SETTLE_MS)
+            && look.now >= self.not_before;
+        let done = look.acknowledged && settled && in_flight == Some(0);
+        let overdue = look.now.since_ms(self.exposed) >= REVERT_DEADLINE_MS;
+        if !done && !overdue {
+            return;
+        }
+        let (mut rest, mut level) = self.stragglers();
+        match in_flight {
+            Some(0) => {}
+            Some(n) => {
+                rest.push_str(&format!("; {n} requests are still in flight on {}", self.plan.to));
+                level = level.max(NoticeLevel::Warning);
+            }
+            None => {
+                rest.push_str("; requests in flight are unknown, too little is reported");
+                level = level.max(NoticeLevel::Warning);
+            }
+        }
+        let text = format!("{} has all traffic; reverted{rest}", self.plan.from);
+        self.finish(Phase::Reverted, level, text, context);
+    }
+
+    /// The canary's requests in flight; unknown when too little is reported.
+    fn in_flight(&self, evidence: &Evidence) -> Option<u64> {
+        fresh(evidence.canary_fresh).then_some(evidence.canary.in_flight)
+    }
+
+    /// Who does not have the exposure, for a last sentence, and how urgent that is.
+    fn stragglers(&self) -> (String, NoticeLevel) {
+        let mut rest = String::new();
+        let mut level = NoticeLevel::Info;
+        let rejected: Vec<&str> = self
+            .deliveries
+            .latest
+            .iter()
+            .flat_map(|delivery| &delivery.rejected)
+            .map(|rejection| rejection.sidecar.as_str())
+            .collect();
+        let behind = self.deliveries.behind();
+        let gone = self.deliveries.gone();
+        let unknown = self.deliveries.latest.is_none();
+        for (what, names) in [("rejected by", &rejected), ("not acknowledged by", &behind)] {
+            if !names.is_empty() {
+                rest.push_str(&format!("; {what} {}", list(names)));
+                level = NoticeLevel::Page;
+            }
+        }
+        if unknown {
+            rest.push_str("; nothing is known of who has it");
+            level = NoticeLevel::Page;
+        }
+        if !gone.is_empty() {
+            rest.push_str(&format!("; not connected: {}", list(&gone)));
+            level = level.max(NoticeLevel::Warning);
+        }
+        (rest, level)
+    }
+}

@@ -1,0 +1,36 @@
+//! A rollout for people.
+
+use crate::rollout::{Rollout, RolloutStatus};
+use crate::time::Time;
+
+// === impl Rollout ===
+
+impl Rollout {
+    /// For people, at the time `now`.
+    #[must_use]
+    pub fn status(&self, now: Time) -> RolloutStatus {
+        let delivery = self.deliveries.latest.clone().unwrap_or_default();
+        RolloutStatus {
+            number: self.number,
+            plan: self.plan.clone(),
+            actor: self.actor.clone(),
+            phase: self.phase,
+            rung: self.rung_name().to_owned(),
+            started: self.started,
+            since: self.since,
+            now,
+            share_wanted: self.share(),
+            sidecars_acknowledged: delivery.acknowledged,
+            sidecars_expected: delivery.expected,
+            behind: delivery.behind,
+            rejected: delivery.rejected,
+            share_measured: self.signals.measured_share(),
+            canary: self.canary,
+            stable: self.stable,
+            evidence: self.battery.status(),
+            decision: self.decision.clone(),
+            revert_reason: self.revert_reason.clone(),
+            history: self.history.clone(),
+        }
+    }
+}
