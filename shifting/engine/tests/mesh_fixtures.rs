@@ -1,7 +1,8 @@
 //! Bad meshes with the diagnostics that they must get, and the example mesh that must get none.
 //!
 //! `UPDATE=1 cargo test -p tidegate-engine --test mesh_fixtures` rewrites the expectations.
-#![expect(
+#![allow(
+    clippy::unwrap_used,
     clippy::disallowed_methods,
     reason = "the tests read fixtures; the engine does not"
 )]
