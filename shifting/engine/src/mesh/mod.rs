@@ -1,5 +1,30 @@
 //! What operators declare, and its checks.
+//!
+//! ```text
+//! text ─► tree (every value knows its place) ─► decode (serde; finds every mistake of form)
+//!      ─► check (finds every mistake of meaning) ─► model
+//! ```
+//!
+//! All mistakes are reported at once, each with its place and what would be right, because a
+//! mesh is written by many and fixed by whoever is on call.
+//!
+//! What is deliberately absent: files (the program reads them) and any comparison with what is in
+//! force ([`crate::guard`]). A mesh that passes here can be compiled; whether it may replace the
+//! one in force is another question.
+//!
+//! Decided here: a fleet that no service names is refused, because its sidecars would have a
+//! listener that routes nothing; so is a mesh that declares nothing at all.
 
+mod check;
+mod declared;
+mod decode;
+mod diagnostic;
+pub mod limits;
 mod model;
+mod read;
+mod tree;
+mod values;
 
+pub use diagnostic::{Diagnostic, SourceFile};
 pub use model::*;
+pub use read::read;

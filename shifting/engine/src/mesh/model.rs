@@ -62,7 +62,7 @@ pub struct Service {
 /// An immutable label of a service's code and the hosts that run it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
-    /// At least one, no address twice within a service.
+    /// At least one, ordered by address, no address twice within a service.
     pub hosts: Vec<Host>,
 }
 
@@ -181,8 +181,43 @@ impl Mesh {
             .map(|byte| format!("{byte:02x}"))
             .collect()
     }
+
+    /// A version's hosts, ordered by address; empty when there is no such service or version.
+    #[must_use]
+    pub fn hosts(&self, service: &str, version: &str) -> &[Host] {
+        self.services
+            .get(service)
+            .and_then(|service| service.versions.get(version))
+            .map_or(&[], |version| version.hosts.as_slice())
+    }
+
+    /// The services that a fleet's sidecars reach, by name.
+    pub fn services_of<'a>(
+        &'a self,
+        fleet: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a Service)> + 'a {
+        self.services
+            .iter()
+            .filter(move |(_, service)| service.fleets.contains(fleet))
+            .map(|(name, service)| (name.as_str(), service))
+    }
 }
 
+// === impl Service ===
+
+impl Service {
+    /// The ladder of a service that declares none: `1 host`, `5%`, `100%`.
+    #[must_use]
+    pub fn default_ladder() -> Vec<Rung> {
+        vec![
+            Rung::Hosts(1),
+            Rung::Share(Ppm::of(5, 100)),
+            Rung::Share(Ppm::WHOLE),
+        ]
+    }
+}
+
+/// The defaults that each field documents.
 impl Default for RolloutPolicy {
     fn default() -> Self {
         Self {
@@ -192,6 +227,32 @@ impl Default for RolloutPolicy {
             hold_deadline_ms: 1_800_000,
             acknowledge_deadline_ms: 30_000,
             dead_man_ttl_ms: 6_000,
+        }
+    }
+}
+
+/// The defaults that each field documents.
+impl Default for TrafficPolicy {
+    fn default() -> Self {
+        Self {
+            timeout_ms: 15_000,
+            connect_timeout_ms: 1_000,
+            circuit_breakers: CircuitBreakers::default(),
+            retry_budget: Ppm::of(20, 100),
+            outlier_consecutive_failures: 5,
+            outlier_max_ejected: Ppm::of(10, 100),
+            connection_buffer_bytes: 1024 * 1024,
+        }
+    }
+}
+
+/// The defaults that each field documents.
+impl Default for CircuitBreakers {
+    fn default() -> Self {
+        Self {
+            max_connections: 1_024,
+            max_pending_requests: 1_024,
+            max_requests: 4_096,
         }
     }
 }

@@ -1,0 +1,584 @@
+//! From what was written to what it means, with every rule that one document can break alone.
+//!
+//! Nothing stops at the first mistake: a value that is wrong is reported and stands as `None`,
+//! and a document becomes a model only when none of its values does.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+
+use super::declared::{
+    BreakerFields, FleetDocument, HostFields, LatencyFields, OutlierFields, RolloutFields,
+    ServiceDocument, Single, SloFields, TrafficFields, VersionFields,
+};
+use super::decode::{Entries, Spanned};
+use super::diagnostic::{Diagnostic, Fault, is_close, shown, suggest};
+use super::limits;
+use super::model::{
+    CircuitBreakers, Fleet, Host, LATENCY_EDGES_MS, LatencyObjective, ListenerAddress, Protocol,
+    RolloutPolicy, Rung, Service, Slo, TrafficPolicy, Version,
+};
+use super::tree::{NodeId, Tree};
+use super::values;
+use crate::units::Ppm;
+
+const SECOND: u64 = 1_000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+/// A name and where it stands.
+#[derive(Debug)]
+pub(super) struct Named {
+    pub(super) name: String,
+    pub(super) node: NodeId,
+}
+
+/// A fleet as far as it could be read.
+#[derive(Debug)]
+pub(super) struct CheckedFleet {
+    pub(super) name: Option<Named>,
+    pub(super) fleet: Option<Fleet>,
+}
+
+/// A service as far as it could be read.
+#[derive(Debug)]
+pub(super) struct CheckedService {
+    pub(super) name: Option<Named>,
+    /// For the checks between documents.
+    pub(super) fleets: Vec<Named>,
+    pub(super) all_fleets_read: bool,
+    pub(super) service: Option<Service>,
+}
+
+/// The checks of one file's documents.
+pub(super) struct Check<'a> {
+    pub(super) tree: &'a Tree<'a>,
+    pub(super) diagnostics: &'a RefCell<Vec<Diagnostic>>,
+}
+
+// === impl Check ===
+
+impl Check<'_> {
+    pub(super) fn fleet(&self, document: NodeId, declared: FleetDocument) -> CheckedFleet {
+        let name = self.name(document, declared.name);
+        let listener = self.required(document, "listener", declared.listener);
+        let fleet = listener.and_then(|(node, fields)| {
+            let address = self.required(node, "address", fields.address);
+            let port = self.required(node, "port", fields.port);
+            let address = address
+                .and_then(|(node, text)| self.accept(node, values::listening_address(&text)));
+            let port =
+                port.and_then(|(node, text)| self.accept(node, values::listening_port(&text)));
+            Some(Fleet {
+                listener: ListenerAddress {
+                    address: address?,
+                    port: port?,
+                },
+            })
+        });
+        CheckedFleet { name, fleet }
+    }
+
+    pub(super) fn service(&self, document: NodeId, declared: ServiceDocument) -> CheckedService {
+        let name = self.name(document, declared.name);
+        let fleets = self.fleets(document, declared.fleets);
+        let protocol = match declared.protocol {
+            None => Some(Protocol::Http2),
+            some => self.parsed(some, values::protocol),
+        };
+        let versions = self.versions(document, declared.versions);
+        let initial = self.initial(document, declared.initial, versions.as_ref());
+        let slo = self
+            .required(document, "slo", declared.slo)
+            .and_then(|(node, fields)| self.slo(node, fields));
+        let ladder = match declared.ladder {
+            None => Some(Service::default_ladder()),
+            Some(ladder) => self.ladder(ladder),
+        };
+        let rollout = self.section(declared.rollout, Self::rollout);
+        let traffic = self.section(declared.traffic, Self::traffic);
+
+        let all_fleets_read = fleets.iter().all(Option::is_some) && !fleets.is_empty();
+        let fleets: Vec<Named> = fleets.into_iter().flatten().collect();
+        let service = (|| {
+            Some(Service {
+                fleets: fleets.iter().map(|fleet| fleet.name.clone()).collect(),
+                initial: initial?,
+                versions: versions?
+                    .into_iter()
+                    .map(|(name, version)| version.map(|version| (name, version)))
+                    .collect::<Option<_>>()?,
+                protocol: protocol?,
+                slo: slo?,
+                ladder: ladder?,
+                rollout: rollout?,
+                traffic: traffic?,
+            })
+        })();
+        CheckedService {
+            name,
+            fleets,
+            all_fleets_read,
+            service: service.filter(|_| all_fleets_read),
+        }
+    }
+
+    fn name(&self, document: NodeId, declared: Single) -> Option<Named> {
+        let (node, text) = self.required(document, "name", declared)?;
+        let name = self.accept(node, values::name(&text))?;
+        Some(Named { name, node })
+    }
+
+    /// `None` stands for a fleet whose name could not be read. Empty after a report.
+    fn fleets(
+        &self,
+        document: NodeId,
+        declared: Option<Spanned<Vec<Spanned<String>>>>,
+    ) -> Vec<Option<Named>> {
+        let Some((node, names)) = self.required(document, "fleets", declared) else {
+            return Vec::new();
+        };
+        if names.is_empty() {
+            self.report(
+                node,
+                Fault::new("no fleet", "name at least one fleet that uses it"),
+            );
+        }
+        let mut seen = BTreeSet::new();
+        names
+            .into_iter()
+            .map(|Spanned { node, value }| {
+                let name = self.accept(node, values::name(&value?))?;
+                if !seen.insert(name.clone()) {
+                    let message = format!("fleet {} is named twice", shown(&name));
+                    self.report(node, Fault::new(message, "remove one of them"));
+                }
+                Some(Named { name, node })
+            })
+            .collect()
+    }
+
+    /// The declared versions; `None` for those that have a mistake.
+    fn versions(
+        &self,
+        document: NodeId,
+        declared: Option<Spanned<Entries<VersionFields>>>,
+    ) -> Option<BTreeMap<String, Option<Version>>> {
+        let (node, Entries(entries)) = self.required(document, "versions", declared)?;
+        if entries.is_empty() {
+            self.report(
+                node,
+                Fault::new("no version", "declare at least one version"),
+            );
+            return None;
+        }
+        if entries.len() > limits::MAX_VERSIONS {
+            let message = format!("more than {} versions", limits::MAX_VERSIONS);
+            self.report(
+                node,
+                Fault::new(message, "remove those that nothing runs any more"),
+            );
+        }
+        let mut addresses = BTreeMap::new();
+        let mut versions = BTreeMap::new();
+        let mut all_named = true;
+        for (key, fields) in entries {
+            let name = key
+                .value
+                .and_then(|text| self.accept(key.node, values::name(&text)));
+            let version = self.version(fields, &mut addresses);
+            match name {
+                Some(name) => _ = versions.insert(name, version),
+                None => all_named = false,
+            }
+        }
+        // Without all names, `initial` cannot be judged.
+        all_named.then_some(versions)
+    }
+
+    fn version(
+        &self,
+        declared: Spanned<VersionFields>,
+        addresses: &mut BTreeMap<SocketAddr, NodeId>,
+    ) -> Option<Version> {
+        let version = declared.node;
+        let (node, hosts) = self.required(version, "hosts", declared.value?.hosts)?;
+        if hosts.is_empty() {
+            let help = "declare at least one; a version that nothing runs cannot take traffic";
+            self.report(node, Fault::new("a version without hosts", help));
+            return None;
+        }
+        if hosts.len() > limits::MAX_HOSTS {
+            let message = format!("more than {} hosts in one version", limits::MAX_HOSTS);
+            self.report(node, Fault::new(message, "split the service"));
+            return None;
+        }
+        let checked: Vec<Option<Host>> = hosts
+            .into_iter()
+            .map(|host| self.host(host, addresses))
+            .collect();
+        let mut hosts: Vec<Host> = checked.into_iter().collect::<Option<_>>()?;
+        // The order in a file means nothing, so it must not change the revision.
+        hosts.sort();
+        Some(Version { hosts })
+    }
+
+    fn host(
+        &self,
+        declared: Spanned<HostFields>,
+        addresses: &mut BTreeMap<SocketAddr, NodeId>,
+    ) -> Option<Host> {
+        let node = declared.node;
+        let fields = declared.value?;
+        let zone = match fields.zone {
+            None => Some(String::new()),
+            some => self.parsed(some, values::zone),
+        };
+        let (node, text) = self.required(node, "address", fields.address)?;
+        let address = self.accept(node, values::host_address(&text))?;
+        if let Some(first) = addresses.get(&address) {
+            let message = format!(
+                "host {address} stands twice in this service, first at {}",
+                self.tree.place(*first)
+            );
+            let help = "a host runs one version; remove one of them";
+            self.report(node, Fault::new(message, help));
+            return None;
+        }
+        addresses.insert(address, node);
+        Some(Host {
+            address,
+            zone: zone?,
+        })
+    }
+
+    fn initial(
+        &self,
+        document: NodeId,
+        declared: Single,
+        versions: Option<&BTreeMap<String, Option<Version>>>,
+    ) -> Option<String> {
+        let (node, name) = self.required(document, "initial", declared)?;
+        let versions = versions?;
+        if versions.contains_key(&name) {
+            return Some(name);
+        }
+        let help = suggest(&name, versions.keys().map(String::as_str), "declared are");
+        let message = format!("version {} is not declared", shown(&name));
+        self.report(node, Fault::new(message, help));
+        None
+    }
+
+    fn slo(&self, node: NodeId, declared: SloFields) -> Option<Slo> {
+        let success = self
+            .required(node, "success", declared.success)
+            .and_then(|value| self.share(value, 500_000..=999_990));
+        let latency = match declared.latency {
+            None => Some(None),
+            Some(fields) => self.latency(fields).map(Some),
+        };
+        Some(Slo {
+            success: success?,
+            latency: latency?,
+        })
+    }
+
+    fn latency(&self, declared: Spanned<LatencyFields>) -> Option<LatencyObjective> {
+        let node = declared.node;
+        let fields = declared.value?;
+        let threshold =
+            self.required(node, "threshold", fields.threshold)
+                .and_then(|(node, text)| {
+                    self.accept(node, values::latency_edge_ms(&text, &LATENCY_EDGES_MS))
+                });
+        let share = self
+            .required(node, "share", fields.share)
+            .and_then(|value| self.share(value, 500_000..=999_900));
+        Some(LatencyObjective {
+            threshold_ms: threshold?,
+            share: share?,
+        })
+    }
+
+    fn ladder(&self, declared: Spanned<Vec<Spanned<String>>>) -> Option<Vec<Rung>> {
+        let node = declared.node;
+        let declared = declared.value?;
+        let help = "the last rung is 100%, such as in [1 host, 5%, 100%]";
+        if declared.is_empty() {
+            self.report(node, Fault::new("a ladder without rungs", help));
+            return None;
+        }
+        if declared.len() > limits::MAX_RUNGS {
+            let message = format!("more than {} rungs", limits::MAX_RUNGS);
+            self.report(
+                node,
+                Fault::new(message, "each rung is a wait; keep those that matter"),
+            );
+            return None;
+        }
+        let nodes: Vec<NodeId> = declared.iter().map(|rung| rung.node).collect();
+        let read: Vec<Option<Rung>> = declared
+            .into_iter()
+            .map(|Spanned { node, value }| self.accept(node, values::rung(&value?)))
+            .collect();
+        let rungs: Vec<Rung> = read.into_iter().collect::<Option<_>>()?;
+
+        let mut right = true;
+        for ((before, rung), node) in rungs
+            .iter()
+            .zip(rungs.iter().skip(1))
+            .zip(nodes.iter().skip(1))
+        {
+            let wrong = match (before, rung) {
+                (Rung::Share(_), Rung::Hosts(_)) => "hosts come before percentages",
+                (Rung::Hosts(before), Rung::Hosts(hosts)) if hosts <= before => {
+                    "each rung is more than the one before"
+                }
+                (Rung::Share(before), Rung::Share(share)) if share <= before => {
+                    "each rung is more than the one before"
+                }
+                _ => continue,
+            };
+            self.report(*node, Fault::new("the ladder does not rise here", wrong));
+            right = false;
+        }
+        if rungs.last() != Some(&Rung::Share(Ppm::WHOLE)) {
+            self.report(node, Fault::new("the ladder does not end with 100%", help));
+            right = false;
+        }
+        right.then_some(rungs)
+    }
+
+    fn rollout(&self, declared: RolloutFields) -> Option<RolloutPolicy> {
+        let default = RolloutPolicy::default();
+        let bake = self.duration(declared.bake, default.bake_ms, 100..=DAY);
+        let soak = self.duration(declared.soak, default.soak_ms, 100..=7 * DAY);
+        let requests = self.count(
+            declared.minimum_requests,
+            default.minimum_requests,
+            1..=1_000_000,
+        );
+        let hold = self.duration(
+            declared.hold_deadline,
+            default.hold_deadline_ms,
+            SECOND..=7 * DAY,
+        );
+        let acknowledge = self.duration(
+            declared.acknowledge_deadline,
+            default.acknowledge_deadline_ms,
+            SECOND..=10 * MINUTE,
+        );
+        let ttl = self.duration(
+            declared.dead_man_ttl,
+            default.dead_man_ttl_ms,
+            2 * SECOND..=MINUTE,
+        );
+        Some(RolloutPolicy {
+            bake_ms: bake?,
+            soak_ms: soak?,
+            minimum_requests: requests?,
+            hold_deadline_ms: hold?,
+            acknowledge_deadline_ms: acknowledge?,
+            dead_man_ttl_ms: ttl?,
+        })
+    }
+
+    fn traffic(&self, declared: TrafficFields) -> Option<TrafficPolicy> {
+        let default = TrafficPolicy::default();
+        let timeout = self.duration(declared.timeout, default.timeout_ms, 1..=DAY);
+        let connect = self.duration(
+            declared.connect_timeout,
+            default.connect_timeout_ms,
+            1..=MINUTE,
+        );
+        let breakers = self.section(declared.circuit_breakers, Self::breakers);
+        let retry_budget = match declared.retry_budget {
+            None => Some(default.retry_budget),
+            some => self.parsed(some, values::percentage),
+        };
+        let outlier = match declared.outlier_detection {
+            None => Some((
+                default.outlier_consecutive_failures,
+                default.outlier_max_ejected,
+            )),
+            Some(fields) => fields
+                .value
+                .and_then(|fields| self.outlier(fields, &default)),
+        };
+        let buffer = self.bounded(
+            declared.connection_buffer,
+            u64::from(default.connection_buffer_bytes),
+            4 * 1024..=64 * 1024 * 1024,
+            values::size_bytes,
+            values::show_bytes,
+        );
+        let (outlier_consecutive_failures, outlier_max_ejected) = outlier?;
+        Some(TrafficPolicy {
+            timeout_ms: timeout?,
+            connect_timeout_ms: connect?,
+            circuit_breakers: breakers?,
+            retry_budget: retry_budget?,
+            outlier_consecutive_failures,
+            outlier_max_ejected,
+            connection_buffer_bytes: u32::try_from(buffer?).ok()?,
+        })
+    }
+
+    fn breakers(&self, declared: BreakerFields) -> Option<CircuitBreakers> {
+        let default = CircuitBreakers::default();
+        let connections = self.count_u32(declared.max_connections, default.max_connections);
+        let pending = self.count_u32(declared.max_pending_requests, default.max_pending_requests);
+        let requests = self.count_u32(declared.max_requests, default.max_requests);
+        Some(CircuitBreakers {
+            max_connections: connections?,
+            max_pending_requests: pending?,
+            max_requests: requests?,
+        })
+    }
+
+    fn outlier(&self, declared: OutlierFields, default: &TrafficPolicy) -> Option<(u32, Ppm)> {
+        let failures = self.count_u32(
+            declared.consecutive_failures,
+            default.outlier_consecutive_failures,
+        );
+        let ejected = match declared.max_ejected {
+            None => Some(default.outlier_max_ejected),
+            some => self.parsed(some, |text| {
+                values::percentage(text).and_then(|share| {
+                    // Envoy takes whole percentages here; rounding would change what was said.
+                    if share.get() % 10_000 == 0 {
+                        Ok(share)
+                    } else {
+                        let message = format!("{share} is not a whole percentage");
+                        Err(Fault::new(
+                            message,
+                            "Envoy takes whole percentages here, such as 10%",
+                        ))
+                    }
+                })
+            }),
+        };
+        Some((failures?, ejected?))
+    }
+
+    // --- values ---
+
+    fn duration(&self, declared: Single, default: u64, range: RangeInclusive<u64>) -> Option<u64> {
+        self.bounded(
+            declared,
+            default,
+            range,
+            values::duration_ms,
+            values::show_ms,
+        )
+    }
+
+    fn count(&self, declared: Single, default: u64, range: RangeInclusive<u64>) -> Option<u64> {
+        self.bounded(declared, default, range, values::count, |value| {
+            value.to_string()
+        })
+    }
+
+    fn count_u32(&self, declared: Single, default: u32) -> Option<u32> {
+        let count = self.count(declared, u64::from(default), 1..=1_000_000)?;
+        u32::try_from(count).ok()
+    }
+
+    fn share(&self, (node, text): (NodeId, String), range: RangeInclusive<u32>) -> Option<Ppm> {
+        let share = self.accept(node, values::percentage(&text))?;
+        if range.contains(&share.get()) {
+            return Some(share);
+        }
+        let bound = |parts: &u32| Ppm::new(*parts).unwrap_or(Ppm::WHOLE);
+        let help = format!(
+            "allowed is {} to {}",
+            bound(range.start()),
+            bound(range.end())
+        );
+        self.report(node, Fault::new(format!("{share} is out of range"), help));
+        None
+    }
+
+    /// `default` when it is absent; `None` after a report.
+    fn bounded(
+        &self,
+        declared: Single,
+        default: u64,
+        range: RangeInclusive<u64>,
+        read: impl Fn(&str) -> Result<u64, Fault>,
+        show: impl Fn(u64) -> String,
+    ) -> Option<u64> {
+        if declared.is_none() {
+            return Some(default);
+        }
+        self.parsed(declared, |text| {
+            let value = read(text)?;
+            if range.contains(&value) {
+                return Ok(value);
+            }
+            let help = format!(
+                "allowed is {} to {}",
+                show(*range.start()),
+                show(*range.end())
+            );
+            Err(Fault::new(format!("{} is out of range", shown(text)), help))
+        })
+    }
+
+    fn parsed<T>(&self, declared: Single, read: impl Fn(&str) -> Result<T, Fault>) -> Option<T> {
+        let Spanned { node, value } = declared?;
+        self.accept(node, read(&value?))
+    }
+
+    /// A group of optional fields: all defaults when it is absent.
+    fn section<F, T: Default>(
+        &self,
+        declared: Option<Spanned<F>>,
+        read: impl Fn(&Self, F) -> Option<T>,
+    ) -> Option<T> {
+        match declared {
+            None => Some(T::default()),
+            Some(fields) => read(self, fields.value?),
+        }
+    }
+
+    // --- reporting ---
+
+    /// The value of a field that must be there.
+    fn required<T>(
+        &self,
+        parent: NodeId,
+        field: &str,
+        declared: Option<Spanned<T>>,
+    ) -> Option<(NodeId, T)> {
+        match declared {
+            Some(Spanned { node, value }) => value.map(|value| (node, value)),
+            None => {
+                // A key without a value is the better place to point at.
+                let written = self.tree.get(parent, field);
+                // A misspelt key was reported as such, and that is the one mistake here.
+                if written.is_none() && self.tree.keys(parent).any(|key| is_close(key, field)) {
+                    return None;
+                }
+                let fault = Fault::new(format!("{} is missing", shown(field)), "it has no default");
+                let diagnostic = match written {
+                    Some(node) => self.tree.diagnostic(node, None, fault),
+                    None => self.tree.diagnostic(parent, Some(field), fault),
+                };
+                self.diagnostics.borrow_mut().push(diagnostic);
+                None
+            }
+        }
+    }
+
+    fn accept<T>(&self, node: NodeId, read: Result<T, Fault>) -> Option<T> {
+        read.map_err(|fault| self.report(node, fault)).ok()
+    }
+
+    pub(super) fn report(&self, node: NodeId, fault: Fault) {
+        let diagnostic = self.tree.diagnostic(node, None, fault);
+        self.diagnostics.borrow_mut().push(diagnostic);
+    }
+}
