@@ -1,3 +1,22 @@
-//! placeholder
+//! An xDS server library: gives any xDS client the view it should have, and tells what it really
+//! has.
+//!
+//! ```text
+//!  Resource ─► Snapshot ─► Session (one per stream, no I/O) ─► gRPC
+//!                             │
+//!                             └─► Delivery: wanted, acknowledged, rejected, held back
+//! ```
 
+pub mod delivery;
+pub mod limits;
 pub mod report;
+mod resource;
+mod snapshot;
+pub mod stream;
+
+pub use delivery::{Delivery, Rejection, ResourceStatus, SentCounts};
+pub use resource::{Name, References, Resource, ResourceError, TypeUrl, Version};
+pub use snapshot::{Snapshot, SnapshotBuilder, SnapshotError, SnapshotProblem};
+
+#[cfg(test)]
+mod testing;
