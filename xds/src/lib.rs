@@ -11,11 +11,16 @@ pub mod delivery;
 pub mod limits;
 pub mod report;
 mod resource;
+pub mod server;
 mod snapshot;
 pub mod stream;
+mod wire;
 
 pub use delivery::{Delivery, Rejection, ResourceStatus, SentCounts};
 pub use resource::{Name, References, Resource, ResourceError, TypeUrl, Version};
+pub use server::{
+    Assign, Client, ClientKind, ClientStatus, Refused, Server, Settings, incoming, transport,
+};
 pub use snapshot::{Snapshot, SnapshotBuilder, SnapshotError, SnapshotProblem};
 
 #[cfg(test)]

@@ -85,6 +85,11 @@ impl Session {
         })
     }
 
+    /// The newest view of which everything subscribed is acknowledged.
+    pub fn acknowledged(&self) -> Option<&Arc<str>> {
+        self.acknowledged.as_ref()
+    }
+
     /// The view that the client should have.
     pub fn view(&self) -> Option<&Arc<Snapshot>> {
         self.view.as_ref()
