@@ -87,10 +87,7 @@ impl Rollout {
                 1 => String::new(),
                 n => format!(" (and {} more rejected)", n - 1),
             };
-            return Some(format!(
-                "sidecar {} rejected it: {text}{others}",
-                first.sidecar
-            ));
+            return Some(format!("sidecar {} rejected it: {text}{others}", first.sidecar));
         }
         let deadline_ms = self.plan.policy.acknowledge_deadline_ms;
         let overdue = self.deliveries.overdue(deadline_ms, now);
@@ -193,9 +190,7 @@ impl Rollout {
             } else {
                 list(&behind)
             };
-            let due = self
-                .deliveries
-                .due(self.plan.policy.acknowledge_deadline_ms);
+            let due = self.deliveries.due(self.plan.policy.acknowledge_deadline_ms);
             let reason = format!("the exposure is not acknowledged by {who}");
             return Some(Hold::new("acknowledge", reason).until(due));
         }
@@ -291,11 +286,7 @@ impl Rollout {
         };
         let rest_ms = bake_ms.saturating_sub(self.clock.baked_ms);
         if rest_ms > 0 {
-            let reason = format!(
-                "watching {} for {} s more",
-                self.place(),
-                rest_ms.div_ceil(1000)
-            );
+            let reason = format!("watching {} for {} s more", self.place(), rest_ms.div_ceil(1000));
             let until = Some(look.now.plus_ms(rest_ms));
             return Some(Hold::new("bake", reason).until(until).clock_runs());
         }

@@ -268,11 +268,7 @@ impl Rollout {
                 let passed = self.passed();
                 self.raised = Some(context.now);
                 self.expose(Phase::Judging, self.rung.saturating_add(1), context);
-                format!(
-                    "{passed}; {} gets {} of requests",
-                    self.plan.to,
-                    self.share()
-                )
+                format!("{passed}; {} gets {} of requests", self.plan.to, self.share())
             }
             Phase::Judging => {
                 self.phase = Phase::Soaking;

@@ -85,10 +85,7 @@ impl Rollout {
         if look.acknowledged {
             self.clock.acknowledged.get_or_insert(now);
         }
-        if !matches!(
-            self.phase,
-            Phase::Judging | Phase::Soaking | Phase::Committing
-        ) {
+        if !matches!(self.phase, Phase::Judging | Phase::Soaking | Phase::Committing) {
             return;
         }
         let few_hosts = self.planned_rung().is_some_and(|rung| rung.hosts.is_some());
@@ -216,7 +213,8 @@ impl Rollout {
             return;
         }
         let settled = look.now >= self.not_before;
-        let overdue = look.now.since_ms(self.exposed) >= self.plan.policy.acknowledge_deadline_ms;
+        let overdue =
+            look.now.since_ms(self.exposed) >= self.plan.policy.acknowledge_deadline_ms;
         if !((look.acknowledged && settled) || overdue) {
             if let Some(hold) = self.delivery_doubt(look) {
                 self.decision = self.waiting(hold, look.now);
@@ -245,10 +243,7 @@ impl Rollout {
         match in_flight {
             Some(0) => {}
             Some(n) => {
-                rest.push_str(&format!(
-                    "; {n} requests are still in flight on {}",
-                    self.plan.to
-                ));
+                rest.push_str(&format!("; {n} requests are still in flight on {}", self.plan.to));
                 level = level.max(NoticeLevel::Warning);
             }
             None => {

@@ -30,11 +30,7 @@ fn a_slow_canary_goes_back_and_latency_is_blamed() {
         }
     }
     assert_eq!(world.phase(), Phase::Reverting);
-    assert!(
-        world.reason().starts_with("latency: "),
-        "{}",
-        world.reason()
-    );
+    assert!(world.reason().starts_with("latency: "), "{}", world.reason());
 }
 
 #[test]
