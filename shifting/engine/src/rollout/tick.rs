@@ -5,7 +5,7 @@ use crate::rollout::delivery::list;
 use crate::rollout::judge::{Hold, Look};
 use crate::rollout::run::Context;
 use crate::rollout::signals::{fresh, seen};
-use crate::rollout::{Decision, Evidence, NoticeLevel, Observation, Phase, Rollout};
+use crate::rollout::{Evidence, NoticeLevel, Observation, Phase, Rollout};
 use crate::time::Time;
 
 /// A tick stands for at most this much watched time.
