@@ -152,7 +152,10 @@ mod tests {
     #[test]
     fn long_lists_are_cut() {
         assert_eq!(list(&["a", "b"]), "a, b");
-        assert_eq!(list(&["a", "b", "c", "d", "e", "f", "g"]), "a, b, c, d, e and 2 more");
+        assert_eq!(
+            list(&["a", "b", "c", "d", "e", "f", "g"]),
+            "a, b, c, d, e and 2 more"
+        );
     }
 
     #[test]
