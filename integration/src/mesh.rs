@@ -93,3 +93,34 @@ impl Mesh {
         yaml
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate_engine::mesh::{Protocol, SourceFile, read};
+
+    use super::*;
+
+    #[test]
+    fn what_it_writes_is_a_mesh() {
+        let directory = tempfile::tempdir().unwrap();
+        let (v1, v2) = (Hosts::start("v1", 3), Hosts::start("v2", 1));
+        for (rollout, protocol) in [(FAST, "http1"), (SLOW, "grpc")] {
+            let mut mesh = Mesh::of("checkout", &[&v1, &v2]);
+            mesh.rollout = rollout;
+            mesh.protocol = protocol;
+            mesh.write(directory.path());
+            let files: Vec<SourceFile> = ["fleets.yaml", "services.yaml"]
+                .into_iter()
+                .map(|name| SourceFile {
+                    path: name.to_owned(),
+                    text: fs::read_to_string(directory.path().join(name)).unwrap(),
+                })
+                .collect();
+            let mesh = read(&files).unwrap();
+            let service = &mesh.services["checkout"];
+            assert_eq!(service.initial, "v1");
+            assert_eq!(service.versions["v1"].hosts.len(), 3);
+            assert_eq!(service.protocol == Protocol::Grpc, protocol == "grpc");
+        }
+    }
+}

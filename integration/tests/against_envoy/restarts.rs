@@ -1,13 +1,16 @@
 //! `kill -9` of the control plane, at rest and in the middle of rollouts.
 
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use tidegate::journal::Journal;
+use tidegate_engine::rollout::{Event, State};
 use tidegate_integration::hosts::Hosts;
-use tidegate_integration::machine::{alone, wait_until};
+use tidegate_integration::machine::{Random, alone, wait_until};
 use tidegate_integration::mesh::Mesh;
 use tidegate_integration::serve::ControlPlane;
 use tidegate_integration::sidecar::Sidecar;
-use tidegate_integration::traffic::{Traffic, by_status};
+use tidegate_integration::traffic::{Recorded, Traffic, by_status};
 
 #[test]
 fn a_restart_sends_no_unchanged_cluster_or_listener_and_fails_nothing() {
@@ -37,4 +40,183 @@ fn a_restart_sends_no_unchanged_cluster_or_listener_and_fails_nothing() {
     assert!(records.len() > 50);
     let statuses = by_status(&records);
     assert_eq!(statuses.keys().collect::<Vec<_>>(), [&200], "{statuses:?}");
+}
+
+/// Fast enough for twenty; the shortest life of a share.
+const HURRIED: &str = "{bake: 1s, soak: 1s, minimum_requests: 10, hold_deadline: 5m, \
+    acknowledge_deadline: 10s, dead_man_ttl: 2s}";
+
+/// The `dead_man_ttl` above, and a second.
+const SHARE_LIFE_MS: u64 = 3_000;
+
+/// One rollout of the test below.
+struct Move {
+    to: String,
+    begin_ms: u64,
+    end_ms: u64,
+}
+
+#[test]
+fn twenty_kills_in_the_middle_of_rollouts_never_raise_the_exposure_nor_leave_one_stuck() {
+    let _alone = alone();
+    let mut random = Random::seeded();
+    let directory = tempfile::tempdir().unwrap();
+    let (v1, v2) = (Hosts::start("v1", 20), Hosts::start("v2", 20));
+    let mut mesh = Mesh::of("checkout", &[&v1, &v2]);
+    mesh.rollout = HURRIED;
+    mesh.write(&directory.path().join("mesh"));
+    let mut control_plane = ControlPlane::start(directory.path());
+    let sidecars: Vec<Sidecar> = (1..=2)
+        .map(|number| {
+            let id = format!("sidecar-{number}");
+            Sidecar::start(&id, control_plane.xds, directory.path())
+        })
+        .collect();
+    control_plane.await_sidecars(2);
+    let listeners: Vec<_> = sidecars.iter().map(Sidecar::listener).collect();
+    let traffic = Traffic::start("checkout", &listeners, 200);
+    let mut moves = Vec::new();
+    let mut at = "v1";
+    for number in 1..=20 {
+        let to = if at == "v1" { "v2" } else { "v1" };
+        let begin_ms = wall_ms(SystemTime::now());
+        control_plane.json(&["rollout", "start", "checkout", to]);
+        // The moment is the test: there is no condition to wait for.
+        let moment = Duration::from_millis(random.below(8_000));
+        std::thread::sleep(moment);
+        let before = control_plane.rollout("checkout").unwrap();
+        control_plane.kill();
+        control_plane.start_again();
+        let limit = Duration::from_secs(90);
+        let status = control_plane.await_phase("checkout", &["committed", "reverted"], limit);
+        println!(
+            "{number}: to {to}, killed after {moment:?} at {} {}: {}",
+            before["phase"], before["rung"], status["phase"]
+        );
+        moves.push(Move {
+            to: to.to_owned(),
+            begin_ms,
+            end_ms: wall_ms(SystemTime::now()),
+        });
+        if status["phase"] == "committed" {
+            at = to;
+        }
+        control_plane.await_sidecars(2);
+    }
+    let records = traffic.finish();
+    control_plane.kill();
+
+    let statuses = by_status(&records);
+    assert_eq!(statuses.keys().collect::<Vec<_>>(), [&200], "{statuses:?}");
+    let limits = limits_of(&control_plane.data);
+    at_hosts(&records, &moves, &limits);
+}
+
+/// What the journal allowed from a moment on: the moment, the version on its way up, and its
+/// share in parts per million.
+type Limits = Vec<(u64, Option<(String, u32)>)>;
+
+/// Folds the journal and checks every step of it: no share above its rung's, no rung left out, and
+/// no rise by a recovery.
+fn limits_of(data: &Path) -> Limits {
+    let (_journal, records) = Journal::open(data).unwrap();
+    let mut state = State::default();
+    let mut limits = Limits::new();
+    let mut last_share = 0;
+    let mut last_rung: Option<(u64, usize)> = None;
+    for record in records {
+        let (next, _) = state.apply(&record.event, record.at).unwrap();
+        state = next;
+        let canary = state
+            .splits()
+            .remove("checkout")
+            .and_then(|split| split.canary);
+        let share = canary.as_ref().map_or(0, |canary| canary.share.get());
+        let status = state.status("checkout", record.at);
+        if let Some(status) = &status {
+            let rungs = &status.plan.rungs;
+            let rung = rungs.iter().position(|rung| rung.name == status.rung);
+            let allowed = rung.map_or(0, |rung| rungs[rung].share.get());
+            assert!(
+                share <= allowed,
+                "{share} ppm at {}: {status:#?}",
+                status.rung
+            );
+            if let Some(rung) = rung {
+                let next = match last_rung {
+                    Some((number, last)) if number == status.number => last + 1,
+                    _ => 0,
+                };
+                assert!(rung <= next, "a rung was left out: {status:#?}");
+                last_rung = Some((status.number, rung));
+            }
+        }
+        if matches!(record.event, Event::Recovered { .. }) {
+            assert!(
+                share <= last_share,
+                "a recovery raised the share: {status:#?}"
+            );
+        }
+        last_share = share;
+        limits.push((record.wall_ms, canary.map(|canary| (canary.version, share))));
+    }
+    limits
+}
+
+/// In every second of every rollout: no more requests on the new version than its rungs then
+/// allowed.
+fn at_hosts(records: &[Recorded], moves: &[Move], limits: &Limits) {
+    let (instant, wall) = (Instant::now(), wall_ms(SystemTime::now()));
+    let sent_ms = |record: &Recorded| {
+        wall - u64::try_from(instant.duration_since(record.sent).as_millis()).unwrap()
+    };
+    let mut judged = 0;
+    for moved in moves {
+        for second in (moved.begin_ms..moved.end_ms).step_by(1_000) {
+            let window: Vec<_> = records
+                .iter()
+                .filter(|record| (second..second + 1_000).contains(&sent_ms(record)))
+                .collect();
+            // A share that was taken back in the journal may live on at the sidecars for its life
+            // without renewal, when the kill came before the sending.
+            let since = second.saturating_sub(SHARE_LIFE_MS);
+            let before = limits.iter().rfind(|(at, _)| *at < since).into_iter();
+            let within = limits
+                .iter()
+                .filter(|(at, _)| (since..second + 1_100).contains(at));
+            let allowed = before
+                .chain(within)
+                .map(|(_, canary)| match canary {
+                    Some((version, share)) if *version == moved.to => *share,
+                    _ => 0,
+                })
+                .max()
+                .unwrap_or(0);
+            // After the commit there is no canary: the new version is the stable one.
+            let committed = limits.iter().any(|(at, canary)| {
+                (moved.begin_ms..second + 1_100).contains(at)
+                    && matches!(canary, Some((version, 1_000_000)) if *version == moved.to)
+            });
+            if committed {
+                break;
+            }
+            let count = window.iter().filter(|r| r.version == moved.to).count();
+            let count = f64::from(u32::try_from(count).unwrap());
+            let total = f64::from(u32::try_from(window.len()).unwrap());
+            let expected = total * f64::from(allowed) / 1_000_000.0;
+            let bound = expected + 5.0 * expected.sqrt() + if allowed == 0 { 0.0 } else { 3.0 };
+            assert!(
+                count <= bound,
+                "{count} of {total} requests on {} at {allowed} ppm, {} ms into its rollout",
+                moved.to,
+                second - moved.begin_ms
+            );
+            judged += 1;
+        }
+    }
+    assert!(judged >= 20, "only {judged} seconds were judged");
+}
+
+fn wall_ms(time: SystemTime) -> u64 {
+    u64::try_from(time.duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }

@@ -19,6 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use tidegate_engine::mesh::LATENCY_EDGES_MS;
+use tidegate_xds::report::STATS_NEEDED;
 
 /// The runtime layer that holds canaries' shares: in Envoy's bootstrap and as the name of the
 /// RTDS resource.
@@ -127,6 +128,10 @@ pub fn bootstrap(options: &BootstrapOptions) -> Result<String, BootstrapError> {
             host = quoted(host),
         );
     }
+    let needed: String = STATS_NEEDED
+        .iter()
+        .map(|regex| format!("\n      - safe_regex:\n          regex: '{regex}'"))
+        .collect();
     let edges: Vec<String> = LATENCY_EDGES_MS.iter().map(u32::to_string).collect();
     Ok(format!(
         r#"# An Envoy of the fleet {fleet}, configured by Tidegate.
@@ -204,19 +209,15 @@ stats_config:
   stats_matcher:
     inclusion_list:
       patterns:
-      # How requests went, by cluster (`service/version`).
+      # How requests went by cluster (`service/version`), gRPC failures (which are HTTP 200), and
+      # which view is really in force.{needed}
+      # For people: what was rejected, and what the application sees.
       - safe_regex:
-          regex: 'cluster\.[^.]+\.upstream_rq_([2345]xx|total|completed|time|active|timeout|retry)'
-      - safe_regex:
-          regex: 'cluster\.[^.]+\.(upstream_cx_connect_fail|membership_(healthy|total))'
-      # gRPC failures are HTTP 200: these tell.
-      - safe_regex:
-          regex: 'cluster\.[^.]+\.grpc\.([0-9]+|success|failure|total)'
+          regex: '(cluster_manager\.cds|listener_manager\.lds|cluster\.[^.]+|http\.[^.]+\.rds\..+)\.update_rejected'
       - safe_regex:
           regex: 'http\.[^.]+\.downstream_rq_([2345]xx|time|active|rx_reset)'
-      # Which view is really in force, and what was rejected.
       - safe_regex:
-          regex: '(cluster_manager\.cds|listener_manager\.lds|cluster\.[^.]+|http\.[^.]+\.rds\..+)\.(version|update_rejected)'
+          regex: 'cluster\.[^.]+\.membership_(healthy|total)'
       # Whether the workers are alive.
       - safe_regex:
           regex: 'server\.(live|state|uptime|worker_[0-9]+\.watchdog_(miss|mega_miss))'

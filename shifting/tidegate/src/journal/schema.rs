@@ -117,9 +117,18 @@ pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
         });
     }
     // The write-ahead log lets a shell read while we write; FULL flushes it at every commit.
-    connection
-        .pragma_update(None, "journal_mode", "wal")
+    let mode: String = connection
+        .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))
         .map_err(failed)?;
+    if mode != "wal" {
+        return Err(JournalError::NotWritable {
+            path: path.to_owned(),
+            cause: format!(
+                "this file system holds no write-ahead log (SQLite stays in `{mode}` mode); a \
+                 local one does"
+            ),
+        });
+    }
     connection
         .pragma_update(None, "synchronous", "full")
         .map_err(failed)?;
