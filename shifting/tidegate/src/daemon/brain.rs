@@ -248,8 +248,16 @@ impl Brain {
         while let Some(input) = waiting.blocking_recv() {
             match input {
                 Input::Tick => self.tick(),
-                // A caller that went away does not undo what was made durable.
-                Input::Command(event, reply) => drop(reply.send(self.accept(event))),
+                Input::Command(event, reply) => {
+                    let result = self.accept(event);
+                    let accepted = result.is_ok();
+                    // A caller that went away does not undo what was made durable.
+                    drop(reply.send(result));
+                    if accepted {
+                        // The watch on a new rollout's arms begins now, not a tick later.
+                        self.tick();
+                    }
+                }
                 Input::Reload(reply) => drop(reply.send(self.read_mesh())),
             }
         }
