@@ -160,3 +160,33 @@ fn actor() -> String {
         .or_else(|_| std::env::var("LOGNAME"))
         .unwrap_or_else(|_| "operator".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Arguments;
+
+    #[test]
+    fn every_command_is_well_formed_and_explained() {
+        let mut root = Arguments::command();
+        root.build();
+        root.clone().debug_assert();
+        let mut commands: Vec<clap::Command> = vec![root];
+        while let Some(command) = commands.pop() {
+            assert!(
+                command.get_about().is_some(),
+                "{} has no help",
+                command.get_name()
+            );
+            for argument in command.get_arguments() {
+                assert!(
+                    argument.get_help().is_some(),
+                    "{argument} of {} has no help",
+                    command.get_name()
+                );
+            }
+            commands.extend(command.get_subcommands().cloned());
+        }
+    }
+}

@@ -39,7 +39,8 @@ pub(crate) struct StartArguments {
     /// The service
     service: String,
     /// The version that is to have the traffic
-    version: String,
+    #[arg(value_name = "VERSION")]
+    to: String,
     /// Follow it until it ends, as `watch` does
     #[arg(long)]
     watch: bool,
@@ -116,7 +117,7 @@ enum Verb {
 async fn start(arguments: StartArguments, json: bool) -> Outcome {
     let client = arguments.api.client();
     let request = StartRequest {
-        to: arguments.version,
+        to: arguments.to,
         actor: arguments.who.name(),
     };
     let status = client

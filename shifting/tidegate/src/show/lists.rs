@@ -59,8 +59,7 @@ pub fn sidecars(answer: &SidecarsAnswer, style: &Style) -> String {
 #[must_use]
 pub fn rollouts(answer: &RolloutsAnswer, style: &Style) -> String {
     if answer.rollouts.is_empty() {
-        return "no rollout yet; `tidegate rollout start SERVICE --to VERSION` begins one\n"
-            .to_owned();
+        return "no rollout yet; `tidegate rollout start SERVICE VERSION` begins one\n".to_owned();
     }
     let mut table = table(style);
     table.set_header([
