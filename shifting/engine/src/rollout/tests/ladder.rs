@@ -224,7 +224,7 @@ fn the_step_itself_needs_requests_in_both_arms() {
         for _ in 0..9 {
             world.tick(|_| {});
         }
-        for _ in 0..10 {
+        for _ in 0..3 {
             world.tick(|o| {
                 let lacking = if lack_canary {
                     &mut o.evidence.canary
