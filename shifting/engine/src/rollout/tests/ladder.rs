@@ -215,3 +215,28 @@ fn the_whole_story_is_told() {
         "nothing unusual: {story:#?}"
     );
 }
+
+#[test]
+fn the_step_itself_needs_requests_in_both_arms() {
+    for lack_canary in [true, false] {
+        let mut world = World::started();
+        world.reach("1 host");
+        for _ in 0..9 {
+            world.tick(|_| {});
+        }
+        for _ in 0..3 {
+            world.tick(|o| {
+                let lacking = if lack_canary {
+                    &mut o.evidence.canary
+                } else {
+                    &mut o.evidence.stable
+                };
+                *lacking = ArmCounts::default();
+            });
+            assert_eq!(world.status().rung, "1 host");
+        }
+        assert_eq!(world.waiting().kind, "requests", "the bake is over");
+        world.tick(|_| {});
+        assert_eq!(world.status().rung, "5%");
+    }
+}
