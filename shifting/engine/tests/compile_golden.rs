@@ -19,7 +19,7 @@ const GOLDEN: [(&str, ClientKind, &str); 2] = [
     (
         "web",
         ClientKind::Envoy,
-        "63ec2b22b59bcba1cbf435e6aa1943e887d6e0e61472fe66f2f8ee36f103ba69",
+        "a84eda003bcf456f27f6e5d5e1fb4239339520e7d408f3f9cded3616b2dcaaae",
     ),
     (
         "web",

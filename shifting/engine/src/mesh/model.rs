@@ -148,8 +148,8 @@ pub struct TrafficPolicy {
     /// Consecutive 5xx (or connection failures) after which a host is ejected for a while.
     /// Default 5.
     pub outlier_consecutive_failures: u32,
-    /// Share of a version's hosts that may be ejected at once; a whole percentage. A share that is
-    /// less than one host ejects none, so the default of 10% does nothing below 10 hosts.
+    /// Share of a version's hosts that may be ejected at once; a whole percentage. One
+    /// host may always be, but for 0%, which ejects none. Default 10%.
     pub outlier_max_ejected: Ppm,
     /// Bytes buffered per connection. Default 1 MiB.
     pub connection_buffer_bytes: u32,

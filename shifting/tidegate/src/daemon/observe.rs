@@ -28,6 +28,9 @@ pub(crate) struct Observer {
 /// A sidecar that has not reported for this long is not shown as having reported.
 const FORGET_REPORTS_MS: u64 = 3_600_000;
 
+/// A sidecar that has no configuration stream and has not reported for this long is gone.
+const GONE_AFTER_MS: u64 = 10_000;
+
 // === impl Observer ===
 
 impl Observer {
@@ -62,7 +65,7 @@ impl Observer {
         now: Time,
     ) -> Vec<Observation> {
         let clients = server.clients();
-        self.note_connections(&clients);
+        self.note_connections(&clients, now);
         self.needed
             .retain(|service, _| state.active().any(|run| run.plan().service == *service));
         let Some(mesh) = state.mesh() else {
@@ -102,8 +105,16 @@ impl Observer {
         observations
     }
 
-    /// Counts may have been missed while a sidecar was away.
-    fn note_connections(&mut self, clients: &[ClientStatus]) {
+    /// Counts may have been missed while a sidecar was away; what one that is gone had in flight
+    /// ended with it.
+    fn note_connections(&mut self, clients: &[ClientStatus], now: Time) {
+        for status in clients.iter().filter(|status| !status.connected) {
+            let id = &status.client.node_id;
+            let silent = |at: &Time| now.since_ms(*at) >= GONE_AFTER_MS;
+            if self.last_reports.get(id).is_none_or(silent) {
+                self.intake.departed(id);
+            }
+        }
         let connected: BTreeSet<String> = clients
             .iter()
             .filter(|status| status.connected)
