@@ -30,6 +30,8 @@ mod sotw;
 mod state;
 mod status;
 mod subscription;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -123,7 +123,7 @@ impl Session {
         for (type_url, state) in &mut self.types {
             let before = self.view.as_ref().map(|view| view.digest(type_url));
             if before != Some(view.digest(type_url)) {
-                state.dirty = true;
+                state.content_changed();
             }
             state.confirm_claims(&view, type_url);
             sotw::skip_equal_set(type_url, state, &view);
@@ -208,10 +208,7 @@ impl Session {
                 return Some(self.send(type_url, &view, parcel, now));
             }
             if let Some(state) = self.types.get_mut(type_url) {
-                state.dirty = false;
-                state.level = plan.is_level() && !state.set_refused && state.isolate.is_empty();
-                state.waits = !plan.held_back.is_empty();
-                state.deadline = plan.deadline;
+                state.looked_at(&plan);
             }
         }
         for type_url in &type_urls {

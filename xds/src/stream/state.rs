@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::Outcome;
 use super::held::Held;
+use super::plan::{Plan, Waiting};
 use super::subscription::Subscription;
 use crate::delivery::SentCounts;
 use crate::limits::{REJECTED_VERSIONS_MAX, REJECTION_TEXT_BYTES_MAX};
@@ -210,6 +211,11 @@ impl TypeState {
         }
         let alone = in_flight.set.is_none() && names.len() == 1;
         for item in &in_flight.items {
+            if alone {
+                // Even if the client unsubscribed in the meantime: it may come back.
+                self.isolate.remove(item.name());
+                Rejected::note(&mut self.rejected, item, text, now);
+            }
             let Some(held) = self.held.get_mut(item.name()) else {
                 continue;
             };
@@ -218,10 +224,7 @@ impl TypeState {
                 continue;
             }
             held.rejected(item, alone);
-            if alone {
-                self.isolate.remove(item.name());
-                Rejected::note(&mut self.rejected, item, text, now);
-            } else if in_flight.set.is_none() {
+            if !alone && in_flight.set.is_none() {
                 self.isolate.insert(item.name().clone());
             }
         }
@@ -233,6 +236,27 @@ impl TypeState {
                 at: now,
             });
         }
+        self.close_nack();
+    }
+
+    /// There was nothing to send now.
+    pub(super) fn looked_at(&mut self, plan: &Plan) {
+        self.dirty = false;
+        self.level = plan.is_level() && !self.set_refused;
+        self.waits = !plan.held_back.is_empty();
+        self.deadline = plan.deadline;
+        // Suspects that aren't wanted any more need no trial.
+        self.isolate
+            .retain(|name| plan.held_back.contains(&Waiting::Update(name.clone())));
+        self.close_nack();
+    }
+
+    /// Content of the type changed: removals that the client rejected are tried again.
+    pub(super) fn content_changed(&mut self) {
+        self.dirty = true;
+        self.held
+            .values_mut()
+            .for_each(|held| held.removal_refused = false);
         self.close_nack();
     }
 
