@@ -281,7 +281,7 @@ pub enum Refusal {
         why: String,
     },
     /// The mesh would take away what is in use.
-    #[error("the mesh is refused: {0}")]
+    #[error("the mesh is refused, the one in force stays: {0}")]
     Guard(#[from] crate::guard::Violation),
 }
 

@@ -242,10 +242,11 @@ impl Screen {
     fn show(&mut self, status: &RolloutStatus) -> Result<(), Failure> {
         if self.json {
             let text = serde_json::to_string(status).map_err(Failure::new)?;
-            return self.print_if_new(text);
+            return self.print_if_new(text.clone(), text);
         }
         if !self.live.in_place() {
-            return self.print_if_new(show::rollout_line(status));
+            let subject = show::rollout_subject(status);
+            return self.print_if_new(subject, show::rollout_line(status));
         }
         let text = if status.phase.is_final() {
             show::rollout(status, &self.style)
@@ -262,12 +263,11 @@ impl Screen {
         }
     }
 
-    fn print_if_new(&mut self, text: String) -> Result<(), Failure> {
-        if self.last == text {
+    fn print_if_new(&mut self, subject: String, text: String) -> Result<(), Failure> {
+        if self.last == subject {
             return Ok(());
         }
-        print_text(&text)?;
-        self.last = text;
-        Ok(())
+        self.last = subject;
+        print_text(&text)
     }
 }

@@ -1,5 +1,6 @@
 //! `tidegate serve`.
 
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -76,6 +77,7 @@ fn start_log(arguments: &ServeArguments) -> Result<(), Failure> {
         .map_err(|error| Failure(format!("--log {}: {error}", arguments.log)))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match arguments.log_format {
         LogFormat::Text => log.with_target(false).init(),

@@ -14,6 +14,7 @@ use tidegate_engine::rollout::{Effect, Event, NoticeLevel, Refusal, State};
 use tidegate_engine::time::Time;
 use tidegate_xds::report::Report;
 use tidegate_xds::server::Server;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
@@ -36,7 +37,7 @@ pub enum CommandError {
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// The mesh gives no valid views.
-    #[error("the mesh is refused: {0}")]
+    #[error("the mesh is refused, the one in force stays: {0}")]
     Views(#[from] ViewError),
     /// The mesh could not be read.
     #[error("the mesh on disk is refused, the one in force stays: {0}")]
@@ -47,6 +48,20 @@ pub enum CommandError {
     /// The control plane is stopping.
     #[error("the control plane is stopping")]
     Stopping,
+}
+
+// === impl CommandError ===
+
+impl CommandError {
+    /// The bare reason, for where it is clear that a mesh was refused.
+    fn reason(&self) -> String {
+        match self {
+            Self::Refused(Refusal::Guard(violation)) => violation.to_string(),
+            Self::Views(error) => error.to_string(),
+            Self::Source(error) => error.to_string(),
+            other => other.to_string(),
+        }
+    }
 }
 
 /// Why the brain could not start.
@@ -124,15 +139,18 @@ impl BrainHandle {
         &self.published
     }
 
-    /// Lets the brain observe and judge. A brain that is busy skips it.
-    pub(super) fn tick(&self) {
-        let _ = self.inputs.try_send(Input::Tick);
+    /// Lets the brain observe and judge. A brain that is busy skips it. False when it is dead.
+    pub(super) fn tick(&self) -> bool {
+        !matches!(
+            self.inputs.try_send(Input::Tick),
+            Err(TrySendError::Closed(_))
+        )
     }
 
     /// Lets the brain read the mesh again at its next tick.
-    pub(super) fn reload_later(&self) {
+    pub(super) fn reload_later(&self) -> bool {
         self.reload.store(true, Ordering::Release);
-        self.tick();
+        self.tick()
     }
 
     /// Hands an operator's command in and waits until it is durable or refused.
@@ -323,9 +341,9 @@ impl Brain {
             Ok(mesh) => self.accept_mesh(mesh),
             Err(error) => Err(error.into()),
         };
-        self.mesh_refused = result.as_ref().err().map(ToString::to_string);
+        self.mesh_refused = result.as_ref().err().map(CommandError::reason);
         if let Some(refused) = &self.mesh_refused {
-            error!("{refused}");
+            error!("the mesh on disk is refused, the one in force stays: {refused}");
         }
         self.publish();
         result

@@ -27,7 +27,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 pub use brain::{BrainHandle, CommandError};
 pub use published::Published;
@@ -41,6 +41,8 @@ use views::Views;
 
 /// Evidence is judged once per tick; sidecars report once per second.
 const TICK: Duration = Duration::from_secs(1);
+/// How long requests under way may take to end when the program is told to stop.
+const DRAIN: Duration = Duration::from_secs(2);
 /// Reports that wait for the next tick: 5,000 sidecars at one a second, twice over.
 const REPORTS_WAITING: usize = 10_000;
 
@@ -89,6 +91,12 @@ pub enum DaemonError {
         /// Why not.
         source: notify::Error,
     },
+    /// The thread that decides ended by a fault of ours.
+    #[error(
+        "the deciding thread died; canaries fall back to stable by themselves; start again, and \
+         report the last lines of this log"
+    )]
+    BrainDied,
     /// A server ended with an error.
     #[error("{what} stopped: {why}")]
     Server {
@@ -159,25 +167,40 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     let mut ticks = tokio::time::interval(TICK);
     // A late tick is not made up for: evidence counts once.
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
+    let lost = loop {
+        let alive = tokio::select! {
             _ = ticks.tick() => brain.tick(),
             Some(()) = changes.recv() => brain.reload_later(),
             _ = hangup.recv() => brain.reload_later(),
             why = &mut stopped => {
                 info!("stopping: {why}; sidecars keep what they have");
-                break;
+                break false;
             }
+        };
+        if !alive {
+            error!("the deciding thread died; nothing is renewed any more");
+            break true;
         }
-    }
+    };
     if brain.published().load().state.active().next().is_some() {
         warn!(
             "a rollout is running: without a control plane its canary falls back to stable by itself"
         );
     }
     stop.send_replace(true);
-    finished("the API", api.await)?;
-    finished("the xDS server", xds.await)
+    // Sidecars never end their streams by themselves; they reconnect wherever a control plane is.
+    let drained = async {
+        finished("the API", api.await)?;
+        finished("the xDS server", xds.await)
+    };
+    tokio::time::timeout(DRAIN, drained)
+        .await
+        .unwrap_or(Ok(()))?;
+    if lost {
+        Err(DaemonError::BrainDied)
+    } else {
+        Ok(())
+    }
 }
 
 async fn listen(address: SocketAddr, what: &'static str) -> Result<TcpListener, DaemonError> {
