@@ -53,6 +53,9 @@ const TTL_FEATURES: [&str; 6] = [
     "envoy.config.supports-resource-ttl",
 ];
 
+/// `node.user_agent_name` of an Envoy.
+const ENVOY: &str = "envoy";
+
 // === impl Session ===
 
 impl Session {
@@ -176,6 +179,12 @@ impl Session {
         self.refresh(now);
     }
 
+    /// Whether a time to live reaches this client. Where it doesn't, what is raised stays up when
+    /// the control plane dies.
+    pub fn takes_ttl(&self) -> bool {
+        self.variant == Variant::Delta || self.ttl_in_sotw
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) has to be called, if nothing else happens.
     pub fn next_timeout(&self) -> Option<Instant> {
         let expiries = |state: &TypeState| {
@@ -229,7 +238,10 @@ impl Session {
             .filter(|node| !node.id.is_empty())
             .ok_or(Violation::NodeMissing)?;
         let advertised = |feature: &String| TTL_FEATURES.contains(&feature.as_str());
-        self.ttl_in_sotw = node.client_features.iter().any(advertised);
+        // Envoy unwraps any resource, but 1.40 doesn't say so: its list of features is empty.
+        // Without this, what is raised on it would not expire.
+        self.ttl_in_sotw =
+            node.user_agent_name == ENVOY || node.client_features.iter().any(advertised);
         self.identified = true;
         Ok(())
     }
@@ -390,7 +402,7 @@ impl Session {
         self.last_nonce += 1;
         let nonce = self.last_nonce;
         let wrapped = self.variant == Variant::Sotw && self.ttl_in_sotw;
-        let timed = self.variant == Variant::Delta || self.ttl_in_sotw;
+        let timed = self.takes_ttl();
         let state = self
             .types
             .entry(type_url.clone())
