@@ -52,7 +52,7 @@ pub struct SentCounts {
     pub responses: u64,
     /// Resources with their bodies, renewals excluded.
     pub resources: u64,
-    /// Removals.
+    /// Removals (delta only: a state-of-the-world response removes by what it lacks).
     pub removals: u64,
     /// Resources whose time to live was renewed.
     pub renewals: u64,

@@ -94,10 +94,8 @@ impl Session {
         if first && self.types.len() >= TYPES_MAX {
             return Err(Violation::TooManyTypes);
         }
-        let state = self
-            .types
-            .entry(type_url.clone())
-            .or_insert_with(TypeState::new);
+        let state = self.types.entry(type_url.clone()).or_default();
+        state.dirty |= first;
         let outcome = match (&request, self.variant) {
             (Request::Delta(request), Variant::Delta) => {
                 delta::handle(&type_url, state, request, first, now)
@@ -403,10 +401,7 @@ impl Session {
         let nonce = self.last_nonce;
         let wrapped = self.variant == Variant::Sotw && self.ttl_in_sotw;
         let timed = self.takes_ttl();
-        let state = self
-            .types
-            .entry(type_url.clone())
-            .or_insert_with(TypeState::new);
+        let state = self.types.entry(type_url.clone()).or_default();
         let mut news = Vec::new();
         for resource in &parcel.items {
             let name = resource.name();
