@@ -1,5 +1,6 @@
 //! The main paths over a real connection. The rules themselves are tested at the state machine.
 
+#[cfg(test)]
 mod common;
 
 use std::time::Duration;
