@@ -41,7 +41,7 @@ impl Assign for SameForAll {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let mut address = |default: &str| arguments.next().unwrap_or(default.to_owned());
+    let mut address = |default: &str| arguments.next().unwrap_or_else(|| default.to_owned());
     let listener = tokio::net::TcpListener::bind(address("127.0.0.1:18000")).await?;
     let view = Arc::new(view(address("127.0.0.1:8080").parse()?)?);
     println!("view {}", view.id());

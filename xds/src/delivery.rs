@@ -24,6 +24,9 @@ pub struct Delivery {
     pub sent: BTreeMap<TypeUrl, SentCounts>,
     /// Types that the client subscribed to on this stream.
     pub subscribed: Vec<TypeUrl>,
+    /// Whether a time to live reaches the client: over delta always, over state of the world if it
+    /// is an Envoy or says so. Where it doesn't, there is no dead man's switch.
+    pub takes_ttl: bool,
     /// How often a gate was passed by its deadline and not by an acknowledgement: the client was
     /// sent something without proof that it was ready for it.
     pub gates_forced: u64,
@@ -49,7 +52,7 @@ pub struct SentCounts {
     pub responses: u64,
     /// Resources with their bodies, renewals excluded.
     pub resources: u64,
-    /// Removals.
+    /// Removals (delta only: a state-of-the-world response removes by what it lacks).
     pub removals: u64,
     /// Resources whose time to live was renewed.
     pub renewals: u64,

@@ -4,6 +4,7 @@
 //! to a cluster that doesn't exist and answers its requests with 503 (envoy facts §3). Its id is a
 //! hash of its content, equal on every replica and after every restart.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -81,13 +82,17 @@ impl SnapshotBuilder {
     /// [`build`](Self::build).
     pub fn insert(&mut self, resource: impl Into<Arc<Resource>>) -> &mut Self {
         let resource = resource.into();
-        let key = (resource.type_url().clone(), resource.name().clone());
-        if self.resources.contains_key(&key) {
-            let (type_url, name) = (key.0, key.1.to_string());
-            self.problems
-                .push(SnapshotProblem::Duplicate { type_url, name });
-        } else {
-            self.resources.insert(key, resource);
+        match self
+            .resources
+            .entry((resource.type_url().clone(), resource.name().clone()))
+        {
+            Entry::Vacant(vacant) => {
+                vacant.insert(resource);
+            }
+            Entry::Occupied(_) => self.problems.push(SnapshotProblem::Duplicate {
+                type_url: resource.type_url().clone(),
+                name: resource.name().to_string(),
+            }),
         }
         self
     }

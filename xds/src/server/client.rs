@@ -72,6 +72,8 @@ pub struct ClientStatus {
     /// Types that it subscribed to on its newest stream. One that is missing after a reconnect is
     /// a sign of trouble (envoy facts §12).
     pub subscribed: Vec<TypeUrl>,
+    /// Whether a time to live reaches it. Where it doesn't, there is no dead man's switch.
+    pub takes_ttl: bool,
     /// How often its newest stream was sent something because a gate's deadline had passed.
     pub gates_forced: u64,
 }
@@ -146,6 +148,7 @@ impl ClientStatus {
             rejections: delivery.rejections,
             sent: delivery.sent,
             subscribed: delivery.subscribed,
+            takes_ttl: delivery.takes_ttl,
             gates_forced: delivery.gates_forced,
         }
     }

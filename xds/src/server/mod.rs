@@ -30,7 +30,9 @@ use tonic::{Request, Response, Status, Streaming};
 pub use client::{Client, ClientKind, ClientStatus};
 
 use crate::delivery::ResourceStatus;
-use crate::limits::{BLOCKED_MAX, REQUEST_BYTES_MAX, RESPONSES_QUEUED_MAX, STREAMS_MAX};
+use crate::limits::{
+    BLOCKED_MAX, FIRST_REQUEST_TIMEOUT, REQUEST_BYTES_MAX, RESPONSES_QUEUED_MAX, STREAMS_MAX,
+};
 use crate::resource::TypeUrl;
 use crate::snapshot::Snapshot;
 use crate::stream::{SessionSettings, Variant};
@@ -65,6 +67,8 @@ pub struct Settings {
     pub session: SessionSettings,
     /// Streams that are served at the same time; more are refused with `RESOURCE_EXHAUSTED`.
     pub streams_max: usize,
+    /// How long a new stream may take to name its node.
+    pub first_request_timeout: Duration,
     /// How long a client may leave a response unread before its stream is closed.
     pub blocked_max: Duration,
 }
@@ -98,6 +102,7 @@ impl Default for Settings {
             identifier: "tidegate".to_owned(),
             session: SessionSettings::default(),
             streams_max: STREAMS_MAX,
+            first_request_timeout: FIRST_REQUEST_TIMEOUT,
             blocked_max: BLOCKED_MAX,
         }
     }

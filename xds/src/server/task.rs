@@ -10,7 +10,6 @@ use tonic::{Code, Status, Streaming};
 use super::Hub;
 use super::client::Client;
 use super::registry::Stream;
-use crate::limits::FIRST_REQUEST_TIMEOUT;
 use crate::snapshot::Snapshot;
 use crate::stream::{Outcome, Request, Response, Session, Variant, Violation};
 
@@ -59,8 +58,11 @@ async fn serve<Q, R>(
 where
     Q: Into<Request>,
 {
-    let first = tokio::time::timeout(FIRST_REQUEST_TIMEOUT, inbound.message()).await;
-    let Some(request) = first.map_err(|_| Status::deadline_exceeded("no request came"))?? else {
+    let first = tokio::time::timeout(hub.settings.first_request_timeout, inbound.message()).await;
+    let Some(request) = first.map_err(|_| {
+        Status::deadline_exceeded("no request came; the first one must name its node")
+    })??
+    else {
         return Ok(());
     };
     let request: Request = request.into();

@@ -59,7 +59,7 @@ pub(super) fn handle(
             }
         }
     }
-    if first || !subscribe.is_empty() || !unsubscribe.is_empty() {
+    if !subscribe.is_empty() || !unsubscribe.is_empty() {
         state.dirty = true;
     }
     outcome

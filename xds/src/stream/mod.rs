@@ -24,7 +24,9 @@
 mod delta;
 mod held;
 mod order;
+mod output;
 mod plan;
+mod request;
 mod session;
 mod sotw;
 mod state;
@@ -37,8 +39,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
-
+pub use request::Request;
 pub use session::Session;
 
 use crate::limits::{GATE_DEADLINE, NAME_BYTES_MAX, NAMES_MAX, TYPE_URL_BYTES_MAX, TYPES_MAX};
@@ -59,15 +60,6 @@ pub enum Variant {
 pub struct SessionSettings {
     /// How long a gate waits for a silent client (xDS protocol rule O4).
     pub gate_deadline: Duration,
-}
-
-/// A request of either protocol.
-#[derive(Debug, Clone)]
-pub enum Request {
-    /// Of an incremental stream.
-    Delta(DeltaDiscoveryRequest),
-    /// Of a state-of-the-world stream.
-    Sotw(DiscoveryRequest),
 }
 
 /// What to send next. The bodies are shared with the snapshot.
@@ -145,17 +137,5 @@ impl Default for SessionSettings {
         Self {
             gate_deadline: GATE_DEADLINE,
         }
-    }
-}
-
-impl From<DeltaDiscoveryRequest> for Request {
-    fn from(request: DeltaDiscoveryRequest) -> Self {
-        Self::Delta(request)
-    }
-}
-
-impl From<DiscoveryRequest> for Request {
-    fn from(request: DiscoveryRequest) -> Self {
-        Self::Sotw(request)
     }
 }

@@ -83,13 +83,6 @@ pub(super) struct Nack {
 // === impl TypeState ===
 
 impl TypeState {
-    pub(super) fn new() -> Self {
-        Self {
-            dirty: true,
-            ..Self::default()
-        }
-    }
-
     /// Everything subscribed is acknowledged, as far as this type goes.
     pub(super) fn is_settled(&self) -> bool {
         let quiet = self

@@ -17,6 +17,7 @@ impl Session {
             wanted: self.view.as_ref().map(|view| view.id().clone()),
             acknowledged: self.acknowledged.clone(),
             behind_since: self.behind_since,
+            takes_ttl: self.takes_ttl(),
             gates_forced: self.gates_forced,
             ..Delivery::default()
         };

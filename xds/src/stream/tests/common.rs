@@ -24,6 +24,7 @@ pub(super) struct Peer {
     /// Names of the last state-of-the-world request of each type, which ACKs repeat.
     names: std::collections::BTreeMap<TypeUrl, Vec<String>>,
     features: Vec<String>,
+    agent: String,
     /// Of the last response of each type that was answered.
     last_nonces: std::collections::BTreeMap<TypeUrl, u64>,
 }
@@ -38,6 +39,7 @@ impl Peer {
             variant,
             names,
             features: Vec::new(),
+            agent: String::new(),
             last_nonces: Default::default(),
         }
     }
@@ -53,11 +55,18 @@ impl Peer {
         self
     }
 
+    pub(super) fn of_envoy(mut self) -> Self {
+        self.agent = "envoy".to_owned();
+        self
+    }
+
     pub(super) fn node(&self) -> Option<Node> {
         let client_features = self.features.clone();
+        let user_agent_name = self.agent.clone();
         Some(Node {
             id: "sidecar-1".to_owned(),
             client_features,
+            user_agent_name,
             ..Node::default()
         })
     }

@@ -159,11 +159,20 @@ fn s13_x12_state_of_the_world_wraps_and_resends_whole_for_clients_that_ask_for_i
 }
 
 #[test]
+fn an_envoy_gets_it_wrapped_without_asking() {
+    let mut peer = Peer::with_view(Sotw, &view(5)).of_envoy();
+    peer.subscribe(RTDS, &["shift"]);
+    assert!(peer.one().items[0].wrapped);
+    assert!(peer.session.delivery().takes_ttl);
+}
+
+#[test]
 fn s13_other_state_of_the_world_clients_get_it_bare_and_without_expiry() {
     let mut peer = Peer::with_view(Sotw, &view(5));
     peer.subscribe(RTDS, &["shift"]);
     let response = peer.one();
     assert!(!response.items[0].wrapped);
+    assert!(!peer.session.delivery().takes_ttl);
     peer.ack(&response);
     peer.session.heartbeat(peer.now);
     assert!(peer.poll().is_none());
