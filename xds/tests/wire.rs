@@ -453,6 +453,19 @@ async fn a_stream_that_says_nothing_is_closed() {
 }
 
 #[tokio::test]
+async fn a_closing_server_ends_its_streams_and_those_that_come_later() {
+    let server = start(snapshot([cluster("c1", 1)])).await;
+    let mut stream = server.delta().await;
+    stream.send(delta(TypeUrl::CLUSTER, &[])).await;
+    stream.next().await;
+    server.server.close();
+    assert_eq!(stream.error().await.code(), Code::Unavailable);
+    let mut late = server.delta().await;
+    late.send(delta(TypeUrl::CLUSTER, &[])).await;
+    assert_eq!(late.error().await.code(), Code::Unavailable);
+}
+
+#[tokio::test]
 async fn streams_beyond_the_maximum_are_refused() {
     let settings = Settings {
         streams_max: 1,

@@ -92,6 +92,7 @@ pub(crate) struct Hub {
     registry: Registry,
     changes: watch::Sender<u64>,
     renewals: watch::Sender<u64>,
+    closing: watch::Sender<bool>,
 }
 
 // === impl Settings ===
@@ -119,6 +120,7 @@ impl Server {
             registry: Registry::default(),
             changes: watch::Sender::new(0),
             renewals: watch::Sender::new(0),
+            closing: watch::Sender::new(false),
         };
         Self { hub: Arc::new(hub) }
     }
@@ -151,6 +153,12 @@ impl Server {
         self.hub
             .renewals
             .send_modify(|round| *round = round.wrapping_add(1));
+    }
+
+    /// Ends all streams with `UNAVAILABLE`, those that come later too: xDS streams have no end of
+    /// their own, so a graceful shutdown would wait for them for ever.
+    pub fn close(&self) {
+        self.hub.closing.send_replace(true);
     }
 
     /// Rises on every connect, disconnect, ACK and NACK, and when a client catches up with its

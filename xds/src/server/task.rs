@@ -79,6 +79,7 @@ where
         .assign(&client)
         .map_err(|refused| Status::permission_denied(refused.reason))?;
     let mut renewals = hub.renewals.subscribe();
+    let mut closing = hub.closing.subscribe();
     let stream = hub
         .registry
         .connect(
@@ -107,6 +108,9 @@ where
                 None => return Ok(()),
             },
             () = responses.closed() => return Ok(()),
+            _ = closing.wait_for(|closing| *closing) => {
+                return Err(Status::unavailable("the control plane is stopping; connect again"));
+            }
             changed = views.changed(), if !assigner_gone => match changed {
                 Ok(()) => Wake::View,
                 Err(_) => Wake::AssignerGone,

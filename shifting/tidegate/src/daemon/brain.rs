@@ -92,8 +92,9 @@ pub enum StartError {
 
 enum Input {
     Tick,
-    Command(Event, oneshot::Sender<Result<(), CommandError>>),
+    Command(Box<Event>, oneshot::Sender<Result<(), CommandError>>),
     Reload(oneshot::Sender<Result<(), CommandError>>),
+    Stop,
 }
 
 /// How others reach the brain. Cheap to clone.
@@ -153,6 +154,12 @@ impl BrainHandle {
         self.tick()
     }
 
+    /// Ends the thread after what it is doing.
+    pub(super) async fn stop(&self) {
+        // A thread that is gone has stopped.
+        let _ = self.inputs.send(Input::Stop).await;
+    }
+
     /// Hands an operator's command in and waits until it is durable or refused.
     ///
     /// # Errors
@@ -160,7 +167,7 @@ impl BrainHandle {
     pub async fn command(&self, event: Event) -> Result<(), CommandError> {
         let (reply, answer) = oneshot::channel();
         self.inputs
-            .send(Input::Command(event, reply))
+            .send(Input::Command(Box::new(event), reply))
             .await
             .map_err(|_| CommandError::Stopping)?;
         answer.await.map_err(|_| CommandError::Stopping)?
@@ -267,7 +274,7 @@ impl Brain {
             match input {
                 Input::Tick => self.tick(),
                 Input::Command(event, reply) => {
-                    let result = self.accept(event);
+                    let result = self.accept(*event);
                     let accepted = result.is_ok();
                     // A caller that went away does not undo what was made durable.
                     drop(reply.send(result));
@@ -277,6 +284,8 @@ impl Brain {
                     }
                 }
                 Input::Reload(reply) => drop(reply.send(self.read_mesh())),
+                // Ends the report streams too: their queue goes with it.
+                Input::Stop => return,
             }
         }
     }

@@ -7,7 +7,7 @@
 //!                           └──── observe ◄── reports, ACKs, NACKs, silence
 //! ```
 //!
-//! One thread, the [`brain`], owns the state and the journal and does one thing at a time;
+//! One thread, the brain, owns the state and the journal and does one thing at a time;
 //! everybody else sends it inputs and reads what it published.
 
 mod brain;
@@ -156,7 +156,7 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     let xds = tokio::spawn(xds);
     let context = api::Context {
         brain: brain.clone(),
-        server,
+        server: server.clone(),
         clock,
     };
     let api = tokio::spawn(api::serve(api_listener, context, told(stop.subscribe())));
@@ -188,7 +188,8 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
         );
     }
     stop.send_replace(true);
-    // Sidecars never end their streams by themselves; they reconnect wherever a control plane is.
+    brain.stop().await;
+    server.close();
     let drained = async {
         finished("the API", api.await)?;
         finished("the xDS server", xds.await)
