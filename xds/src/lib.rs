@@ -1,3 +1,27 @@
-//! placeholder
+//! An xDS server library: gives any xDS client the view it should have, and tells what it really
+//! has.
+//!
+//! ```text
+//!  Resource ─► Snapshot ─► Session (one per stream, no I/O) ─► gRPC
+//!                             │
+//!                             └─► Delivery: wanted, acknowledged, rejected, held back
+//! ```
 
+pub mod delivery;
+pub mod limits;
 pub mod report;
+mod resource;
+pub mod server;
+mod snapshot;
+pub mod stream;
+mod wire;
+
+pub use delivery::{Delivery, Rejection, ResourceStatus, SentCounts};
+pub use resource::{Name, References, Resource, ResourceError, TypeUrl, Version};
+pub use server::{
+    Assign, Client, ClientKind, ClientStatus, Refused, Server, Settings, incoming, transport,
+};
+pub use snapshot::{Snapshot, SnapshotBuilder, SnapshotError, SnapshotProblem};
+
+#[cfg(test)]
+mod testing;

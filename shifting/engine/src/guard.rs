@@ -123,7 +123,11 @@ mod tests {
         let mut in_use = in_use();
         in_use.get_mut("checkout").unwrap().remove("v2");
         let mut next = mesh();
-        next.services.get_mut("checkout").unwrap().versions.remove("v2");
+        next.services
+            .get_mut("checkout")
+            .unwrap()
+            .versions
+            .remove("v2");
         assert_eq!(check(&mesh(), &in_use, &next), Ok(()));
     }
 }

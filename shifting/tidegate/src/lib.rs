@@ -1,10 +1,22 @@
 //! The parts of the program `tidegate`: files, sockets and clocks into calls on the two
 //! libraries, and their answers into action.
+//!
+//! - [`daemon`]: the wiring of `tidegate serve`
+//! - [`source`]: where meshes come from
+//! - [`journal`]: the append-only record of events
+//! - [`api`], [`client`]: the operators' API and its client
+//! - [`cli`], [`show`]: the command line and its tables
+//! - [`envoy`], [`bootstrap`]: finding Envoy and starting it
+//! - [`demo`]: a whole canary on one machine
 
 pub mod api;
 pub mod bootstrap;
+pub mod cli;
 pub mod client;
+pub mod clock;
+pub mod daemon;
 pub mod demo;
 pub mod envoy;
 pub mod journal;
 pub mod show;
+pub mod source;

@@ -22,6 +22,7 @@ use envoy_types::pb::envoy::r#type::v3::Percent;
 use super::wire::{ads, any, duration, flag, number, resource, same_server};
 use super::{CompiledResource, cluster_name, type_url};
 use crate::mesh::{Protocol, Service, TrafficPolicy};
+use crate::units::Ppm;
 
 /// Under which Envoy looks for a cluster's HTTP options.
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -134,8 +135,8 @@ fn outlier_detection(traffic: &TrafficPolicy) -> OutlierDetection {
         base_ejection_time: duration(30_000),
         // The mesh takes whole percentages only.
         max_ejection_percent: number(traffic.outlier_max_ejected.get() / 10_000),
-        // A share that is less than one host ejects none.
-        always_eject_one_host: flag(false),
+        // A share that is less than one host would eject none: no protection for small versions.
+        always_eject_one_host: flag(traffic.outlier_max_ejected > Ppm::ZERO),
         ..OutlierDetection::default()
     }
 }

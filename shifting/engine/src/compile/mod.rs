@@ -81,6 +81,10 @@ pub struct Split {
     /// The version that the route's default leads to.
     pub stable: String,
     /// The version under judgement, if a rollout runs.
+    ///
+    /// While a rollout commits, this is the same version as `stable`, with a share of 100%: the
+    /// route's default already leads to it, and the share stays in the runtime layer until every
+    /// sidecar has that route.
     pub canary: Option<CanarySplit>,
 }
 

@@ -52,8 +52,8 @@ impl Absolute {
         self.requests = self.requests.saturating_add(requests);
         self.bad = self.bad.saturating_add(bad);
         let tolerated = tolerated(self.objective);
-        let factors = MULTIPLES
-            .map(|m| bernoulli(bad, requests, tolerated, (m * tolerated).min(RATE_MAX)));
+        let factors =
+            MULTIPLES.map(|m| bernoulli(bad, requests, tolerated, (m * tolerated).min(RATE_MAX)));
         self.wealth.bet(&factors);
     }
 
@@ -82,7 +82,9 @@ impl Absolute {
 /// most, so that total failure is a breach of every objective.
 fn tolerated(objective: Ppm) -> f64 {
     let budget = 1.0 - objective.fraction();
-    (BURN * budget).min(f64::midpoint(budget, 1.0)).min(0.9).max(1e-9)
+    (BURN * budget)
+        .min(f64::midpoint(budget, 1.0))
+        .clamp(1e-9, 0.9)
 }
 
 /// Logarithm of the likelihood ratio of rate `q` to rate `p` after `bad` of `requests`; 0 when

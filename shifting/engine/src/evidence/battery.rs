@@ -13,6 +13,9 @@ use crate::rollout::{Evidence, EvidenceStatus};
 use crate::time::Time;
 use crate::units::Ppm;
 
+/// E-value of a slight suspicion.
+const SLIGHT: f64 = 2.0;
+
 /// What a test is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -125,11 +128,23 @@ impl Battery {
     /// [`Self::regression`] when it is certain and matters: the canary must go back.
     #[must_use]
     pub fn regressed(&self) -> Option<Finding> {
+        self.regression_at(REVERT_AT)
+    }
+
+    /// [`Self::regression`] when it is likely and matters: the canary must not advance. Without
+    /// the practical guard a past burst would hold for ever where stable never fails, because
+    /// requests that succeed in both arms say nothing about the odds.
+    #[must_use]
+    pub fn suspected(&self) -> Option<Finding> {
+        self.regression_at(HOLD_AT)
+    }
+
+    fn regression_at(&self, mark: f64) -> Option<Finding> {
         let finding = self.regression();
         let matters = self
             .judged(finding.metric)
             .is_some_and(|judged| judged.difference.matters());
-        (reaches(finding.ln_e, REVERT_AT) && matters).then_some(finding)
+        (reaches(finding.ln_e, mark) && matters).then_some(finding)
     }
 
     /// Whether the canary breaches the objective by itself, and how.
@@ -144,10 +159,15 @@ impl Battery {
         self.breach(|judged| &judged.stable)
     }
 
-    /// Whether the canary is clear of the suspicion of a breach.
+    /// Whether the canary is clear of the suspicion of a breach. While stable breaches the
+    /// objective, a slight suspicion suffices: the canary has few requests to be suspected by.
     #[must_use]
     pub fn canary_clear(&self) -> bool {
-        !reaches(self.absolute(|judged| &judged.canary).0, HOLD_AT)
+        let mark = match self.stable_breach() {
+            Some(_) => SLIGHT,
+            None => HOLD_AT,
+        };
+        !reaches(self.absolute(|judged| &judged.canary).0, mark)
     }
 
     /// An operator vouches for the environment: breaches count from now on.

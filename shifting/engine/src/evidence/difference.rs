@@ -55,7 +55,11 @@ fn add(sum: &mut Pair, pair: Pair) {
 #[allow(clippy::cast_precision_loss, reason = "a guard with two digits")]
 fn excess(pair: Pair) -> f64 {
     let rate = |bad: u64, all: u64| {
-        if all == 0 { 0.0 } else { bad as f64 / all as f64 }
+        if all == 0 {
+            0.0
+        } else {
+            bad as f64 / all as f64
+        }
     };
     rate(pair.canary_bad, pair.canary) - rate(pair.stable_bad, pair.stable)
 }
@@ -70,7 +74,12 @@ mod tests {
         let mut now = Time(0);
         let mut tick = |bad| {
             difference.observe(
-                Pair { canary: 1000, canary_bad: bad, stable: 1000, stable_bad: 0 },
+                Pair {
+                    canary: 1000,
+                    canary_bad: bad,
+                    stable: 1000,
+                    stable_bad: 0,
+                },
                 now,
             );
             now = now.plus_ms(1000);

@@ -105,7 +105,10 @@ fn a_report_stream_that_began_anew_loses_nothing_and_invents_nothing() {
     let mut odd = healthy(5000);
     odd.completed = 10;
     odd.active = Some(7);
-    assert_eq!(bench.tick(&["a"], &[("checkout/v1", odd)]).stable.requests, 0);
+    assert_eq!(
+        bench.tick(&["a"], &[("checkout/v1", odd)]).stable.requests,
+        0
+    );
     for _ in 0..5 {
         let mut counts = healthy(100);
         counts.active = Some(7);
@@ -153,7 +156,9 @@ fn an_overdue_request_is_counted_once_however_it_ends() {
         ..UpstreamCounts::default()
     };
     let slow = |bench: &mut Bench, counts: UpstreamCounts| {
-        let canary = bench.tick(&["a"], &[stable(), ("checkout/v2", counts)]).canary;
+        let canary = bench
+            .tick(&["a"], &[stable(), ("checkout/v2", counts)])
+            .canary;
         (canary.slow, canary.timed)
     };
     assert_eq!(slow(&mut bench, in_flight(4, 4)), (0, 0));
@@ -218,7 +223,10 @@ fn refused_connections_are_bad_though_never_issued() {
         ..UpstreamCounts::default()
     };
     let canary = bench.tick(&["a"], &[("checkout/v2", refused)]).canary;
-    assert_eq!((canary.requests, canary.bad, canary.lost, canary.issued), (5, 5, 0, 0));
+    assert_eq!(
+        (canary.requests, canary.bad, canary.lost, canary.issued),
+        (5, 5, 0, 0)
+    );
 }
 
 #[test]
@@ -296,7 +304,10 @@ fn a_departed_sidecar_is_forgotten() {
 #[test]
 fn only_clusters_of_running_rollouts_are_kept() {
     let mut bench = Bench::of(&["a"]);
-    bench.tick(&["a"], &[("other/v1", healthy(1)), ("checkout/v1", healthy(1))]);
+    bench.tick(
+        &["a"],
+        &[("other/v1", healthy(1)), ("checkout/v1", healthy(1))],
+    );
     assert_eq!(bench.intake.sidecars["a"].upstreams.len(), 1);
     let later = bench.now.plus_ms(FORGET_AFTER_MS + 1);
     let other = Arms {

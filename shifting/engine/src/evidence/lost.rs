@@ -18,6 +18,10 @@ pub(crate) struct Ledger {
     recent: Vec<i128>,
     /// The balance up to which losses were reported.
     counted: i128,
+    /// Reports until the baseline is settled. At the first report of a cluster with a history some
+    /// requests are caught between their completion and their end; when those end, the balance
+    /// rises without a loss.
+    settling: usize,
     /// Reports since a connection failed; refused requests complete without being issued.
     since_refusal: Option<usize>,
 }
@@ -25,10 +29,12 @@ pub(crate) struct Ledger {
 // === impl Ledger ===
 
 impl Ledger {
-    /// Starts with `active` requests in flight.
+    /// Starts with `active` requests in flight, at any moment of a cluster's life. A cluster that
+    /// is new starts with [`Ledger::default`].
     pub(crate) fn starting(active: u64) -> Self {
         Self {
             active,
+            settling: CONFIRM,
             ..Self::default()
         }
     }
@@ -58,6 +64,11 @@ impl Ledger {
             self.recent.remove(0);
         }
         self.recent.push(self.balance);
+        if self.settling > 0 {
+            self.settling -= 1;
+            self.counted = self.counted.max(self.balance);
+            return 0;
+        }
         if self.recent.len() < CONFIRM {
             return 0;
         }
@@ -79,7 +90,7 @@ mod tests {
 
     #[test]
     fn clients_that_give_up_first_are_found_after_three_reports() {
-        let mut ledger = Ledger::starting(0);
+        let mut ledger = Ledger::default();
         let lost: Vec<u64> = (0..6).map(|_| ledger.settle(5, 0, 1, 0)).collect();
         assert_eq!(lost, [0, 0, 4, 5, 5, 5]);
     }
@@ -103,7 +114,7 @@ mod tests {
 
     #[test]
     fn refused_connections_do_not_hide_later_losses() {
-        let mut ledger = Ledger::starting(0);
+        let mut ledger = Ledger::default();
         for _ in 0..10 {
             assert_eq!(ledger.settle(0, 5, 0, 5), 0);
         }
@@ -114,8 +125,17 @@ mod tests {
     #[test]
     fn the_end_of_requests_from_before_the_baseline_is_not_a_gain() {
         let mut ledger = Ledger::starting(20);
-        assert_eq!(ledger.settle(0, 20, 0, 0), 0);
+        for completed in [20, 0, 0] {
+            assert_eq!(ledger.settle(0, completed, 0, 0), 0);
+        }
         let lost: u64 = (0..5).map(|_| ledger.settle(5, 0, 0, 0)).sum();
         assert_eq!(lost, 15, "the latest ten are not confirmed yet");
+    }
+
+    #[test]
+    fn a_request_caught_between_its_completion_and_its_end_is_not_a_loss() {
+        let mut ledger = Ledger::starting(1);
+        let lost: u64 = (0..10).map(|_| ledger.settle(10, 10, 0, 0)).sum();
+        assert_eq!(lost, 0);
     }
 }

@@ -81,9 +81,8 @@ mod tests {
                 let mean: f64 = (0..=bad)
                     .map(|x| {
                         let choose = (0..x).fold(1.0, |c, i| c * (bad - i) as f64 / (i + 1) as f64);
-                        let p = choose
-                            * theta.powi(x as i32)
-                            * (1.0 - theta).powi((bad - x) as i32);
+                        let p =
+                            choose * theta.powi(x as i32) * (1.0 - theta).powi((bad - x) as i32);
                         // Counts large enough that nothing is clamped.
                         let n = pair(canary * 100, x, stable * 100, bad - x);
                         p * log_factors(n, 1.5)[alternative].exp()

@@ -52,10 +52,20 @@ impl ShareTest {
         self.both = self.both.saturating_add(both);
         let wanted = self.wanted.fraction();
         let (low, high) = (LOWEST * wanted, HIGHEST * wanted);
-        let below = |q: f64| if q < low { bernoulli(canary, both, low, q) } else { 0.0 };
+        let below = |q: f64| {
+            if q < low {
+                bernoulli(canary, both, low, q)
+            } else {
+                0.0
+            }
+        };
         let above = |q: f64| {
             let q = q.min(0.95);
-            if q > high { bernoulli(canary, both, high, q) } else { 0.0 }
+            if q > high {
+                bernoulli(canary, both, high, q)
+            } else {
+                0.0
+            }
         };
         let factors: Vec<f64> = std::iter::once(below(NEXT_TO_NOTHING))
             .chain(TOO_LOW.iter().map(|m| below(m * wanted)))
@@ -98,7 +108,11 @@ mod tests {
     #[test]
     fn the_wanted_share_and_its_neighbours_never_fire() {
         for canary in [21, 25, 30] {
-            assert_eq!(ticks_to_fire(50_000, canary, 500 - canary), None, "{canary}");
+            assert_eq!(
+                ticks_to_fire(50_000, canary, 500 - canary),
+                None,
+                "{canary}"
+            );
         }
         assert_eq!(ticks_to_fire(1_000_000, 500, 0), None);
         assert_eq!(ticks_to_fire(1_000_000, 450, 50), None);

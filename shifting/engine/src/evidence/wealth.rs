@@ -53,7 +53,11 @@ impl Wealth {
         let entering = weight(self.ticks, self.horizon).ln();
         let alternatives = self.held.iter_mut().zip(self.entered.iter_mut());
         for ((held, entered), factor) in alternatives.zip(log_factors) {
-            let factor = if factor.is_nan() { 0.0 } else { factor.min(CLIP) };
+            let factor = if factor.is_nan() {
+                0.0
+            } else {
+                factor.min(CLIP)
+            };
             *held = (*held + factor).min(cap());
             *entered = (log_add(*entered, entering) + factor).min(cap());
         }

@@ -75,7 +75,8 @@ impl Diagnostic {
         }
     }
 
-    /// A fault at a place (`line` and `column` from 1).
+    /// A fault at a place (`line` and `column` from 1). The excerpt comes later, with
+    /// [`add_excerpt`](Self::add_excerpt): to find a line is to read the file up to it.
     pub(super) fn at(
         file: &SourceFile,
         line: usize,
@@ -90,8 +91,13 @@ impl Diagnostic {
             path,
             message: fault.message,
             help: fault.help,
-            excerpt: excerpt(&file.text, line, column),
+            excerpt: String::new(),
         }
+    }
+
+    /// Shows the place in the text of its file.
+    pub(super) fn add_excerpt(&mut self, text: &str) {
+        self.excerpt = excerpt(text, self.line, self.column);
     }
 }
 
@@ -206,7 +212,9 @@ mod tests {
             path: "shop.yaml".into(),
             text: "a: 1\n  bc: 2\n".into(),
         };
-        let diagnostic = Diagnostic::at(&file, 2, 3, "bc".into(), Fault::new("is wrong", "say 3"));
+        let mut diagnostic =
+            Diagnostic::at(&file, 2, 3, "bc".into(), Fault::new("is wrong", "say 3"));
+        diagnostic.add_excerpt(&file.text);
         assert_eq!(
             diagnostic.to_string(),
             "shop.yaml:2:3: bc: is wrong; say 3\n  |\n2 |   bc: 2\n  |   ^"

@@ -21,6 +21,7 @@ mod decode;
 mod diagnostic;
 pub mod limits;
 mod model;
+mod policies;
 mod read;
 mod tree;
 mod values;

@@ -143,12 +143,13 @@ pub struct TrafficPolicy {
     pub connect_timeout_ms: u64,
     /// Circuit breakers, per sidecar and version.
     pub circuit_breakers: CircuitBreakers,
-    /// Share of requests in flight that may be retries. Default 20%.
+    /// Share of requests in flight that may be retries; with 0% nothing is retried. Default 20%.
     pub retry_budget: Ppm,
     /// Consecutive 5xx (or connection failures) after which a host is ejected for a while.
     /// Default 5.
     pub outlier_consecutive_failures: u32,
-    /// Share of a version's hosts that may be ejected at once. Default 10%.
+    /// Share of a version's hosts that may be ejected at once; a whole percentage. One
+    /// host may always be, but for 0%, which ejects none. Default 10%.
     pub outlier_max_ejected: Ppm,
     /// Bytes buffered per connection. Default 1 MiB.
     pub connection_buffer_bytes: u32,

@@ -15,6 +15,8 @@ const GONE_MS: u64 = 60_000;
 pub(crate) struct Deliveries {
     /// The latest that is about the present exposure.
     pub(crate) latest: Option<Delivery>,
+    /// How many were expected at the latest figures, of whatever exposure.
+    expected: u32,
     /// Sidecars that are behind, and since when.
     behind: BTreeMap<String, Time>,
     /// Sidecars that are not connected, and since when.
@@ -62,8 +64,14 @@ impl Deliveries {
                 ));
             }
         }
+        self.expected = delivery.expected;
         self.latest = Some(delivery.clone());
         news
+    }
+
+    /// Connected sidecars that should have the exposure, as far as is known.
+    pub(crate) fn expected(&self) -> u32 {
+        self.expected
     }
 
     /// Every connected sidecar that should have the exposure acknowledged all of it.
@@ -152,7 +160,10 @@ mod tests {
     #[test]
     fn long_lists_are_cut() {
         assert_eq!(list(&["a", "b"]), "a, b");
-        assert_eq!(list(&["a", "b", "c", "d", "e", "f", "g"]), "a, b, c, d, e and 2 more");
+        assert_eq!(
+            list(&["a", "b", "c", "d", "e", "f", "g"]),
+            "a, b, c, d, e and 2 more"
+        );
     }
 
     #[test]

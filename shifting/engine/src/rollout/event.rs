@@ -10,6 +10,10 @@ use crate::units::Ppm;
 /// An input of the fold. Every accepted one is a record of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large variant is the one of every tick; boxing it would only add an allocation"
+)]
 pub enum Event {
     /// A mesh passed its checks and is in force from now on.
     MeshAccepted {
@@ -101,7 +105,7 @@ pub struct Evidence {
     pub canary: ArmCounts,
     /// Requests on the old version.
     pub stable: ArmCounts,
-    /// Part of the canary's known traffic whose reporters are fresh (`evidence.md` §4.6).
+    /// Part of the canary's known traffic whose reporters are fresh (evidence §4.6).
     pub canary_fresh: Ppm,
     /// The same for the stable arm.
     pub stable_fresh: Ppm,
@@ -116,7 +120,7 @@ pub struct ArmCounts {
     pub requests: u64,
     /// Those that failed: 5xx, gRPC failures, and `lost`.
     pub bad: u64,
-    /// Started, not completed, not in flight any more (`envoy-facts.md` §6): part of `bad`.
+    /// Started, not completed, not in flight any more (envoy facts §6): part of `bad`.
     pub lost: u64,
     /// Requests whose latency is known or known to be above the threshold.
     pub timed: u64,
@@ -277,7 +281,7 @@ pub enum Refusal {
         why: String,
     },
     /// The mesh would take away what is in use.
-    #[error("the mesh is refused: {0}")]
+    #[error("the mesh is refused, the one in force stays: {0}")]
     Guard(#[from] crate::guard::Violation),
 }
 

@@ -113,8 +113,16 @@ fn check_rollout(
         return broken("S3", rollout, "a rung was left out".to_owned());
     }
     let Event::Observed(observation) = event else {
-        let rule = if matches!(event, Event::Recovered { .. }) { "S8" } else { "S3" };
-        return broken(rule, rollout, "it advanced without an observation".to_owned());
+        let rule = if matches!(event, Event::Recovered { .. }) {
+            "S8"
+        } else {
+            "S3"
+        };
+        return broken(
+            rule,
+            rollout,
+            "it advanced without an observation".to_owned(),
+        );
     };
     if rollout.phase == Phase::Committed {
         return Ok(()); // decided by the soak; what is behind is listed

@@ -4,7 +4,7 @@
 //! time counts as baked only when nothing was doubtful. Advance is what remains when every doubt
 //! was answered by evidence (invariants S3, S4).
 
-use crate::evidence::{HOLD_AT, REVERT_AT, reaches};
+use crate::evidence::{HOLD_AT, REVERT_AT};
 use crate::rollout::delivery::list;
 use crate::rollout::signals::{fresh, seen};
 use crate::rollout::{Decision, Evidence, Phase, Rollout, Waiting};
@@ -17,6 +17,9 @@ const ASYMMETRIC_MS: u64 = 20_000;
 /// seconds are left to reports that are merely late.
 const OUTAGE_MS: u64 = 5_000;
 const RAISED_LATELY_MS: u64 = 60_000;
+
+/// From everyone's acknowledgement to the first exposure: the next report of each sidecar.
+const BASELINE_MS: u64 = 2_000;
 
 /// An arm without requests for so long has none.
 const TRAFFIC_MS: u64 = 20_000;
@@ -87,7 +90,10 @@ impl Rollout {
                 1 => String::new(),
                 n => format!(" (and {} more rejected)", n - 1),
             };
-            return Some(format!("sidecar {} rejected it: {text}{others}", first.sidecar));
+            return Some(format!(
+                "sidecar {} rejected it: {text}{others}",
+                first.sidecar
+            ));
         }
         let deadline_ms = self.plan.policy.acknowledge_deadline_ms;
         let overdue = self.deliveries.overdue(deadline_ms, now);
@@ -190,7 +196,9 @@ impl Rollout {
             } else {
                 list(&behind)
             };
-            let due = self.deliveries.due(self.plan.policy.acknowledge_deadline_ms);
+            let due = self
+                .deliveries
+                .due(self.plan.policy.acknowledge_deadline_ms);
             let reason = format!("the exposure is not acknowledged by {who}");
             return Some(Hold::new("acknowledge", reason).until(due));
         }
@@ -269,8 +277,7 @@ impl Rollout {
 
     /// What is still missing when nothing is doubtful; `None` to advance.
     pub(crate) fn missing(&self, look: Look<'_>) -> Option<Hold> {
-        let finding = self.battery.regression();
-        if reaches(finding.ln_e, HOLD_AT) {
+        if let Some(finding) = self.battery.suspected() {
             let reason = format!(
                 "evidence against the canary: {}; e-value {}, hold at {HOLD_AT:.0}",
                 finding.sentence,
@@ -286,7 +293,11 @@ impl Rollout {
         };
         let rest_ms = bake_ms.saturating_sub(self.clock.baked_ms);
         if rest_ms > 0 {
-            let reason = format!("watching {} for {} s more", self.place(), rest_ms.div_ceil(1000));
+            let reason = format!(
+                "watching {} for {} s more",
+                self.place(),
+                rest_ms.div_ceil(1000)
+            );
             let until = Some(look.now.plus_ms(rest_ms));
             return Some(Hold::new("bake", reason).until(until).clock_runs());
         }
@@ -364,6 +375,14 @@ impl Rollout {
                         look.evidence.stable_fresh
                     );
                     Hold::new("silence", reason)
+                })
+            })
+            .or_else(|| {
+                // Each sidecar reports once more without the canary's requests: its baseline.
+                let begin = self.clock.acknowledged?.plus_ms(BASELINE_MS);
+                (look.now < begin).then(|| {
+                    let reason = "a last report from before the first step is awaited".to_owned();
+                    Hold::new("evidence", reason).until(Some(begin))
                 })
             })
     }

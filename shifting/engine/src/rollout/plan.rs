@@ -143,19 +143,32 @@ mod tests {
                 ("100%", 1_000_000, None)
             ]
         );
-        assert!(plan.warnings[0].contains("7.5 times"), "{:?}", plan.warnings);
+        assert!(
+            plan.warnings[0].contains("7.5 times"),
+            "{:?}",
+            plan.warnings
+        );
     }
 
     #[test]
     fn a_host_rung_never_takes_more_than_the_next_rung() {
         let plan = planned(
-            vec![Rung::Hosts(1), Rung::Hosts(2), share(50_000), share(1_000_000)],
+            vec![
+                Rung::Hosts(1),
+                Rung::Hosts(2),
+                share(50_000),
+                share(1_000_000),
+            ],
             3,
             3,
         );
         let shares: Vec<u32> = plan.rungs.iter().map(|r| r.share.get()).collect();
         assert_eq!(shares, [50_000, 50_000, 50_000, 1_000_000]);
-        assert!(plan.warnings.iter().any(|w| w.contains("fair share of 1 host would be 25%")));
+        assert!(
+            plan.warnings
+                .iter()
+                .any(|w| w.contains("fair share of 1 host would be 25%"))
+        );
     }
 
     #[test]
@@ -169,7 +182,11 @@ mod tests {
     fn every_ladder_ends_at_everything() {
         assert_eq!(planned(vec![], 1, 1).rungs.len(), 1);
         assert_eq!(
-            planned(vec![share(50_000)], 1, 1).rungs.last().unwrap().share,
+            planned(vec![share(50_000)], 1, 1)
+                .rungs
+                .last()
+                .unwrap()
+                .share,
             Ppm::WHOLE
         );
     }

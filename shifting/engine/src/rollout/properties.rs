@@ -1,0 +1,274 @@
+//! Whatever happens, in whatever order: the invariants hold, a replay is equal, and refusals
+//! change nothing.
+
+use proptest::prelude::*;
+
+use super::fixture::*;
+use super::*;
+use crate::time::Time;
+use crate::units::Ppm;
+
+/// What may happen; observations are made to fit the state, so that rollouts get somewhere.
+#[derive(Debug, Clone)]
+enum Happening {
+    Start(bool),
+    Pause,
+    Resume,
+    Abort,
+    Mesh(u8),
+    Recovered(Option<u64>),
+    Healthy(u8),
+    Odd(Box<Odd>),
+}
+
+#[derive(Debug, Clone)]
+struct Odd {
+    wait_ms: u64,
+    epoch_back: u64,
+    expected: u32,
+    acknowledged: u32,
+    behind: bool,
+    rejected: bool,
+    disconnected: bool,
+    canary: (u64, u64, u64),
+    stable: (u64, u64),
+    fresh: (u32, u32),
+}
+
+fn odd() -> impl Strategy<Value = Odd> {
+    (
+        (0_u64..40_000, 0_u64..3, 0_u32..4, 0_u32..4),
+        (any::<bool>(), prop::bool::weighted(0.05), any::<bool>()),
+        (
+            (0_u64..600, 0_u64..600, 0_u64..600),
+            (0_u64..600, 0_u64..600),
+        ),
+        (
+            prop_oneof![Just(0_u32), Just(899_999), Just(900_000), Just(1_000_000)],
+            prop_oneof![Just(0_u32), Just(899_999), Just(900_000), Just(1_000_000)],
+        ),
+    )
+        .prop_map(|(numbers, flags, arms, fresh)| Odd {
+            wait_ms: numbers.0,
+            epoch_back: numbers.1,
+            expected: numbers.2,
+            acknowledged: numbers.3,
+            behind: flags.0,
+            rejected: flags.1,
+            disconnected: flags.2,
+            canary: arms.0,
+            stable: arms.1,
+            fresh,
+        })
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        2 => any::<bool>().prop_map(Happening::Start),
+        1 => Just(Happening::Pause),
+        2 => Just(Happening::Resume),
+        1 => Just(Happening::Abort),
+        1 => (0_u8..4).prop_map(Happening::Mesh),
+        1 => prop::option::of(0_u64..20_000).prop_map(Happening::Recovered),
+        20 => (1_u8..30).prop_map(Happening::Healthy),
+        6 => odd().prop_map(|odd| Happening::Odd(Box::new(odd))),
+    ]
+}
+
+fn odd_mesh(kind: u8) -> crate::mesh::Mesh {
+    let mut mesh = mesh();
+    let service = mesh.services.get_mut("checkout").unwrap();
+    match kind {
+        0 => {}
+        1 => drop(service.versions.remove("v2")),
+        2 => service.initial = "v2".into(),
+        _ => return crate::mesh::Mesh::default(),
+    }
+    mesh
+}
+
+fn observe(world: &World, odd: &Odd) -> Option<Observation> {
+    let rollout = world.state.latest("checkout")?;
+    let mut observation = world.healthy();
+    observation.epoch = rollout.epoch().saturating_sub(odd.epoch_back);
+    let name = |given: bool, name: &str| if given { vec![name.to_owned()] } else { vec![] };
+    observation.delivery = Delivery {
+        expected: odd.expected,
+        acknowledged: odd.acknowledged,
+        behind: name(odd.behind, "web-1"),
+        rejected: name(odd.rejected, "web-2")
+            .into_iter()
+            .map(|sidecar| Rejection {
+                sidecar,
+                text: "no".into(),
+            })
+            .collect(),
+        disconnected: name(odd.disconnected, "web-3"),
+    };
+    let (n, bad, slow) = odd.canary;
+    observation.evidence.canary = ArmCounts {
+        slow,
+        ..arm(n, bad)
+    };
+    observation.evidence.stable = arm(odd.stable.0, odd.stable.1);
+    observation.evidence.canary_fresh = Ppm::new(odd.fresh.0).unwrap();
+    observation.evidence.stable_fresh = Ppm::new(odd.fresh.1).unwrap();
+    Some(observation)
+}
+
+/// Applies one event; a refusal must change nothing, an acceptance must be repeatable.
+fn step(world: &mut World, event: Event) {
+    let before = world.state.clone();
+    let twice = before.apply(&event, world.now);
+    // `World::apply` checks the invariants.
+    match world.apply(event) {
+        Ok(()) => {
+            assert_eq!(twice.map(|(state, _)| state), Ok(world.state.clone()));
+        }
+        Err(refusal) => {
+            assert_eq!(world.state, before);
+            assert_eq!(twice.map(|_| ()), Err(refusal));
+        }
+    }
+}
+
+fn happen(world: &mut World, happening: &Happening) {
+    let service = || "checkout".to_owned();
+    let actor = || "ann".to_owned();
+    let event = match happening {
+        Happening::Start(forward) => Event::Start {
+            service: service(),
+            to: if *forward { "v2" } else { "v1" }.into(),
+            actor: actor(),
+        },
+        Happening::Pause => Event::Pause {
+            service: service(),
+            actor: actor(),
+        },
+        Happening::Resume => Event::Resume {
+            service: service(),
+            actor: actor(),
+        },
+        Happening::Abort => Event::Abort {
+            service: service(),
+            actor: actor(),
+            reason: String::new(),
+        },
+        Happening::Mesh(kind) => Event::MeshAccepted {
+            mesh: odd_mesh(*kind),
+        },
+        Happening::Recovered(outage_ms) => Event::Recovered {
+            outage_ms: *outage_ms,
+        },
+        Happening::Healthy(ticks) => {
+            for _ in 0..*ticks {
+                world.now = world.now.plus_ms(1000);
+                if world.state.active().count() == 1 {
+                    let healthy = world.healthy();
+                    step(world, Event::Observed(healthy));
+                }
+            }
+            return;
+        }
+        Happening::Odd(odd) => {
+            world.now = world.now.plus_ms(odd.wait_ms);
+            let Some(observation) = observe(world, odd) else {
+                return;
+            };
+            Event::Observed(observation)
+        }
+    };
+    step(world, event);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 256,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn invariants_hold_and_a_replay_from_any_prefix_is_equal(
+        happenings in prop::collection::vec(happening(), 1..60),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut world = World::new(mesh());
+        step(&mut world, Event::Start {
+            service: "checkout".into(),
+            to: "v2".into(),
+            actor: "ann".into(),
+        });
+        for happening in &happenings {
+            happen(&mut world, happening);
+        }
+        let cut = cut.index(world.journal.len());
+        let mut state = State::default();
+        for (index, (event, at)) in world.journal.iter().enumerate() {
+            if index == cut {
+                let text = serde_json::to_string(&state).unwrap();
+                state = serde_json::from_str(&text).unwrap();
+            }
+            state = state.apply(event, *at).unwrap().0;
+        }
+        prop_assert_eq!(state, world.state);
+    }
+
+    #[test]
+    fn nothing_ever_advances_on_ticks_that_lack_something(
+        lacks in prop::collection::vec(0_u8..9, 1..120),
+    ) {
+        let mut world = World::started();
+        world.reach("1 host");
+        let share = world.run().share();
+        for lack in lacks {
+            // Otherwise healthy, acknowledged by everyone, for long enough to pass the rung.
+            world.tick(|o| match lack {
+                0 => o.evidence.canary_fresh = Ppm::new(899_999).unwrap(),
+                1 => o.evidence.stable_fresh = Ppm::ZERO,
+                2 | 3 => o.evidence.canary = ArmCounts::default(),
+                4 | 5 => o.evidence.stable = ArmCounts::default(),
+                6 => o.evidence = Evidence::default(),
+                7 => o.delivery.behind = vec!["web-1".into()],
+                _ => o.epoch -= 1,
+            });
+            prop_assert!(world.run().share() <= share);
+            if world.phase() != Phase::Judging {
+                return Ok(());
+            }
+        }
+    }
+
+    #[test]
+    fn after_an_abort_nothing_raises_exposure(
+        before in 0_u8..60,
+        happenings in prop::collection::vec(happening(), 1..40),
+    ) {
+        let mut world = World::started();
+        happen(&mut world, &Happening::Healthy(before));
+        if world.state.active().count() == 0 {
+            return Ok(());
+        }
+        world.abort().unwrap();
+        let number = world.run().number();
+        for happening in &happenings {
+            happen(&mut world, happening);
+            if world.run().number() != number {
+                break;
+            }
+            prop_assert_eq!(invariants::exposure(&world.state, world.run()), Ppm::ZERO);
+        }
+    }
+}
+
+#[test]
+fn a_stranger_to_time_does_no_harm() {
+    let mut world = World::started();
+    for now in [u64::MAX, 0, u64::MAX, 1] {
+        world.now = Time(now);
+        let healthy = world.healthy();
+        if world.state.active().count() == 1 {
+            step(&mut world, Event::Observed(healthy));
+        }
+    }
+}

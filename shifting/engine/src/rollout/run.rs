@@ -72,6 +72,8 @@ pub(crate) struct Clock {
     pub(crate) held_ms: u64,
     /// People were told that the hold is overdue.
     pub(crate) overdue: bool,
+    /// The kind of hold that the history tells of, until the bake goes on.
+    pub(crate) noted: Option<String>,
 }
 
 /// Who stopped the clock.
@@ -268,7 +270,11 @@ impl Rollout {
                 let passed = self.passed();
                 self.raised = Some(context.now);
                 self.expose(Phase::Judging, self.rung.saturating_add(1), context);
-                format!("{passed}; {} gets {} of requests", self.plan.to, self.share())
+                format!(
+                    "{passed}; {} gets {} of requests",
+                    self.plan.to,
+                    self.share()
+                )
             }
             Phase::Judging => {
                 self.phase = Phase::Soaking;

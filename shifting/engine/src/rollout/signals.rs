@@ -56,7 +56,11 @@ impl Signals {
         self.recent.push_back((canary.issued, stable.issued));
         let canary_fresh = fresh(evidence.canary_fresh);
         let stable_fresh = fresh(evidence.stable_fresh);
-        let outage = if everything { !canary_fresh } else { !stable_fresh };
+        let outage = if everything {
+            !canary_fresh
+        } else {
+            !stable_fresh
+        };
         keep(&mut self.outage_since, outage, now);
         let asymmetric = !everything && stable_fresh && !canary_fresh;
         keep(&mut self.asymmetric_since, asymmetric, now);

@@ -233,11 +233,7 @@ impl State {
             .collect()
     }
 
-    fn observe(
-        &mut self,
-        observation: &Observation,
-        context: &mut Context,
-    ) -> Result<(), Refusal> {
+    fn observe(&mut self, observation: &Observation, context: &mut Context) -> Result<(), Refusal> {
         let rollout = self.running_mut(&observation.service)?;
         rollout.tick(observation, context);
         if rollout.phase == Phase::Committed {

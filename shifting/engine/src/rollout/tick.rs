@@ -5,11 +5,15 @@ use crate::rollout::delivery::list;
 use crate::rollout::judge::{Hold, Look};
 use crate::rollout::run::Context;
 use crate::rollout::signals::{fresh, seen};
-use crate::rollout::{Decision, Evidence, NoticeLevel, Observation, Phase, Rollout};
+use crate::rollout::{Evidence, NoticeLevel, Observation, Phase, Rollout};
 use crate::time::Time;
 
 /// A tick stands for at most this much watched time.
 const STEP_MAX_MS: u64 = 3_000;
+
+/// Ticks that are further apart than this (or the dead man's time, if that is longer) leave a
+/// hole in which anything may have happened.
+const GAP_MS: u64 = 5_000;
 
 /// Reports that arrive within this time of an acknowledgement began before it.
 const SETTLE_MS: u64 = 2_000;
@@ -59,7 +63,8 @@ impl Rollout {
     fn pass_time(&mut self, now: Time) -> u64 {
         let gap_ms = now.since_ms(self.last_tick);
         self.last_tick = now;
-        if gap_ms >= self.plan.policy.dead_man_ttl_ms && self.is_exposed() {
+        let gap_max_ms = self.plan.policy.dead_man_ttl_ms.max(GAP_MS);
+        if gap_ms >= gap_max_ms && self.is_exposed() {
             let text = format!(
                 "no observation for {} s; {} begins anew",
                 gap_ms / 1000,
@@ -85,7 +90,10 @@ impl Rollout {
         if look.acknowledged {
             self.clock.acknowledged.get_or_insert(now);
         }
-        if !matches!(self.phase, Phase::Judging | Phase::Soaking | Phase::Committing) {
+        if !matches!(
+            self.phase,
+            Phase::Judging | Phase::Soaking | Phase::Committing
+        ) {
             return;
         }
         let few_hosts = self.planned_rung().is_some_and(|rung| rung.hosts.is_some());
@@ -114,6 +122,7 @@ impl Rollout {
     }
 
     /// Below 100%, a breach that the canary does not have alone is not its fault (evidence §4.3).
+    /// A stable version that is broken alone does not hold what replaces it.
     fn look_at_environment(&mut self, context: &mut Context) {
         if self.environment && self.battery.canary_clear() {
             self.environment = false;
@@ -123,22 +132,22 @@ impl Rollout {
         if self.environment || self.takes_everything() {
             return;
         }
-        let Some(breach) = self.battery.canary_breach() else {
-            return;
-        };
         let blameless = !reaches(self.battery.regression().ln_e, HOLD_AT);
-        if blameless || self.battery.stable_breach().is_some() {
-            self.environment = true;
-            let text = format!(
-                "{} breach the objective, and not the canary's alone: {}; held at {}, nothing is \
-                 blamed on {}",
-                breach.metric,
-                breach.sentence,
-                self.place(),
-                self.plan.to
-            );
-            self.tell(NoticeLevel::Page, text, context);
-        }
+        let breach = match (self.battery.canary_breach(), self.battery.stable_breach()) {
+            (Some(breach), None) if blameless => breach,
+            (_, Some(breach)) if !self.battery.canary_clear() => breach,
+            _ => return,
+        };
+        self.environment = true;
+        let text = format!(
+            "{} breach the objective, and not the canary's alone: {}; held at {}, nothing is \
+             blamed on {}",
+            breach.metric,
+            breach.sentence,
+            self.place(),
+            self.plan.to
+        );
+        self.tell(NoticeLevel::Page, text, context);
     }
 
     fn prepare(&mut self, look: Look<'_>, step_ms: u64, context: &mut Context) {
@@ -180,7 +189,9 @@ impl Rollout {
 
     /// Waits, and tells people once when that has lasted too long.
     fn hold(&mut self, hold: Hold, step_ms: u64, context: &mut Context) {
-        if hold.kind != "bake" {
+        if hold.kind == "bake" {
+            self.clock.noted = None;
+        } else {
             self.clock.held_ms = self.clock.held_ms.saturating_add(step_ms);
             self.note_hold(&hold, context.now);
             let deadline_ms = self.plan.policy.hold_deadline_ms;
@@ -198,10 +209,17 @@ impl Rollout {
         self.decision = self.waiting(hold, context.now);
     }
 
-    /// A sentence when the kind of hold changes; waiting for acknowledgement is the usual course.
+    /// A sentence when the kind of hold changes. The usual course of a new exposure (to be
+    /// acknowledged, reported and seen in the traffic) is none.
     fn note_hold(&mut self, hold: &Hold, now: Time) {
-        let same = matches!(&self.decision, Decision::Wait(waiting) if waiting.kind == hold.kind);
-        if !same && hold.kind != "acknowledge" && hold.kind != "paused" {
+        let usual = match hold.kind {
+            "acknowledge" | "paused" => true,
+            "evidence" => self.phase == Phase::Preparing,
+            "traffic" => now.since_ms(self.exposed) < GAP_MS,
+            _ => false,
+        };
+        if !usual && self.clock.noted.as_deref() != Some(hold.kind) {
+            self.clock.noted = Some(hold.kind.to_owned());
             self.note(format!("held ({}): {}", hold.kind, hold.reason), now);
         }
     }
@@ -213,8 +231,7 @@ impl Rollout {
             return;
         }
         let settled = look.now >= self.not_before;
-        let overdue =
-            look.now.since_ms(self.exposed) >= self.plan.policy.acknowledge_deadline_ms;
+        let overdue = look.now.since_ms(self.exposed) >= self.plan.policy.acknowledge_deadline_ms;
         if !((look.acknowledged && settled) || overdue) {
             if let Some(hold) = self.delivery_doubt(look) {
                 self.decision = self.waiting(hold, look.now);
@@ -243,7 +260,10 @@ impl Rollout {
         match in_flight {
             Some(0) => {}
             Some(n) => {
-                rest.push_str(&format!("; {n} requests are still in flight on {}", self.plan.to));
+                rest.push_str(&format!(
+                    "; {n} requests are still in flight on {}",
+                    self.plan.to
+                ));
                 level = level.max(NoticeLevel::Warning);
             }
             None => {

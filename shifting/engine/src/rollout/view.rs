@@ -21,7 +21,7 @@ impl Rollout {
             now,
             share_wanted: self.share(),
             sidecars_acknowledged: delivery.acknowledged,
-            sidecars_expected: delivery.expected,
+            sidecars_expected: self.deliveries.expected(),
             behind: delivery.behind,
             rejected: delivery.rejected,
             share_measured: self.signals.measured_share(),

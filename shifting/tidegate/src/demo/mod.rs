@@ -63,8 +63,9 @@ pub struct Options {
     /// The Envoy to use, instead of $TIDEGATE_ENVOY, the PATH's, or one installed from PyPI
     #[arg(long, value_name = "FILE")]
     pub envoy: Option<PathBuf>,
-    /// Write the measurements as JSON to standard output, and the live view to standard error
-    #[arg(long)]
+    /// Write the measurements as JSON to standard output, and the live view to standard error;
+    /// set from the program's own `--json`
+    #[arg(skip)]
     pub json: bool,
     /// Keep the temporary directory with the mesh, the journal and all logs
     #[arg(long)]

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use tidegate_engine::rollout::{Decision, RolloutStatus};
+use tidegate_engine::rollout::RolloutStatus;
 
 use super::Scenario;
 use super::error::DemoError;
@@ -144,20 +144,12 @@ fn line(scene: &Scene<'_>) -> String {
     format!("{elapsed:>8}  {text}")
 }
 
-/// What must differ for another line. Numbers don't count: they change all the time.
+/// What must differ for another line.
 fn subject(scene: &Scene<'_>) -> String {
     if scene.remark.is_some() {
         return "remark".to_owned();
     }
-    scene.status.map_or_else(String::new, |status| {
-        let decision = match &status.decision {
-            Decision::Advance => "advance",
-            Decision::Wait(waiting) => waiting.kind.as_str(),
-            Decision::Revert { .. } => "revert",
-            Decision::Done => "done",
-        };
-        format!("{:?}/{}/{decision}", status.phase, status.rung)
-    })
+    scene.status.map_or_else(String::new, show::rollout_subject)
 }
 
 #[cfg(test)]

@@ -59,8 +59,7 @@ pub fn sidecars(answer: &SidecarsAnswer, style: &Style) -> String {
 #[must_use]
 pub fn rollouts(answer: &RolloutsAnswer, style: &Style) -> String {
     if answer.rollouts.is_empty() {
-        return "no rollout yet; `tidegate rollout start SERVICE --to VERSION` begins one\n"
-            .to_owned();
+        return "no rollout yet; `tidegate rollout start SERVICE VERSION` begins one\n".to_owned();
     }
     let mut table = table(style);
     table.set_header([
@@ -80,10 +79,13 @@ pub fn rollouts(answer: &RolloutsAnswer, style: &Style) -> String {
             place(status),
             ago(status.now, status.since),
             status.share_wanted.to_string(),
-            format!(
-                "{} of {}",
-                status.sidecars_acknowledged, status.sidecars_expected
-            ),
+            match status.phase.is_final() {
+                true => "-".to_owned(),
+                false => format!(
+                    "{} of {}",
+                    status.sidecars_acknowledged, status.sidecars_expected
+                ),
+            },
             measured(status),
             format!(
                 "{} ({})",
@@ -276,7 +278,7 @@ sidecar-3  web    a     envoy 1.40.0  closed 2 min 5 s  01234567             -  
             rollouts(&answer, &Style::plain()),
             "\
 service   from → to  phase              since    wanted   acknowledged  measured     failed
-cart      v1 → v2    reverted           4 s ago  3.2258%  3 of 3        nothing yet  80 (49.08%)
+cart      v1 → v2    reverted           4 s ago  3.2258%  -             nothing yet  80 (49.08%)
 checkout  v1 → v2    judging at 1 host  4 s ago  3.2258%  3 of 3        3.14%        80 (49.08%)
 cart: errors: 49.08% failed against 0%
 "

@@ -16,7 +16,7 @@ mod words;
 
 pub use lists::{mesh, rollouts, sidecars, version};
 pub use live::Live;
-pub use rollout::{rollout, rollout_line, rollout_now};
+pub use rollout::{rollout, rollout_line, rollout_now, rollout_subject};
 pub use style::{Style, Tone};
 pub use text::{clean, wrap};
 pub use words::{ago, count, duration, ratio};

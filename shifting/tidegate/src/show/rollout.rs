@@ -53,17 +53,36 @@ pub fn rollout_now(status: &RolloutStatus, style: &Style) -> String {
     page.text
 }
 
+/// How many sidecars have the present exposure; nobody counts any more when it is over.
+fn acknowledged(status: &RolloutStatus, separator: &str) -> String {
+    if status.phase.is_final() {
+        return String::new();
+    }
+    let (acknowledged, expected) = (status.sidecars_acknowledged, status.sidecars_expected);
+    format!("{separator}acknowledged by {acknowledged} of {expected} sidecars")
+}
+
+/// What must differ for another line of a log. Numbers don't count: they change all the time.
+#[must_use]
+pub fn rollout_subject(status: &RolloutStatus) -> String {
+    let decision = match &status.decision {
+        Decision::Advance => "advance",
+        Decision::Wait(waiting) => waiting.kind.as_str(),
+        Decision::Revert { .. } => "revert",
+        Decision::Done => "done",
+    };
+    format!("{:?}/{}/{decision}", status.phase, status.rung)
+}
+
 /// One line, for logs: phase, the three shares, both arms, the decision.
 #[must_use]
 pub fn rollout_line(status: &RolloutStatus) -> String {
     let Plan { service, from, to } = names(status);
     format!(
-        "{service} {from} → {to}: {}, wanted {}, acknowledged by {} of {}, measured {}; \
-         canary {}, stable {}; {}",
+        "{service} {from} → {to}: {}, wanted {}{}, measured {}; canary {}, stable {}; {}",
         place(status),
         status.share_wanted,
-        status.sidecars_acknowledged,
-        status.sidecars_expected,
+        acknowledged(status, ", "),
         measured(status),
         arm_words(&status.canary),
         arm_words(&status.stable),
@@ -116,10 +135,9 @@ impl Page<'_> {
 
     fn shares(&mut self, status: &RolloutStatus) {
         let text = format!(
-            "wanted {} · acknowledged by {} of {} sidecars · measured {}",
+            "wanted {}{} · measured {}",
             status.share_wanted,
-            status.sidecars_acknowledged,
-            status.sidecars_expected,
+            acknowledged(status, " · "),
             measured(status),
         );
         self.field("share", &text, None);

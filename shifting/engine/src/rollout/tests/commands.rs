@@ -14,9 +14,15 @@ fn unknown_names_are_answered_with_the_known_ones() {
     assert!(refusal.contains("it declares: v1, v2"), "{refusal}");
     let refusal = world.state.plan("chekout", "v2").unwrap_err().to_string();
     assert!(refusal.contains("it declares: checkout"), "{refusal}");
-    let refusal = State::default().plan("checkout", "v2").unwrap_err().to_string();
+    let refusal = State::default()
+        .plan("checkout", "v2")
+        .unwrap_err()
+        .to_string();
     assert!(refusal.contains("none"), "{refusal}");
-    assert!(matches!(world.start("v1"), Err(Refusal::AlreadyThere { .. })));
+    assert!(matches!(
+        world.start("v1"),
+        Err(Refusal::AlreadyThere { .. })
+    ));
 }
 
 #[test]
@@ -30,7 +36,10 @@ fn commands_without_a_rollout_are_refused_and_change_nothing() {
         service: "checkout".into(),
         ..Observation::default()
     });
-    assert!(matches!(world.apply(observed), Err(Refusal::NotRunning { .. })));
+    assert!(matches!(
+        world.apply(observed),
+        Err(Refusal::NotRunning { .. })
+    ));
     assert_eq!(world.state, before);
 }
 
@@ -44,7 +53,10 @@ fn a_pause_stops_the_clock_and_keeps_the_exposure() {
     }
     assert_eq!(world.status().rung, "1 host");
     let waiting = world.waiting();
-    assert_eq!((waiting.kind.as_str(), waiting.owner.as_str()), ("paused", "ann"));
+    assert_eq!(
+        (waiting.kind.as_str(), waiting.owner.as_str()),
+        ("paused", "ann")
+    );
     assert_eq!(waiting.command, "tidegate rollout resume checkout");
     assert!(matches!(world.pause(), Err(Refusal::NotNow { .. })));
     world.resume().unwrap();
@@ -71,7 +83,12 @@ fn resume_needs_something_to_resume() {
 
 #[test]
 fn abort_is_accepted_in_every_phase_before_the_end() {
-    for phase in [Phase::Preparing, Phase::Judging, Phase::Soaking, Phase::Committing] {
+    for phase in [
+        Phase::Preparing,
+        Phase::Judging,
+        Phase::Soaking,
+        Phase::Committing,
+    ] {
         let mut world = World::started();
         world.reach_phase(phase);
         world.abort().unwrap();

@@ -21,7 +21,10 @@ fn a_rejection_reverts_at_once_and_names_the_sidecar_and_its_words() {
         world.tick(reject);
         assert_eq!(world.phase(), Phase::Reverting, "{phase:?}");
         let reason = world.reason();
-        assert!(reason.contains("web-2 rejected it: no such filter"), "{reason}");
+        assert!(
+            reason.contains("web-2 rejected it: no such filter"),
+            "{reason}"
+        );
         assert!(reason.len() < 400, "{}", reason.len());
     }
 }
@@ -49,7 +52,11 @@ fn without_any_sidecar_it_waits_and_says_so() {
         world.tick(|o| o.delivery = Delivery::default());
     }
     assert_eq!(world.phase(), Phase::Preparing);
-    assert!(world.waiting().reason.contains("no sidecar"), "{}", world.waiting().reason);
+    assert!(
+        world.waiting().reason.contains("no sidecar"),
+        "{}",
+        world.waiting().reason
+    );
 }
 
 #[test]
@@ -100,9 +107,19 @@ fn a_disconnected_sidecar_holds_for_a_minute_and_then_no_longer_counts() {
     }
     assert_eq!(world.status().rung, "5%");
     let story = world.status().history;
-    assert!(story.iter().any(|h| h.text.contains("web-1") && h.text.contains("no longer counts")));
+    assert!(
+        story
+            .iter()
+            .any(|h| h.text.contains("web-1") && h.text.contains("no longer counts"))
+    );
     world.tick(|_| {});
-    assert!(world.status().history.iter().any(|h| h.text.contains("web-1 is back")));
+    assert!(
+        world
+            .status()
+            .history
+            .iter()
+            .any(|h| h.text.contains("web-1 is back"))
+    );
 }
 
 #[test]
@@ -115,5 +132,10 @@ fn a_rejected_route_does_not_stop_the_commit_but_pages() {
         }
     }
     assert_eq!(world.phase(), Phase::Committed);
-    assert!(world.pages().iter().any(|p| p.contains("rejected by web-2")));
+    assert!(
+        world
+            .pages()
+            .iter()
+            .any(|p| p.contains("rejected by web-2"))
+    );
 }

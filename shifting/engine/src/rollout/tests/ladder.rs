@@ -37,17 +37,28 @@ fn each_phase_tells_what_the_split_must_be() {
     let canary = |world: &World| split(world).canary.unwrap();
     assert_eq!(split(&world).stable, "v1");
     assert_eq!(canary(&world).share, Ppm::ZERO);
-    assert_eq!(canary(&world).hosts, Some(1), "the first rung's hosts are made ready");
+    assert_eq!(
+        canary(&world).hosts,
+        Some(1),
+        "the first rung's hosts are made ready"
+    );
     assert_eq!(canary(&world).ttl_ms, 6_000);
     world.reach("5%");
     assert_eq!(canary(&world).share.get(), 50_000);
     assert_eq!(canary(&world).hosts, None);
     world.reach_phase(Phase::Soaking);
-    assert_eq!((split(&world).stable.as_str(), canary(&world).share), ("v1", Ppm::WHOLE));
+    assert_eq!(
+        (split(&world).stable.as_str(), canary(&world).share),
+        ("v1", Ppm::WHOLE)
+    );
     world.reach_phase(Phase::Committing);
     assert_eq!(split(&world).stable, "v2");
     assert_eq!(canary(&world).version, "v2");
-    assert_eq!(canary(&world).share, Ppm::WHOLE, "until everyone has the route");
+    assert_eq!(
+        canary(&world).share,
+        Ppm::WHOLE,
+        "until everyone has the route"
+    );
     world.reach_phase(Phase::Committed);
     assert_eq!(split(&world).stable, "v2");
     assert_eq!(split(&world).canary, None);
@@ -137,7 +148,12 @@ fn the_commit_ends_at_its_deadline_and_lists_who_is_behind() {
         });
     }
     assert_eq!(world.phase(), Phase::Committed);
-    assert!(world.pages().iter().any(|p| p.contains("not acknowledged by web-3")));
+    assert!(
+        world
+            .pages()
+            .iter()
+            .any(|p| p.contains("not acknowledged by web-3"))
+    );
 }
 
 #[test]
@@ -185,7 +201,42 @@ fn the_whole_story_is_told() {
     let mut world = World::started();
     world.reach_phase(Phase::Committed);
     let story: Vec<String> = world.status().history.into_iter().map(|h| h.text).collect();
-    for part in ["ann started v1 → v2", "7.5 times", "1 host passed", "soaking", "committed"] {
+    for part in [
+        "ann started v1 → v2",
+        "7.5 times",
+        "1 host passed",
+        "soaking",
+        "committed",
+    ] {
         assert!(story.iter().any(|s| s.contains(part)), "{part}: {story:#?}");
+    }
+    assert!(
+        !story.iter().any(|s| s.contains("held")),
+        "nothing unusual: {story:#?}"
+    );
+}
+
+#[test]
+fn the_step_itself_needs_requests_in_both_arms() {
+    for lack_canary in [true, false] {
+        let mut world = World::started();
+        world.reach("1 host");
+        for _ in 0..9 {
+            world.tick(|_| {});
+        }
+        for _ in 0..3 {
+            world.tick(|o| {
+                let lacking = if lack_canary {
+                    &mut o.evidence.canary
+                } else {
+                    &mut o.evidence.stable
+                };
+                *lacking = ArmCounts::default();
+            });
+            assert_eq!(world.status().rung, "1 host");
+        }
+        assert_eq!(world.waiting().kind, "requests", "the bake is over");
+        world.tick(|_| {});
+        assert_eq!(world.status().rung, "5%");
     }
 }

@@ -4,7 +4,10 @@ use super::*;
 fn a_new_service_begins_at_its_initial_version() {
     let world = World::new(mesh());
     let split = &world.state.splits()["checkout"];
-    assert_eq!((split.stable.as_str(), split.canary.is_none()), ("v1", true));
+    assert_eq!(
+        (split.stable.as_str(), split.canary.is_none()),
+        ("v1", true)
+    );
 }
 
 #[test]
@@ -25,9 +28,16 @@ fn a_mesh_that_takes_away_what_a_rollout_needs_is_refused_and_changes_nothing() 
     let mut world = World::started();
     let before = world.state.clone();
     let mut next = mesh();
-    next.services.get_mut("checkout").unwrap().versions.remove("v2");
+    next.services
+        .get_mut("checkout")
+        .unwrap()
+        .versions
+        .remove("v2");
     let refusal = world.apply(Event::MeshAccepted { mesh: next }).unwrap_err();
-    assert!(refusal.to_string().contains("takes part in a rollout"), "{refusal}");
+    assert!(
+        refusal.to_string().contains("takes part in a rollout"),
+        "{refusal}"
+    );
     assert_eq!(world.state, before);
 }
 
@@ -51,5 +61,11 @@ fn a_running_rollout_keeps_the_plan_it_started_with() {
     next.services.get_mut("checkout").unwrap().rollout.bake_ms = 1;
     world.apply(Event::MeshAccepted { mesh: next }).unwrap();
     assert_eq!(world.run().plan(), &plan);
-    assert!(world.status().history.iter().any(|h| h.text.contains("keeps the plan")));
+    assert!(
+        world
+            .status()
+            .history
+            .iter()
+            .any(|h| h.text.contains("keeps the plan"))
+    );
 }

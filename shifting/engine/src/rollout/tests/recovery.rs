@@ -33,7 +33,10 @@ fn a_short_outage_restarts_the_rung_and_keeps_the_evidence() {
     assert_eq!(world.status().evidence, evidence);
     let begun = world.now;
     world.until(|world| world.status().rung == "100%" || world.phase() == Phase::Reverting);
-    assert!(world.now.since_ms(begun) >= 20_000, "time to reconnect, then the whole bake");
+    assert!(
+        world.now.since_ms(begun) >= 20_000,
+        "time to reconnect, then the whole bake"
+    );
 }
 
 #[test]

@@ -24,7 +24,10 @@ fn silence_of_the_canary_alone_reverts_after_twenty_seconds_by_name() {
     world.tick(canary_silent);
     assert_eq!(world.phase(), Phase::Reverting);
     let reason = world.reason();
-    assert!(reason.contains("asymmetric silence") && reason.contains("web-2"), "{reason}");
+    assert!(
+        reason.contains("asymmetric silence") && reason.contains("web-2"),
+        "{reason}"
+    );
 }
 
 #[test]
@@ -132,7 +135,13 @@ fn a_gap_in_the_observations_is_not_watched_time() {
     world.now = world.now.plus_ms(600_000);
     world.tick(|_| {});
     assert_eq!(world.status().rung, "1 host");
-    assert!(world.status().history.iter().any(|h| h.text.contains("no observation")));
+    assert!(
+        world
+            .status()
+            .history
+            .iter()
+            .any(|h| h.text.contains("no observation"))
+    );
     for _ in 0..9 {
         world.tick(|_| {});
     }

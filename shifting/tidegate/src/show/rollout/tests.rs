@@ -85,7 +85,7 @@ fn a_reverted_rollout_says_why() {
     let line = rollout_line(&status);
     assert_eq!(
         line,
-        "checkout v1 → v2: reverted, wanted 3.2258%, acknowledged by 3 of 3, measured 3.14%; \
+        "checkout v1 → v2: reverted, wanted 3.2258%, measured 3.14%; \
          canary 80 of 163 failed, stable 0 of 4,870 failed; \
          done: went back, because 49.08% of 163 requests failed"
     );

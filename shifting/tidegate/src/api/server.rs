@@ -1,0 +1,292 @@
+//! Answers the table in [`super::model`]. Reads come from what the brain published; only
+//! commands go to the brain itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{Path, State as Extract};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use tidegate_engine::rollout::{Decision, Event, Refusal, RolloutStatus, Waiting};
+use tidegate_xds::server::{ClientKind, ClientStatus, Server};
+use tokio::net::TcpListener;
+
+use super::model::{
+    CommandRequest, ErrorAnswer, MeshAnswer, RejectionStatus, RolloutsAnswer, SidecarStatus,
+    SidecarsAnswer, StartRequest, VersionAnswer,
+};
+use crate::clock::{Clock, millis};
+use crate::daemon::{BrainHandle, CommandError, Published};
+
+/// Largest request body, bytes: commands are a few words.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// What the answers are made of.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Takes commands, publishes the state.
+    pub brain: BrainHandle,
+    /// Knows the sidecars.
+    pub server: Server,
+    /// For "how long ago".
+    pub clock: Clock,
+}
+
+/// A failure with the HTTP status that tells programs what kind it is.
+struct Failure(StatusCode, String);
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (self.0, Json(ErrorAnswer { error: self.1 })).into_response()
+    }
+}
+
+impl From<CommandError> for Failure {
+    fn from(error: CommandError) -> Self {
+        let status = match &error {
+            CommandError::Refused(
+                Refusal::UnknownService { .. } | Refusal::UnknownVersion { .. },
+            ) => StatusCode::NOT_FOUND,
+            CommandError::Refused(Refusal::Guard(_))
+            | CommandError::Views(_)
+            | CommandError::Source(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            CommandError::Refused(_) => StatusCode::CONFLICT,
+            CommandError::Journal(_) | CommandError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self(status, error.to_string())
+    }
+}
+
+type Answer<T> = Result<Json<T>, Failure>;
+
+/// Serves the API until `stop` resolves; requests under way are finished.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    context: Context,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), std::io::Error> {
+    let router = Router::new()
+        .route("/v1/version", get(version))
+        .route("/v1/sidecars", get(sidecars))
+        .route("/v1/rollouts", get(rollouts))
+        .route("/v1/rollouts/{service}", get(rollout).post(start))
+        .route("/v1/rollouts/{service}/pause", post(pause))
+        .route("/v1/rollouts/{service}/resume", post(resume))
+        .route("/v1/rollouts/{service}/abort", post(abort))
+        .route("/v1/mesh", get(mesh))
+        .route("/v1/mesh/reload", post(reload))
+        .fallback(unknown)
+        .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(context);
+    axum::serve(listener, router)
+        .with_graceful_shutdown(stop)
+        .await
+}
+
+async fn unknown(uri: axum::http::Uri) -> Failure {
+    Failure(
+        StatusCode::NOT_FOUND,
+        format!("no such path: {}; the API begins at /v1", uri.path()),
+    )
+}
+
+async fn version(Extract(context): Extract<Context>) -> Json<VersionAnswer> {
+    let published = context.brain.published().load();
+    Json(VersionAnswer {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        revision: revision(&published),
+    })
+}
+
+async fn sidecars(Extract(context): Extract<Context>) -> Json<SidecarsAnswer> {
+    let (instant, now) = (Instant::now(), context.clock.now());
+    let last_reports = Arc::clone(&context.brain.published().load().last_reports);
+    let sidecars = context.server.clients().into_iter().map(|client| {
+        let last_report = last_reports.get(&client.client.node_id);
+        sidecar(&client, instant, last_report.map(|at| now.since_ms(*at)))
+    });
+    Json(SidecarsAnswer {
+        sidecars: sidecars.collect(),
+    })
+}
+
+async fn rollouts(Extract(context): Extract<Context>) -> Json<RolloutsAnswer> {
+    let published = context.brain.published().load();
+    let rollouts = published.state.statuses(context.clock.now());
+    let rollouts = rollouts
+        .into_iter()
+        .map(|status| shown(status, &published))
+        .collect();
+    Json(RolloutsAnswer { rollouts })
+}
+
+async fn rollout(
+    Extract(context): Extract<Context>,
+    Path(service): Path<String>,
+) -> Answer<RolloutStatus> {
+    status(&context, &service)
+}
+
+async fn start(
+    Extract(context): Extract<Context>,
+    Path(service): Path<String>,
+    Json(request): Json<StartRequest>,
+) -> Result<(StatusCode, Json<RolloutStatus>), Failure> {
+    let event = Event::Start {
+        service: service.clone(),
+        to: request.to,
+        actor: request.actor,
+    };
+    context.brain.command(event).await?;
+    Ok((StatusCode::CREATED, status(&context, &service)?))
+}
+
+async fn pause(
+    Extract(context): Extract<Context>,
+    Path(service): Path<String>,
+    Json(request): Json<CommandRequest>,
+) -> Answer<RolloutStatus> {
+    let event = Event::Pause {
+        service: service.clone(),
+        actor: request.actor,
+    };
+    context.brain.command(event).await?;
+    status(&context, &service)
+}
+
+async fn resume(
+    Extract(context): Extract<Context>,
+    Path(service): Path<String>,
+    Json(request): Json<CommandRequest>,
+) -> Answer<RolloutStatus> {
+    let event = Event::Resume {
+        service: service.clone(),
+        actor: request.actor,
+    };
+    context.brain.command(event).await?;
+    status(&context, &service)
+}
+
+async fn abort(
+    Extract(context): Extract<Context>,
+    Path(service): Path<String>,
+    Json(request): Json<CommandRequest>,
+) -> Answer<RolloutStatus> {
+    let (actor, reason) = (request.actor, request.reason);
+    context
+        .brain
+        .command(Event::Abort {
+            service: service.clone(),
+            actor,
+            reason,
+        })
+        .await?;
+    status(&context, &service)
+}
+
+async fn mesh(Extract(context): Extract<Context>) -> Json<MeshAnswer> {
+    Json(mesh_answer(&context))
+}
+
+async fn reload(Extract(context): Extract<Context>) -> Answer<MeshAnswer> {
+    context.brain.reload().await?;
+    Ok(Json(mesh_answer(&context)))
+}
+
+fn status(context: &Context, service: &str) -> Answer<RolloutStatus> {
+    let published = context.brain.published().load();
+    match published.state.status(service, context.clock.now()) {
+        Some(status) => Ok(Json(shown(status, &published))),
+        None => {
+            let text = format!("no rollout of `{service}` is known");
+            Err(Failure(StatusCode::NOT_FOUND, text))
+        }
+    }
+}
+
+/// A journal that can't be written stops every step; the state can't know, so it is said here.
+fn shown(mut status: RolloutStatus, published: &Published) -> RolloutStatus {
+    if let Some(failed) = &published.journal_failed
+        && !status.phase.is_final()
+    {
+        status.decision = Decision::Wait(Waiting {
+            kind: "journal".to_owned(),
+            reason: format!(
+                "the journal cannot be written: {failed}; no step is taken, and the canary \
+                 falls back to stable when its share runs out"
+            ),
+            owner: "operator".to_owned(),
+            until: None,
+            clock_stopped: true,
+            overdue: false,
+            command: "make the data directory writable again".to_owned(),
+        });
+    }
+    status
+}
+
+fn revision(published: &Published) -> String {
+    published
+        .state
+        .mesh()
+        .map(tidegate_engine::mesh::Mesh::revision)
+        .unwrap_or_default()
+}
+
+fn mesh_answer(context: &Context) -> MeshAnswer {
+    let published = context.brain.published().load();
+    let fleets = published
+        .state
+        .mesh()
+        .map(|mesh| mesh.fleets.keys().cloned().collect());
+    let splits = published.state.splits();
+    MeshAnswer {
+        revision: revision(&published),
+        fleets: fleets.unwrap_or_default(),
+        services: splits
+            .into_iter()
+            .map(|(service, split)| (service, split.stable))
+            .collect(),
+        refused: published.mesh_refused.clone(),
+    }
+}
+
+fn sidecar(status: &ClientStatus, now: Instant, last_report_ms: Option<u64>) -> SidecarStatus {
+    let ago = |then: Instant| millis(now.saturating_duration_since(then));
+    let kind = match status.client.kind {
+        ClientKind::Envoy => "envoy",
+        ClientKind::Grpc => "grpc",
+        ClientKind::Other => "other",
+    };
+    let rejected = status.rejections.iter().map(|rejection| RejectionStatus {
+        kind: rejection.type_url.short_name().to_owned(),
+        names: rejection.names.iter().map(ToString::to_string).collect(),
+        text: rejection.text.to_string(),
+    });
+    let sent: BTreeMap<String, u64> = status
+        .sent
+        .iter()
+        .map(|(type_url, counts)| (type_url.short_name().to_owned(), counts.resources))
+        .collect();
+    SidecarStatus {
+        id: status.client.node_id.clone(),
+        fleet: status.client.cluster.clone(),
+        zone: status.client.zone.clone(),
+        kind: kind.to_owned(),
+        version: status.client.version.clone(),
+        connected: status.connected,
+        since_ms: ago(status.since),
+        view_wanted: status.wanted.as_ref().map(ToString::to_string),
+        view_acknowledged: status.acknowledged.as_ref().map(ToString::to_string),
+        behind_ms: status.behind_since.map(ago),
+        rejected: rejected.collect(),
+        last_report_ms,
+        sent,
+    }
+}

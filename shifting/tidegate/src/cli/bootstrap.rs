@@ -1,0 +1,76 @@
+//! `tidegate bootstrap` and `tidegate envoy`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{Failure, Outcome, print_json, print_text};
+use crate::bootstrap::{BootstrapOptions, ControlPlaneAddress, bootstrap};
+use crate::envoy;
+
+#[derive(Debug, Args)]
+pub(crate) struct BootstrapArguments {
+    /// Names the sidecar; unique in the mesh
+    #[arg(long, value_name = "ID")]
+    node_id: String,
+    /// The fleet it belongs to
+    #[arg(long, value_name = "NAME")]
+    fleet: String,
+    /// Its failure domain
+    #[arg(long, default_value = "", value_name = "NAME")]
+    zone: String,
+    /// Its region
+    #[arg(long, default_value = "", value_name = "NAME")]
+    region: String,
+    /// Where the control plane serves xDS; repeat it for several
+    #[arg(long, default_value = "127.0.0.1:18000", value_name = "ADDRESS")]
+    xds: Vec<ControlPlaneAddress>,
+    /// Where the sidecar serves its own admin interface; keep it on loopback
+    #[arg(long, default_value = "127.0.0.1:9901", value_name = "ADDRESS")]
+    admin: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EnvoyArguments {
+    /// An Envoy executable to check instead of searching
+    #[arg(long, value_name = "FILE")]
+    envoy: Option<PathBuf>,
+}
+
+#[derive(Debug, Serialize)]
+struct EnvoyAnswer {
+    path: PathBuf,
+    version: String,
+}
+
+pub(crate) fn run(arguments: BootstrapArguments) -> Outcome {
+    let options = BootstrapOptions {
+        node_id: arguments.node_id,
+        fleet: arguments.fleet,
+        zone: arguments.zone,
+        region: arguments.region,
+        control_planes: arguments.xds,
+        admin: arguments.admin,
+    };
+    print_text(&bootstrap(&options).map_err(Failure::new)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn envoy(arguments: &EnvoyArguments, json: bool) -> Outcome {
+    let found = envoy::find(arguments.envoy.as_deref(), &mut |progress| {
+        envoy::tell_on_stderr(&progress);
+    })
+    .map_err(Failure::new)?;
+    if json {
+        print_json(&EnvoyAnswer {
+            path: found.path,
+            version: found.version,
+        })?;
+    } else {
+        print_text(&found.path.display().to_string())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,99 @@
+//! `tidegate mesh check|show|reload`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::{ApiArguments, EXIT_FAILED, Failure, Outcome, print_json, print_text};
+use crate::api::model::MeshAnswer;
+use crate::show::{self, Style};
+use crate::source::MeshDirectory;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MeshCommand {
+    /// Check a mesh directory without a control plane: all errors at once
+    Check(CheckArguments),
+    /// Show the mesh in force, and why the one on disk is refused if it is
+    Show(ShowArguments),
+    /// Read the mesh directory again now
+    Reload(ShowArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArguments {
+    /// The mesh directory
+    directory: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArguments {
+    #[command(flatten)]
+    api: ApiArguments,
+}
+
+#[derive(Debug, Serialize)]
+struct CheckAnswer {
+    valid: bool,
+    revision: Option<String>,
+    errors: Vec<String>,
+}
+
+pub(crate) async fn run(command: MeshCommand, json: bool) -> Outcome {
+    match command {
+        MeshCommand::Check(arguments) => check(arguments, json),
+        MeshCommand::Show(arguments) => show_mesh(
+            &arguments.api.client().mesh().await.map_err(Failure::new)?,
+            json,
+        ),
+        MeshCommand::Reload(arguments) => show_mesh(
+            &arguments
+                .api
+                .client()
+                .reload()
+                .await
+                .map_err(Failure::new)?,
+            json,
+        ),
+    }
+}
+
+fn check(arguments: CheckArguments, json: bool) -> Outcome {
+    let directory = MeshDirectory::new(arguments.directory);
+    let result = directory.read();
+    if json {
+        let answer = match &result {
+            Ok(mesh) => CheckAnswer {
+                valid: true,
+                revision: Some(mesh.revision()),
+                errors: vec![],
+            },
+            Err(error) => CheckAnswer {
+                valid: false,
+                revision: None,
+                errors: error.lines(),
+            },
+        };
+        print_json(&answer)?;
+        return Ok(ExitCode::from(if answer.valid { 0 } else { EXIT_FAILED }));
+    }
+    let mesh = result.map_err(Failure::new)?;
+    print_text(&format!(
+        "{}: valid, revision {}, {} fleets, {} services",
+        directory.path().display(),
+        mesh.revision(),
+        mesh.fleets.len(),
+        mesh.services.len()
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show_mesh(answer: &MeshAnswer, json: bool) -> Outcome {
+    if json {
+        print_json(answer)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    print_text(&show::mesh(answer, &Style::of(&std::io::stdout())))?;
+    Ok(ExitCode::SUCCESS)
+}

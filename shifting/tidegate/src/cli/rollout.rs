@@ -1,0 +1,273 @@
+//! `tidegate rollout start|status|watch|pause|resume|abort`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use tidegate_engine::rollout::{Decision, Phase, RolloutStatus};
+
+use super::{
+    ApiArguments, EXIT_OVERDUE, EXIT_REVERTED, Failure, Outcome, actor, print_json, print_text,
+};
+use crate::api::model::{CommandRequest, StartRequest};
+use crate::client::{Client, ClientError};
+use crate::show::{self, Live, Style};
+
+/// How often `watch` asks.
+const WATCH_INTERVAL: Duration = Duration::from_millis(500);
+/// How long `watch` goes on asking a control plane that does not answer.
+const WATCH_PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RolloutCommand {
+    /// Move a service's traffic to another version, in steps
+    Start(StartArguments),
+    /// Show rollouts: where they stand, why they wait, what they did
+    Status(StatusArguments),
+    /// Follow a rollout until it ends: exit code 0 promoted, 10 reverted, 11 held past its deadline
+    Watch(ServiceArguments),
+    /// Stop the clock; the exposure stays
+    Pause(CommandArguments),
+    /// Let a paused or overdue rollout go on
+    Resume(CommandArguments),
+    /// Take the canary back now
+    Abort(CommandArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StartArguments {
+    /// The service
+    service: String,
+    /// The version that is to have the traffic
+    #[arg(value_name = "VERSION")]
+    to: String,
+    /// Follow it until it ends, as `watch` does
+    #[arg(long)]
+    watch: bool,
+    #[command(flatten)]
+    who: WhoArguments,
+    #[command(flatten)]
+    api: ApiArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArguments {
+    /// The service; all when left out
+    service: Option<String>,
+    #[command(flatten)]
+    api: ApiArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServiceArguments {
+    /// The service
+    service: String,
+    #[command(flatten)]
+    api: ApiArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CommandArguments {
+    /// The service
+    service: String,
+    /// Why; kept in the journal
+    #[arg(long, default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    who: WhoArguments,
+    #[command(flatten)]
+    api: ApiArguments,
+}
+
+#[derive(Debug, Args)]
+struct WhoArguments {
+    /// Who acts, for the journal [default: $USER]
+    #[arg(long = "as", value_name = "NAME")]
+    actor: Option<String>,
+}
+
+// === impl WhoArguments ===
+
+impl WhoArguments {
+    fn name(self) -> String {
+        self.actor.unwrap_or_else(actor)
+    }
+}
+
+pub(crate) async fn run(command: RolloutCommand, json: bool) -> Outcome {
+    match command {
+        RolloutCommand::Start(arguments) => start(arguments, json).await,
+        RolloutCommand::Status(arguments) => status(arguments, json).await,
+        RolloutCommand::Watch(arguments) => {
+            watch(&arguments.api.client(), &arguments.service, json).await
+        }
+        RolloutCommand::Pause(arguments) => command_one(arguments, Verb::Pause, json).await,
+        RolloutCommand::Resume(arguments) => command_one(arguments, Verb::Resume, json).await,
+        RolloutCommand::Abort(arguments) => command_one(arguments, Verb::Abort, json).await,
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Verb {
+    Pause,
+    Resume,
+    Abort,
+}
+
+async fn start(arguments: StartArguments, json: bool) -> Outcome {
+    let client = arguments.api.client();
+    let request = StartRequest {
+        to: arguments.to,
+        actor: arguments.who.name(),
+    };
+    let status = client
+        .start(&arguments.service, &request)
+        .await
+        .map_err(Failure::new)?;
+    if arguments.watch {
+        return watch(&client, &arguments.service, json).await;
+    }
+    print_one(&status, json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn status(arguments: StatusArguments, json: bool) -> Outcome {
+    let client = arguments.api.client();
+    match arguments.service {
+        Some(service) => {
+            let status = client.rollout(&service).await.map_err(Failure::new)?;
+            let status = status.ok_or_else(|| no_rollout(&service))?;
+            print_one(&status, json)?;
+        }
+        None => {
+            let answer = client.rollouts().await.map_err(Failure::new)?;
+            if json {
+                print_json(&answer)?
+            } else {
+                print_text(&show::rollouts(&answer, &Style::of(&std::io::stdout())))?
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn command_one(arguments: CommandArguments, verb: Verb, json: bool) -> Outcome {
+    let client = arguments.api.client();
+    let service = &arguments.service;
+    let request = CommandRequest {
+        actor: arguments.who.name(),
+        reason: arguments.reason,
+    };
+    let status = match verb {
+        Verb::Pause => client.pause(service, &request).await,
+        Verb::Resume => client.resume(service, &request).await,
+        Verb::Abort => client.abort(service, &request).await,
+    }
+    .map_err(Failure::new)?;
+    print_one(&status, json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Follows a rollout until it ends. With `--json` it prints one document a line for each change.
+async fn watch(client: &Client, service: &str, json: bool) -> Outcome {
+    let mut screen = Screen::new(json);
+    let mut last_answer = tokio::time::Instant::now();
+    loop {
+        match client.rollout(service).await {
+            Ok(Some(status)) => {
+                last_answer = tokio::time::Instant::now();
+                screen.show(&status)?;
+                if let Some(code) = exit_code(&status) {
+                    return Ok(ExitCode::from(code));
+                }
+            }
+            Ok(None) => return Err(no_rollout(service)),
+            // A control plane that restarts is part of the story, not its end.
+            Err(error @ (ClientError::Unreachable { .. } | ClientError::TimedOut { .. }))
+                if last_answer.elapsed() < WATCH_PATIENCE =>
+            {
+                screen.note(&error.to_string());
+            }
+            Err(error) => return Err(Failure::new(error)),
+        }
+        tokio::time::sleep(WATCH_INTERVAL).await;
+    }
+}
+
+fn exit_code(status: &RolloutStatus) -> Option<u8> {
+    match (&status.phase, &status.decision) {
+        (Phase::Committed, _) => Some(0),
+        (Phase::Reverted, _) => Some(EXIT_REVERTED),
+        (_, Decision::Wait(waiting)) if waiting.overdue => Some(EXIT_OVERDUE),
+        _ => None,
+    }
+}
+
+fn no_rollout(service: &str) -> Failure {
+    Failure(format!(
+        "no rollout of `{service}` is known; start one with `tidegate rollout start {service} VERSION`"
+    ))
+}
+
+fn print_one(status: &RolloutStatus, json: bool) -> Result<(), Failure> {
+    if json {
+        print_json(status)
+    } else {
+        print_text(&show::rollout(status, &Style::of(&std::io::stdout())))
+    }
+}
+
+/// What `watch` prints: in place on a terminal, a line per change elsewhere.
+#[derive(Debug)]
+struct Screen {
+    json: bool,
+    live: Live,
+    style: Style,
+    last: String,
+}
+
+// === impl Screen ===
+
+impl Screen {
+    fn new(json: bool) -> Self {
+        let style = Style::of(&std::io::stdout());
+        Self {
+            json,
+            live: Live::stdout(),
+            style,
+            last: String::new(),
+        }
+    }
+
+    fn show(&mut self, status: &RolloutStatus) -> Result<(), Failure> {
+        if self.json {
+            let text = serde_json::to_string(status).map_err(Failure::new)?;
+            return self.print_if_new(text.clone(), text);
+        }
+        if !self.live.in_place() {
+            let subject = show::rollout_subject(status);
+            return self.print_if_new(subject, show::rollout_line(status));
+        }
+        let text = if status.phase.is_final() {
+            show::rollout(status, &self.style)
+        } else {
+            show::rollout_now(status, &self.style)
+        };
+        self.live.draw(&text).map_err(Failure::new)
+    }
+
+    fn note(&mut self, text: &str) {
+        if self.last != text {
+            eprintln!("tidegate: {text}");
+            text.clone_into(&mut self.last);
+        }
+    }
+
+    fn print_if_new(&mut self, subject: String, text: String) -> Result<(), Failure> {
+        if self.last == subject {
+            return Ok(());
+        }
+        self.last = subject;
+        print_text(&text)
+    }
+}

@@ -1,0 +1,251 @@
+//! The control plane at work: this file reads like the picture in the design.
+//!
+//! ```text
+//! mesh files ─► source ─► brain ─► views ─► tidegate-xds ─► Envoy
+//!                           ▲ │                               │
+//! operators ─► api ─────────┘ └─► journal (durable first)     │
+//!                           └──── observe ◄── reports, ACKs, NACKs, silence
+//! ```
+//!
+//! One thread, the brain, owns the state and the journal and does one thing at a time;
+//! everybody else sends it inputs and reads what it published.
+
+mod brain;
+mod observe;
+mod published;
+mod views;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_engine::time::Time;
+use tidegate_xds::report::{IntakeCounters, LoadIntake, MetricsIntake};
+use tidegate_xds::server::{self, Server, Settings};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tracing::{error, info, warn};
+
+pub use brain::{BrainHandle, CommandError};
+pub use published::Published;
+
+use crate::api;
+use crate::clock::{Clock, wall_ms};
+use crate::journal::{Journal, JournalError};
+use crate::source::{self, MeshDirectory};
+use brain::{Brain, StartError};
+use views::Views;
+
+/// Evidence is judged once per tick; sidecars report once per second.
+const TICK: Duration = Duration::from_secs(1);
+/// How long requests under way may take to end when the program is told to stop.
+const DRAIN: Duration = Duration::from_secs(2);
+/// Reports that wait for the next tick: 5,000 sidecars at one a second, twice over.
+const REPORTS_WAITING: usize = 10_000;
+
+/// What `tidegate serve` was asked for.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Mesh directory.
+    pub mesh: PathBuf,
+    /// Data directory.
+    pub data: PathBuf,
+    /// Where sidecars connect.
+    pub xds: SocketAddr,
+    /// Where operators connect.
+    pub api: SocketAddr,
+    /// Stop at the end of standard input.
+    pub exit_with_stdin: bool,
+}
+
+/// Why the control plane did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// A listener could not be opened.
+    #[error("cannot listen on {address} for {what}: {source}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// For whom.
+        what: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The journal could not be opened.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The state could not be set up.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A signal handler could not be installed.
+    #[error("cannot handle signals: {0}")]
+    Signals(std::io::Error),
+    /// The mesh directory can't be watched.
+    #[error("cannot watch {} for changes: {source}", path.display())]
+    Watch {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: notify::Error,
+    },
+    /// The thread that decides ended by a fault of ours.
+    #[error(
+        "the deciding thread died; canaries fall back to stable by themselves; start again, and \
+         report the last lines of this log"
+    )]
+    BrainDied,
+    /// A server ended with an error.
+    #[error("{what} stopped: {why}")]
+    Server {
+        /// Which.
+        what: &'static str,
+        /// Why.
+        why: String,
+    },
+}
+
+/// Runs the control plane until it is told to stop.
+///
+/// # Errors
+/// When it can't start; once it runs, bad input and faults of others do not stop it.
+pub async fn run(options: Options) -> Result<(), DaemonError> {
+    let xds_listener = listen(options.xds, "sidecars (--xds)").await?;
+    let api_listener = listen(options.api, "operators (--api)").await?;
+
+    // The past: the state is the fold of the journal, and nothing else.
+    let (journal, records) = Journal::open(&options.data)?;
+    let outage_ms = records
+        .last()
+        .and_then(|last| wall_ms().checked_sub(last.wall_ms));
+    let last = records.last().map_or(Time(0), |last| last.at);
+    let clock = Clock::starting_at(last.plus_ms(outage_ms.unwrap_or(0)));
+
+    // Views go out to sidecars; reports and deliveries come back.
+    let views = Views::default();
+    let server = Server::new(views.clone(), Settings::default());
+    let (reports, waiting_reports) = mpsc::channel(REPORTS_WAITING);
+    let counters = Arc::new(IntakeCounters::default());
+    let metrics = MetricsIntake::new(reports.clone(), Arc::clone(&counters));
+    let load = LoadIntake::new(reports, counters, TICK);
+
+    let directory = MeshDirectory::new(options.mesh);
+    let mut changes = source::watch(directory.path()).map_err(|source| DaemonError::Watch {
+        path: directory.path().to_owned(),
+        source,
+    })?;
+    let brain = Brain::new(
+        journal,
+        records,
+        clock,
+        views,
+        server.clone(),
+        waiting_reports,
+        directory,
+    );
+    let brain = brain.start(outage_ms)?;
+
+    let stop = watch::Sender::new(false);
+    let xds = server::transport()
+        .add_service(server.ads())
+        .add_service(metrics.into_server())
+        .add_service(load.into_server())
+        .serve_with_incoming_shutdown(server::incoming(xds_listener), told(stop.subscribe()));
+    let xds = tokio::spawn(xds);
+    let context = api::Context {
+        brain: brain.clone(),
+        server: server.clone(),
+        clock,
+    };
+    let api = tokio::spawn(api::serve(api_listener, context, told(stop.subscribe())));
+    info!(xds = %options.xds, api = %options.api, "serving");
+
+    let mut hangup = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
+    let mut stopped = std::pin::pin!(stopped(options.exit_with_stdin)?);
+    let mut ticks = tokio::time::interval(TICK);
+    // A late tick is not made up for: evidence counts once.
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let lost = loop {
+        let alive = tokio::select! {
+            _ = ticks.tick() => brain.tick(),
+            Some(()) = changes.recv() => brain.reload_later(),
+            _ = hangup.recv() => brain.reload_later(),
+            why = &mut stopped => {
+                info!("stopping: {why}; sidecars keep what they have");
+                break false;
+            }
+        };
+        if !alive {
+            error!("the deciding thread died; nothing is renewed any more");
+            break true;
+        }
+    };
+    if brain.published().load().state.active().next().is_some() {
+        warn!(
+            "a rollout is running: without a control plane its canary falls back to stable by itself"
+        );
+    }
+    stop.send_replace(true);
+    brain.stop().await;
+    server.close();
+    let drained = async {
+        finished("the API", api.await)?;
+        finished("the xDS server", xds.await)
+    };
+    tokio::time::timeout(DRAIN, drained)
+        .await
+        .unwrap_or(Ok(()))?;
+    if lost {
+        Err(DaemonError::BrainDied)
+    } else {
+        Ok(())
+    }
+}
+
+async fn listen(address: SocketAddr, what: &'static str) -> Result<TcpListener, DaemonError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| DaemonError::Listen {
+            address,
+            what,
+            source,
+        })
+}
+
+async fn told(mut stop: watch::Receiver<bool>) {
+    // A sender that is gone means the same.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Resolves to the reason to stop.
+fn stopped(exit_with_stdin: bool) -> Result<impl Future<Output = &'static str>, DaemonError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::Signals)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+            () = end_of_stdin(), if exit_with_stdin => "end of standard input",
+        }
+    })
+}
+
+async fn end_of_stdin() {
+    let mut stdin = tokio::io::stdin();
+    let mut buffer = [0; 64];
+    while matches!(stdin.read(&mut buffer).await, Ok(read) if read > 0) {}
+}
+
+fn finished<E: std::fmt::Display>(
+    what: &'static str,
+    result: Result<Result<(), E>, tokio::task::JoinError>,
+) -> Result<(), DaemonError> {
+    let stopped = |why: String| Err(DaemonError::Server { what, why });
+    match result {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => stopped(error.to_string()),
+        Err(error) => stopped(error.to_string()),
+    }
+}

@@ -1,0 +1,191 @@
+//! What the world looks like at a tick: deliveries from the xDS server, evidence from reports.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidegate_engine::compile::cluster_name;
+use tidegate_engine::evidence::{Arms, Intake, SidecarReport, UpstreamCounts};
+use tidegate_engine::mesh::LATENCY_EDGES_MS;
+use tidegate_engine::rollout::{Delivery, Observation, Rejection, State};
+use tidegate_engine::time::Time;
+use tidegate_xds::report::{Latency, Report, UpstreamSample};
+use tidegate_xds::server::{ClientStatus, Server};
+
+use super::views::{Views, kind_of};
+use crate::clock::Clock;
+
+/// Collects reports between ticks and remembers whom a rollout needs.
+#[derive(Debug, Default)]
+pub(crate) struct Observer {
+    intake: Intake,
+    /// By service: the sidecars that were connected at some time of the running rollout.
+    needed: BTreeMap<String, BTreeSet<String>>,
+    /// Connected at the last tick.
+    connected: BTreeSet<String>,
+    /// By node id: when the latest report came.
+    last_reports: BTreeMap<String, Time>,
+}
+
+/// A sidecar that has not reported for this long is not shown as having reported.
+const FORGET_REPORTS_MS: u64 = 3_600_000;
+
+/// A sidecar that has no configuration stream and has not reported for this long is gone.
+const GONE_AFTER_MS: u64 = 10_000;
+
+// === impl Observer ===
+
+impl Observer {
+    pub(crate) fn record(&mut self, report: Report, clock: &Clock) {
+        let at = clock.at(report.received_at);
+        let upstreams = report
+            .upstreams
+            .into_iter()
+            .map(|(name, sample)| (name, counts(&sample)))
+            .collect();
+        self.last_reports.insert(report.node_id.clone(), at);
+        self.intake.record(&SidecarReport {
+            sidecar: report.node_id,
+            at,
+            upstreams,
+        });
+    }
+
+    /// When each sidecar reported last.
+    pub(crate) fn last_reports(&mut self, now: Time) -> BTreeMap<String, Time> {
+        self.last_reports
+            .retain(|_, at| now.since_ms(*at) < FORGET_REPORTS_MS);
+        self.last_reports.clone()
+    }
+
+    /// One observation for each running rollout.
+    pub(crate) fn observe(
+        &mut self,
+        state: &State,
+        views: &Views,
+        server: &Server,
+        now: Time,
+    ) -> Vec<Observation> {
+        let clients = server.clients();
+        self.note_connections(&clients, now);
+        self.needed
+            .retain(|service, _| state.active().any(|run| run.plan().service == *service));
+        let Some(mesh) = state.mesh() else {
+            return Vec::new();
+        };
+        let mut observations = Vec::new();
+        for run in state.active() {
+            let plan = run.plan();
+            let Some(service) = mesh.services.get(&plan.service) else {
+                continue;
+            };
+            let clients: Vec<&ClientStatus> = clients
+                .iter()
+                .filter(|status| service.fleets.contains(&status.client.cluster))
+                .collect();
+            let expected: BTreeSet<String> = clients
+                .iter()
+                .filter(|status| status.connected)
+                .map(|status| status.client.node_id.clone())
+                .collect();
+            let arms = Arms {
+                canary: &cluster_name(&plan.service, &plan.to),
+                stable: &cluster_name(&plan.service, &plan.from),
+                threshold_ms: plan
+                    .slo
+                    .latency
+                    .as_ref()
+                    .map(|latency| latency.threshold_ms),
+            };
+            observations.push(Observation {
+                service: plan.service.clone(),
+                epoch: run.epoch(),
+                delivery: self.delivery(&plan.service, &clients, views),
+                evidence: self.intake.observe(arms, &expected, now),
+            });
+        }
+        observations
+    }
+
+    /// Counts may have been missed while a sidecar was away; what one that is gone had in flight
+    /// ended with it.
+    fn note_connections(&mut self, clients: &[ClientStatus], now: Time) {
+        for status in clients.iter().filter(|status| !status.connected) {
+            let id = &status.client.node_id;
+            let silent = |at: &Time| now.since_ms(*at) >= GONE_AFTER_MS;
+            if self.last_reports.get(id).is_none_or(silent) {
+                self.intake.departed(id);
+            }
+        }
+        let connected: BTreeSet<String> = clients
+            .iter()
+            .filter(|status| status.connected)
+            .map(|status| status.client.node_id.clone())
+            .collect();
+        for sidecar in connected.difference(&self.connected) {
+            self.intake.reconnected(sidecar);
+        }
+        self.connected = connected;
+    }
+
+    fn delivery(&mut self, service: &str, clients: &[&ClientStatus], views: &Views) -> Delivery {
+        let needed = self.needed.entry(service.to_owned()).or_default();
+        let mut delivery = Delivery::default();
+        for status in clients {
+            let id = &status.client.node_id;
+            if !status.connected {
+                if needed.contains(id) {
+                    delivery.disconnected.push(id.clone());
+                }
+                continue;
+            }
+            needed.insert(id.clone());
+            delivery.expected += 1;
+            let wanted = views.id(&status.client.cluster, kind_of(status.client.kind));
+            if wanted.is_some() && status.acknowledged.as_deref() == wanted.as_deref() {
+                delivery.acknowledged += 1;
+            } else {
+                delivery.behind.push(id.clone());
+            }
+            for rejection in &status.rejections {
+                delivery.rejected.push(Rejection {
+                    sidecar: id.clone(),
+                    text: rejection.text.to_string(),
+                });
+            }
+        }
+        delivery
+    }
+}
+
+fn counts(sample: &UpstreamSample) -> UpstreamCounts {
+    UpstreamCounts {
+        requests: sample.requests,
+        completed: sample.completed,
+        responses: sample.responses,
+        timeouts: sample.timeouts,
+        grpc_failures: sample.grpc_failures,
+        connect_failures: sample.connect_failures,
+        active: sample.active,
+        latency: sample.latency.as_ref().map(buckets),
+    }
+}
+
+/// Cumulative buckets at any edges → counts between the edges of the engine. Requests between
+/// two reported edges are counted in the slower bucket: never faster than they were.
+fn buckets(latency: &Latency) -> [u64; 10] {
+    let mut counts = [0; 10];
+    let mut below = 0;
+    for (edge_ms, cumulative) in &latency.buckets {
+        let slot = LATENCY_EDGES_MS
+            .iter()
+            .position(|edge| *edge_ms <= f64::from(*edge));
+        let count = cumulative.saturating_sub(below);
+        below = below.max(*cumulative);
+        if let Some(place) = counts.get_mut(slot.unwrap_or(LATENCY_EDGES_MS.len())) {
+            *place += count;
+        }
+    }
+    if let Some(above) = counts.last_mut() {
+        *above += latency.count.saturating_sub(below);
+    }
+    counts
+}

@@ -1,0 +1,7 @@
+//! Where meshes come from.
+
+mod directory;
+mod watch;
+
+pub use directory::{MeshDirectory, SourceError};
+pub use watch::watch;

@@ -1,0 +1,79 @@
+//! What one client really has, as far as its own words tell.
+//!
+//! An ACK says that Envoy's main thread parsed and accepted; it doesn't prove that workers apply
+//! it (envoy facts §8). What proves that comes back with the reports.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::resource::{Name, TypeUrl};
+
+/// What one stream was sent and acknowledged.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// The id of the view that the client should have.
+    pub wanted: Option<Arc<str>>,
+    /// The newest view of which everything that the client subscribed to is acknowledged.
+    pub acknowledged: Option<Arc<str>>,
+    /// Since when the two differ.
+    pub behind_since: Option<Instant>,
+    /// What the client refuses of the wanted view, and refusals whose culprit isn't found yet.
+    pub rejections: Vec<Rejection>,
+    /// What was sent on this stream, by type.
+    pub sent: BTreeMap<TypeUrl, SentCounts>,
+    /// Types that the client subscribed to on this stream.
+    pub subscribed: Vec<TypeUrl>,
+    /// Whether a time to live reaches the client: over delta always, over state of the world if it
+    /// is an Envoy or says so. Where it doesn't, there is no dead man's switch.
+    pub takes_ttl: bool,
+    /// How often a gate was passed by its deadline and not by an acknowledgement: the client was
+    /// sent something without proof that it was ready for it.
+    pub gates_forced: u64,
+}
+
+/// A refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// The type of what was refused.
+    pub type_url: TypeUrl,
+    /// The resource; several if they were refused together and the culprit isn't known.
+    pub names: Vec<Name>,
+    /// The client's own words, truncated. Not to be parsed (envoy facts §3).
+    pub text: Arc<str>,
+    /// When.
+    pub at: Instant,
+}
+
+/// What was sent of one type.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SentCounts {
+    /// Responses, renewals included.
+    pub responses: u64,
+    /// Resources with their bodies, renewals excluded.
+    pub resources: u64,
+    /// Removals (delta only: a state-of-the-world response removes by what it lacks).
+    pub removals: u64,
+    /// Resources whose time to live was renewed.
+    pub renewals: u64,
+}
+
+/// Where one resource of the wanted view stands with one client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ResourceStatus {
+    /// The client didn't ask for it.
+    NotSubscribed,
+    /// Not sent yet; it may wait for another's acknowledgement, or for the response in flight.
+    NotSent,
+    /// Sent, and neither acknowledged nor rejected.
+    Sent,
+    /// Acknowledged.
+    Acknowledged,
+    /// The client refused it, alone or together with others.
+    Rejected {
+        /// The client's own words, truncated.
+        text: Arc<str>,
+    },
+    /// Acknowledged once, but its time to live lapsed without renewal.
+    Expired,
+}

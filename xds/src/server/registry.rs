@@ -1,0 +1,265 @@
+//! Who is connected, and who was.
+//!
+//! A node id may have several streams: for a moment, when a client came back before its old
+//! connection was found dead, or for good, with gRPC. The newest one tells the status; an older
+//! one that closes later changes nothing but the count.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::client::{Client, ClientStatus};
+use crate::delivery::ResourceStatus;
+use crate::limits::{GONE_CLIENT_KEPT, GONE_CLIENTS_MAX, STREAMS_PER_NODE_MAX};
+use crate::resource::TypeUrl;
+use crate::stream::{Session, Variant};
+
+/// All streams, by node id.
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    nodes: Mutex<Nodes>,
+}
+
+#[derive(Debug, Default)]
+struct Nodes {
+    by_id: BTreeMap<String, Node>,
+    streams: usize,
+    last_id: u64,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    /// Oldest first.
+    live: Vec<Arc<Stream>>,
+    /// What was last known, once no stream is left.
+    gone: Option<ClientStatus>,
+}
+
+/// One stream. Its session is locked for moments only, never across a send.
+#[derive(Debug)]
+pub(super) struct Stream {
+    id: u64,
+    pub(super) client: Client,
+    variant: Variant,
+    since: Instant,
+    session: Mutex<Session>,
+}
+
+/// Why a stream can't be served now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Full {
+    #[error("the server has its maximum of streams; try again, or another replica")]
+    Streams,
+    #[error("the node id has {STREAMS_PER_NODE_MAX} streams already; give every client its own")]
+    Node,
+}
+
+// === impl Stream ===
+
+impl Stream {
+    pub(super) fn session(&self) -> MutexGuard<'_, Session> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn status(&self, streams: usize) -> ClientStatus {
+        let delivery = self.session().delivery();
+        let status = ClientStatus::new(self.client.clone(), self.variant, self.since, delivery);
+        ClientStatus { streams, ..status }
+    }
+}
+
+// === impl Node ===
+
+impl Node {
+    fn status(&self) -> Option<ClientStatus> {
+        match self.live.last() {
+            Some(newest) => Some(newest.status(self.live.len())),
+            None => self.gone.clone(),
+        }
+    }
+}
+
+// === impl Registry ===
+
+impl Registry {
+    fn nodes(&self) -> MutexGuard<'_, Nodes> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in a new stream. It becomes the one that tells its node's status.
+    pub(super) fn connect(
+        &self,
+        client: Client,
+        variant: Variant,
+        session: Session,
+        streams_max: usize,
+        now: Instant,
+    ) -> Result<Arc<Stream>, Full> {
+        let mut nodes = self.nodes();
+        if nodes.streams >= streams_max {
+            return Err(Full::Streams);
+        }
+        nodes.last_id += 1;
+        let id = nodes.last_id;
+        let node = nodes.by_id.entry(client.node_id.clone()).or_default();
+        if node.live.len() >= STREAMS_PER_NODE_MAX {
+            return Err(Full::Node);
+        }
+        let session = Mutex::new(session);
+        let stream = Arc::new(Stream {
+            id,
+            client,
+            variant,
+            since: now,
+            session,
+        });
+        node.live.push(stream.clone());
+        node.gone = None;
+        nodes.streams += 1;
+        Ok(stream)
+    }
+
+    /// Takes note that a stream ended.
+    pub(super) fn disconnect(&self, stream: &Stream, now: Instant) {
+        let mut nodes = self.nodes();
+        if let Some(node) = nodes.by_id.get_mut(&stream.client.node_id) {
+            node.live.retain(|other| other.id != stream.id);
+            if node.live.is_empty() {
+                let last = stream.status(0);
+                node.gone = Some(ClientStatus {
+                    connected: false,
+                    since: now,
+                    ..last
+                });
+            }
+            nodes.streams -= 1;
+        }
+        nodes.forget_old(now);
+    }
+
+    /// Everybody, by node id.
+    pub(super) fn statuses(&self) -> Vec<ClientStatus> {
+        self.nodes()
+            .by_id
+            .values()
+            .filter_map(Node::status)
+            .collect()
+    }
+
+    pub(super) fn status(&self, node_id: &str) -> Option<ClientStatus> {
+        self.nodes().by_id.get(node_id)?.status()
+    }
+
+    pub(super) fn resource(
+        &self,
+        node_id: &str,
+        type_url: &TypeUrl,
+        name: &str,
+    ) -> Option<ResourceStatus> {
+        let newest = self.nodes().by_id.get(node_id)?.live.last()?.clone();
+        newest.session().resource_status(type_url, name)
+    }
+}
+
+// === impl Nodes ===
+
+impl Nodes {
+    /// Drops who left too long ago, and the longest gone when there are too many.
+    fn forget_old(&mut self, now: Instant) {
+        let gone = |node: &Node| node.gone.as_ref().map(|status| status.since);
+        self.by_id.retain(|_, node| {
+            gone(node).is_none_or(|since| now.saturating_duration_since(since) < GONE_CLIENT_KEPT)
+        });
+        let gone_since = self
+            .by_id
+            .iter()
+            .filter_map(|(id, node)| Some((gone(node)?, id)));
+        let (count, oldest) = gone_since.fold((0, None), |(count, oldest), next| {
+            (
+                count + 1,
+                Some(oldest.map_or(next, |oldest| next.min(oldest))),
+            )
+        });
+        if let Some(id) = oldest
+            .filter(|_| count > GONE_CLIENTS_MAX)
+            .map(|(_, id)| id.clone())
+        {
+            self.by_id.remove(&id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::server::ClientKind;
+    use crate::stream::SessionSettings;
+
+    fn client(id: &str) -> Client {
+        Client {
+            node_id: id.to_owned(),
+            cluster: String::new(),
+            region: String::new(),
+            zone: String::new(),
+            sub_zone: String::new(),
+            kind: ClientKind::Other,
+            version: String::new(),
+            client_features: Vec::new(),
+        }
+    }
+
+    fn connect(registry: &Registry, id: &str, now: Instant) -> Result<Arc<Stream>, Full> {
+        let session = Session::new(Variant::Delta, SessionSettings::default());
+        registry.connect(client(id), Variant::Delta, session, 3, now)
+    }
+
+    #[test]
+    fn an_old_stream_that_closes_late_does_not_mark_the_new_one_disconnected() {
+        let (registry, now) = (Registry::default(), Instant::now());
+        let old = connect(&registry, "a", now).unwrap();
+        let later = now + Duration::from_secs(1);
+        let new = connect(&registry, "a", later).unwrap();
+        assert_eq!(registry.status("a").unwrap().streams, 2);
+        registry.disconnect(&old, later);
+        let status = registry.status("a").unwrap();
+        assert!(status.connected);
+        assert_eq!((status.since, status.streams), (later, 1));
+        registry.disconnect(&new, later);
+        assert!(!registry.status("a").unwrap().connected);
+    }
+
+    #[test]
+    fn an_old_stream_takes_over_when_the_newer_one_closes_first() {
+        let (registry, now) = (Registry::default(), Instant::now());
+        let _old = connect(&registry, "a", now).unwrap();
+        let new = connect(&registry, "a", now + Duration::from_secs(1)).unwrap();
+        registry.disconnect(&new, now + Duration::from_secs(2));
+        let status = registry.status("a").unwrap();
+        assert!(status.connected);
+        assert_eq!(status.since, now);
+    }
+
+    #[test]
+    fn streams_are_bounded_and_the_gone_are_forgotten_in_time() {
+        let (registry, now) = (Registry::default(), Instant::now());
+        let streams: Vec<_> = ["a", "b", "c"]
+            .map(|id| connect(&registry, id, now).unwrap())
+            .into();
+        assert_eq!(connect(&registry, "d", now).unwrap_err(), Full::Streams);
+        for stream in &streams {
+            registry.disconnect(stream, now);
+        }
+        assert_eq!(registry.statuses().len(), 3);
+        let later = now + GONE_CLIENT_KEPT;
+        let stream = connect(&registry, "d", later).unwrap();
+        registry.disconnect(&stream, later);
+        let known: Vec<String> = registry
+            .statuses()
+            .into_iter()
+            .map(|status| status.client.node_id)
+            .collect();
+        assert_eq!(known, ["d"]);
+    }
+}

@@ -1,0 +1,231 @@
+//! One task per stream: turns messages, views, renewals and time into calls on its session, and
+//! the session's answers into messages.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+use tonic::{Code, Status, Streaming};
+
+use super::Hub;
+use super::client::Client;
+use super::registry::Stream;
+use crate::snapshot::Snapshot;
+use crate::stream::{Outcome, Request, Response, Session, Variant, Violation};
+
+/// Where a stream's responses go.
+type Responses<R> = mpsc::Sender<Result<R, Status>>;
+
+/// Ends the registration of a stream, however its task ends.
+struct Registration {
+    hub: Arc<Hub>,
+    stream: Arc<Stream>,
+}
+
+/// What woke a stream's task.
+enum Wake<Q> {
+    Request(Q),
+    View,
+    AssignerGone,
+    Renewal,
+    Time,
+}
+
+/// Serves one stream until either side ends it.
+pub(super) async fn run<Q, R>(
+    hub: Arc<Hub>,
+    variant: Variant,
+    inbound: Streaming<Q>,
+    responses: Responses<R>,
+    encode: fn(Response, &str) -> R,
+) where
+    Q: Into<Request>,
+{
+    if let Err(status) = serve(hub, variant, inbound, &responses, encode).await {
+        tracing::info!(code = ?status.code(), reason = status.message(), "xds stream ended");
+        // If the client doesn't read, its connection ends with the stream anyway.
+        let _ = responses.try_send(Err(status));
+    }
+}
+
+async fn serve<Q, R>(
+    hub: Arc<Hub>,
+    variant: Variant,
+    mut inbound: Streaming<Q>,
+    responses: &Responses<R>,
+    encode: fn(Response, &str) -> R,
+) -> Result<(), Status>
+where
+    Q: Into<Request>,
+{
+    let first = tokio::time::timeout(hub.settings.first_request_timeout, inbound.message()).await;
+    let Some(request) = first.map_err(|_| {
+        Status::deadline_exceeded("no request came; the first one must name its node")
+    })??
+    else {
+        return Ok(());
+    };
+    let request: Request = request.into();
+    let mut session = Session::new(variant, hub.settings.session.clone());
+    let client = request
+        .node()
+        .map(Client::of)
+        .unwrap_or_else(|| Client::of(&Default::default()));
+    session
+        .handle_request(request, Instant::now())
+        .map_err(refusal)?;
+    let mut views = hub
+        .assign
+        .assign(&client)
+        .map_err(|refused| Status::permission_denied(refused.reason))?;
+    let mut renewals = hub.renewals.subscribe();
+    let mut closing = hub.closing.subscribe();
+    let stream = hub
+        .registry
+        .connect(
+            client,
+            variant,
+            session,
+            hub.settings.streams_max,
+            Instant::now(),
+        )
+        .map_err(|full| Status::resource_exhausted(full.to_string()))?;
+    let registration = Registration { hub, stream };
+    registration.hub.bump();
+    tracing::info!(
+        node = registration.stream.client.node_id,
+        ?variant,
+        "xds stream opened"
+    );
+    views.mark_changed();
+    let mut assigner_gone = false;
+    loop {
+        registration.flush(responses, encode).await?;
+        let timeout = registration.stream.session().next_timeout();
+        let wake = tokio::select! {
+            message = inbound.message() => match message? {
+                Some(request) => Wake::Request(request),
+                None => return Ok(()),
+            },
+            () = responses.closed() => return Ok(()),
+            _ = closing.wait_for(|closing| *closing) => {
+                return Err(Status::unavailable("the control plane is stopping; connect again"));
+            }
+            changed = views.changed(), if !assigner_gone => match changed {
+                Ok(()) => Wake::View,
+                Err(_) => Wake::AssignerGone,
+            },
+            Ok(()) = renewals.changed() => Wake::Renewal,
+            () = until(timeout) => Wake::Time,
+        };
+        match wake {
+            Wake::Request(request) => registration.request(request.into())?,
+            Wake::View => registration.view(&mut views),
+            // A source that is gone takes nothing back (invariant S12).
+            Wake::AssignerGone => assigner_gone = true,
+            Wake::Renewal => registration.stream.session().heartbeat(Instant::now()),
+            Wake::Time => registration.stream.session().handle_timeout(Instant::now()),
+        }
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn refusal(violation: Violation) -> Status {
+    let code = match violation {
+        Violation::TooManyNames | Violation::TooManyTypes => Code::ResourceExhausted,
+        _ => Code::InvalidArgument,
+    };
+    Status::new(code, violation.to_string())
+}
+
+// === impl Registration ===
+
+impl Registration {
+    fn request(&self, request: Request) -> Result<(), Status> {
+        let outcome = self
+            .stream
+            .session()
+            .handle_request(request, Instant::now());
+        match outcome.map_err(refusal)? {
+            Outcome::Stale => {}
+            Outcome::Acknowledged => self.hub.bump(),
+            Outcome::Rejected => {
+                let delivery = self.stream.session().delivery();
+                for rejection in &delivery.rejections {
+                    tracing::warn!(
+                        node = self.stream.client.node_id,
+                        type_url = %rejection.type_url,
+                        names = ?rejection.names,
+                        text = %rejection.text,
+                        "the client rejected resources"
+                    );
+                }
+                self.hub.bump();
+            }
+        }
+        Ok(())
+    }
+
+    fn view(&self, views: &mut watch::Receiver<Option<Arc<Snapshot>>>) {
+        let view = views.borrow_and_update().clone();
+        // No view (any more) is not an empty view: the client keeps what it has.
+        if let Some(view) = view {
+            self.stream.session().set_view(view, Instant::now());
+        }
+    }
+
+    /// Sends what the session has to say. The session isn't locked while a slow client keeps us.
+    async fn flush<R>(
+        &self,
+        responses: &Responses<R>,
+        encode: fn(Response, &str) -> R,
+    ) -> Result<(), Status> {
+        let settings = &self.hub.settings;
+        let before = self.settled_on();
+        loop {
+            let response = self.stream.session().poll_response(Instant::now());
+            let Some(response) = response else { break };
+            let message = encode(response, &settings.identifier);
+            let sent = send(responses, message, settings.blocked_max).await?;
+            if !sent {
+                return Ok(());
+            }
+        }
+        if before != self.settled_on() {
+            self.hub.bump();
+        }
+        Ok(())
+    }
+
+    fn settled_on(&self) -> Option<Arc<str>> {
+        self.stream.session().acknowledged().cloned()
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.hub.registry.disconnect(&self.stream, Instant::now());
+        self.hub.bump();
+        tracing::info!(node = self.stream.client.node_id, "xds stream closed");
+    }
+}
+
+/// Whether a message was taken; `false` if the client is gone.
+async fn send<R>(
+    responses: &Responses<R>,
+    message: R,
+    blocked_max: Duration,
+) -> Result<bool, Status> {
+    match tokio::time::timeout(blocked_max, responses.send(Ok(message))).await {
+        Ok(sent) => Ok(sent.is_ok()),
+        Err(_) => Err(Status::resource_exhausted(
+            "the client left responses unread for too long",
+        )),
+    }
+}

@@ -1,0 +1,309 @@
+//! An immutable, closed set of resources: what one client, or many, should have.
+//!
+//! A snapshot can be built only if every reference leads somewhere, because Envoy accepts a route
+//! to a cluster that doesn't exist and answers its requests with 503 (envoy facts §3). Its id is a
+//! hash of its content, equal on every replica and after every restart.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use xxhash_rust::xxh64::Xxh64;
+
+use crate::resource::{Name, Resource, TypeUrl};
+
+/// An immutable, referentially closed set of resources.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    types: BTreeMap<TypeUrl, OfType>,
+    id: Arc<str>,
+}
+
+#[derive(Clone, PartialEq, Eq, Default)]
+struct OfType {
+    by_name: BTreeMap<Name, Arc<Resource>>,
+    digest: u64,
+}
+
+/// Collects resources for a [`Snapshot`].
+#[derive(Debug, Default)]
+pub struct SnapshotBuilder {
+    resources: BTreeMap<(TypeUrl, Name), Arc<Resource>>,
+    elsewhere: BTreeSet<(TypeUrl, Name)>,
+    problems: Vec<SnapshotProblem>,
+}
+
+/// Everything that is wrong with a set of resources, at once.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the snapshot is refused: {}", .problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct SnapshotError {
+    /// What is wrong, in the order of types and names; duplicates first.
+    pub problems: Vec<SnapshotProblem>,
+}
+
+/// One thing that is wrong with a set of resources.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotProblem {
+    /// The name was given twice.
+    #[error("{type_url} `{name}` was inserted twice; keep one")]
+    Duplicate {
+        /// The type.
+        type_url: TypeUrl,
+        /// The name.
+        name: String,
+    },
+    /// A reference leads nowhere.
+    #[error(
+        "{from_type} `{from}` refers to {to_type} `{to}`, which is not in the snapshot; \
+         insert it, or declare that the client has it from its bootstrap"
+    )]
+    Dangling {
+        /// The type of the resource that refers.
+        from_type: TypeUrl,
+        /// The resource that refers.
+        from: String,
+        /// The type of the resource that is missing.
+        to_type: TypeUrl,
+        /// The resource that is missing.
+        to: String,
+    },
+}
+
+// === impl SnapshotBuilder ===
+
+impl SnapshotBuilder {
+    /// An empty builder.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a resource; pass an [`Arc`] to share one between snapshots. A duplicate is reported by
+    /// [`build`](Self::build).
+    pub fn insert(&mut self, resource: impl Into<Arc<Resource>>) -> &mut Self {
+        let resource = resource.into();
+        match self
+            .resources
+            .entry((resource.type_url().clone(), resource.name().clone()))
+        {
+            Entry::Vacant(vacant) => {
+                vacant.insert(resource);
+            }
+            Entry::Occupied(_) => self.problems.push(SnapshotProblem::Duplicate {
+                type_url: resource.type_url().clone(),
+                name: resource.name().to_string(),
+            }),
+        }
+        self
+    }
+
+    /// Declares that clients have this resource from elsewhere, as a rule from their bootstrap,
+    /// so that references to it are sound.
+    pub fn assume(&mut self, type_url: TypeUrl, name: &str) -> &mut Self {
+        self.elsewhere.insert((type_url, Arc::from(name)));
+        self
+    }
+
+    /// The snapshot, or everything that is wrong.
+    ///
+    /// # Errors
+    /// If a name was inserted twice or a reference (route to cluster, listener to route or
+    /// cluster, cluster to assignment) leads nowhere.
+    pub fn build(self) -> Result<Snapshot, SnapshotError> {
+        let mut problems = self.problems;
+        for resource in self.resources.values() {
+            let references = resource.references();
+            let clusters = references
+                .clusters
+                .iter()
+                .map(|name| (TypeUrl::CLUSTER, name));
+            let routes = references
+                .routes
+                .iter()
+                .map(|name| (TypeUrl::ROUTE_CONFIGURATION, name));
+            let assignment = references
+                .assignment
+                .iter()
+                .map(|name| (TypeUrl::CLUSTER_LOAD_ASSIGNMENT, name));
+            for (to_type, to) in clusters.chain(routes).chain(assignment) {
+                let key = (to_type.clone(), to.clone());
+                if !self.resources.contains_key(&key) && !self.elsewhere.contains(&key) {
+                    problems.push(SnapshotProblem::Dangling {
+                        from_type: resource.type_url().clone(),
+                        from: resource.name().to_string(),
+                        to_type,
+                        to: to.to_string(),
+                    });
+                }
+            }
+        }
+        if problems.is_empty() {
+            Ok(Snapshot::of(self.resources))
+        } else {
+            Err(SnapshotError { problems })
+        }
+    }
+}
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// An empty builder.
+    pub fn builder() -> SnapshotBuilder {
+        SnapshotBuilder::new()
+    }
+
+    fn of(resources: BTreeMap<(TypeUrl, Name), Arc<Resource>>) -> Self {
+        let mut types: BTreeMap<TypeUrl, OfType> = BTreeMap::new();
+        for ((type_url, name), resource) in resources {
+            types
+                .entry(type_url)
+                .or_default()
+                .by_name
+                .insert(name, resource);
+        }
+        let mut whole = Xxh64::new(0);
+        for (type_url, of_type) in &mut types {
+            of_type.digest = digest(of_type.by_name.values());
+            whole.update(type_url.as_str().as_bytes());
+            whole.update(&[0]);
+            whole.update(&of_type.digest.to_le_bytes());
+        }
+        let id = Arc::from(format!("{:016x}", whole.digest()));
+        Self { types, id }
+    }
+
+    /// 16 hex digits over type, name, version and time to live of every resource, in order.
+    pub fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    /// A resource.
+    pub fn get(&self, type_url: &TypeUrl, name: &str) -> Option<&Arc<Resource>> {
+        self.types.get(type_url)?.by_name.get(name)
+    }
+
+    /// All resources of a type, by name.
+    pub fn iter(&self, type_url: &TypeUrl) -> impl Iterator<Item = &Arc<Resource>> {
+        self.types
+            .get(type_url)
+            .into_iter()
+            .flat_map(|of_type| of_type.by_name.values())
+    }
+
+    /// How many resources of a type there are.
+    pub fn len(&self, type_url: &TypeUrl) -> usize {
+        self.types
+            .get(type_url)
+            .map_or(0, |of_type| of_type.by_name.len())
+    }
+
+    /// Whether there is no resource at all.
+    pub fn is_empty(&self) -> bool {
+        self.types.is_empty()
+    }
+
+    /// Equal for two snapshots exactly if they hold the same resources of the type.
+    pub(crate) fn digest(&self, type_url: &TypeUrl) -> Option<u64> {
+        self.types.get(type_url).map(|of_type| of_type.digest)
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = self
+            .types
+            .iter()
+            .map(|(type_url, of_type)| (type_url, of_type.by_name.len()));
+        f.debug_struct("Snapshot")
+            .field("id", &self.id)
+            .field("counts", &counts.collect::<BTreeMap<_, _>>())
+            .finish()
+    }
+}
+
+/// The hash of a list of resources, by their names, versions and times to live.
+pub(crate) fn digest<'a>(resources: impl Iterator<Item = &'a Arc<Resource>>) -> u64 {
+    let mut hash = Xxh64::new(0);
+    for resource in resources {
+        let (version, ttl) = resource.stamp();
+        hash.update(resource.name().as_bytes());
+        hash.update(&[0]);
+        hash.update(&version.to_bits().to_le_bytes());
+        hash.update(&ttl.map_or(0, |ttl| ttl.as_nanos()).to_le_bytes());
+    }
+    hash.digest()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn the_id_depends_on_content_and_not_on_order() {
+        let build = |order: &[&str]| {
+            let mut builder = Snapshot::builder();
+            for name in order {
+                builder
+                    .insert(testing::cluster(name, 1))
+                    .insert(testing::assignment(name, 1));
+            }
+            builder.build().unwrap()
+        };
+        assert_eq!(build(&["a", "b"]).id(), build(&["b", "a"]).id());
+        assert_ne!(build(&["a", "b"]).id(), build(&["a"]).id());
+        assert_eq!(build(&["a"]).id().len(), 16);
+    }
+
+    #[test]
+    fn the_id_changes_with_a_time_to_live() {
+        let build = |resource: Resource| {
+            let mut builder = Snapshot::builder();
+            builder.insert(resource);
+            builder.build().unwrap()
+        };
+        let bare = build(testing::runtime("shift", 5));
+        let timed = build(
+            testing::runtime("shift", 5)
+                .with_ttl(Duration::from_secs(6))
+                .unwrap(),
+        );
+        assert_ne!(bare.id(), timed.id());
+    }
+
+    #[test]
+    fn duplicates_and_dangling_references_are_all_reported_at_once() {
+        let mut builder = Snapshot::builder();
+        builder
+            .insert(testing::cluster("a", 1))
+            .insert(testing::cluster("a", 2))
+            .insert(testing::listener("l", "rt"))
+            .insert(testing::route("other", "nope"));
+        let error = builder.build().unwrap_err();
+        assert_eq!(error.problems.len(), 4);
+        let text = error.to_string();
+        for part in [
+            "cds `a` was inserted twice",
+            "eds `a`",
+            "rds `rt`",
+            "cds `nope`",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn a_cluster_of_the_bootstrap_can_be_referred_to() {
+        let mut builder = Snapshot::builder();
+        builder
+            .insert(testing::route("rt", "local"))
+            .assume(TypeUrl::CLUSTER, "local");
+        assert_eq!(
+            builder.build().unwrap().len(&TypeUrl::ROUTE_CONFIGURATION),
+            1
+        );
+    }
+}

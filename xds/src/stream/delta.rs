@@ -1,0 +1,102 @@
+//! What is special about the incremental protocol: edits of the subscription, versions that a
+//! reconnecting client claims, and how a difference becomes responses.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
+
+use super::Outcome;
+use super::held::Held;
+use super::plan::Plan;
+use super::state::TypeState;
+use crate::limits::RESPONSE_BYTES_TARGET;
+use crate::resource::{Resource, TypeUrl};
+
+/// Applies a request. `first` is the first of its type on the stream.
+pub(super) fn handle(
+    type_url: &TypeUrl,
+    state: &mut TypeState,
+    request: &DeltaDiscoveryRequest,
+    first: bool,
+    now: Instant,
+) -> Outcome {
+    let error = request
+        .error_detail
+        .as_ref()
+        .map(|status| status.message.as_str());
+    // The edits count whatever the nonce is (rule D4).
+    let outcome = state.conclude(&request.response_nonce, error, now);
+    let (subscribe, unsubscribe) = (
+        &request.resource_names_subscribe,
+        &request.resource_names_unsubscribe,
+    );
+    for name in unsubscribe {
+        self::unsubscribe(state, name);
+    }
+    if first && subscribe.is_empty() && type_url.is_full_state() {
+        // The legacy wildcard; it lasts until `*` is unsubscribed (rule D2).
+        state.subscription.wildcard = true;
+        state.answer_due = true;
+    }
+    for name in subscribe {
+        if name == "*" {
+            state.subscription.wildcard = true;
+            state.answer_due = true;
+        } else {
+            let name: Arc<str> = Arc::from(name.as_str());
+            // To be answered even if the client seems to have it (rule D3).
+            state.owed.insert(name.clone());
+            state.subscription.names.insert(name);
+        }
+    }
+    if first {
+        for (name, version) in &request.initial_resource_versions {
+            if state.subscription.covers(name) {
+                state
+                    .held
+                    .insert(Arc::from(name.as_str()), Held::claimed(version));
+            }
+        }
+    }
+    if !subscribe.is_empty() || !unsubscribe.is_empty() {
+        state.dirty = true;
+    }
+    outcome
+}
+
+fn unsubscribe(state: &mut TypeState, name: &str) {
+    if name == "*" {
+        state.subscription.wildcard = false;
+        state.forget_uncovered();
+    } else if let Some(name) = state.subscription.names.take(name) {
+        if state.subscription.wildcard {
+            // The wildcard still covers it, and the client must be told what it has (rule D6).
+            state.owed.insert(name);
+        } else {
+            state.forget(&name);
+        }
+    }
+}
+
+/// The resources of the next response: what was rejected with others goes alone, the rest together
+/// up to the size limit (rule C17) and to what the type allows.
+pub(super) fn batch(type_url: &TypeUrl, state: &TypeState, plan: &Plan) -> Vec<Arc<Resource>> {
+    let (suspects, others): (Vec<_>, Vec<_>) = plan
+        .updates
+        .iter()
+        .partition(|resource| state.isolate.contains(resource.name()));
+    let mut batch: Vec<Arc<Resource>> = Vec::new();
+    let mut bytes = 0;
+    for resource in others.into_iter().take(type_url.per_response_max()) {
+        bytes += resource.body().len() + resource.name().len();
+        if !batch.is_empty() && bytes > RESPONSE_BYTES_TARGET {
+            break;
+        }
+        batch.push(resource.clone());
+    }
+    if batch.is_empty() {
+        batch.extend(suspects.into_iter().take(1).cloned());
+    }
+    batch
+}

@@ -1,0 +1,111 @@
+//! What a client may have of one resource.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::limits::DOUBTFUL_VERSIONS_MAX;
+use crate::resource::{References, Resource, Version};
+
+/// What a client may have of one resource.
+///
+/// An entry exists from the first send (or claim) until the removal is acknowledged or the client
+/// unsubscribes. A client may be running any of [`contents`](Held::contents), and something
+/// unknown if [`foreign`](Held::is_foreign).
+#[derive(Debug, Clone, Default)]
+pub(super) struct Held {
+    /// The last content that it acknowledged.
+    pub(super) acked: Option<Arc<Resource>>,
+    /// The nonce of the response that was acknowledged; 0 for a claim of an earlier stream.
+    pub(super) acked_by: u64,
+    /// The nonce of the last response that carried the resource; 0 for a claim.
+    pub(super) sent_by: u64,
+    /// In the response in flight.
+    pub(super) pending: Option<Arc<Resource>>,
+    /// Rejected together with others, so that it may have been applied (envoy facts §3).
+    pub(super) doubtful: Vec<Arc<Resource>>,
+    /// After a rejection: the next good content must be sent, whatever it is (rule C12).
+    pub(super) unsure: bool,
+    /// A version that it named on connecting and that the view didn't have (yet).
+    pub(super) claimed: Option<Claim>,
+    /// Its removal is in flight.
+    pub(super) removing: bool,
+    /// It rejected the removal; asking again would loop.
+    pub(super) removal_refused: bool,
+    /// When a time to live lapses unless it is renewed.
+    pub(super) expires_at: Option<Instant>,
+    /// The time to live lapsed; only a heartbeat of the embedder sends it again.
+    pub(super) expired: bool,
+}
+
+/// What a reconnecting client says that it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// A version that could be one of ours.
+    Version(Version),
+    /// A version of somebody else.
+    Foreign,
+}
+
+// === impl Held ===
+
+impl Held {
+    pub(super) fn claimed(version: &str) -> Self {
+        let claim = Version::parse(version).map_or(Claim::Foreign, Claim::Version);
+        Self {
+            claimed: Some(claim),
+            ..Self::default()
+        }
+    }
+
+    /// Known contents that the client may be running.
+    pub(super) fn contents(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.acked.iter().chain(&self.pending).chain(&self.doubtful)
+    }
+
+    /// Whether it may be running something that this stream never saw.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.claimed.is_some()
+    }
+
+    /// Whether the client may be running something for which `leads` holds.
+    pub(super) fn may_lead(&self, leads: impl Fn(&References) -> bool) -> bool {
+        self.is_foreign() || self.contents().any(|resource| leads(resource.references()))
+    }
+
+    /// Whether exactly this was acknowledged and nothing else is possible.
+    pub(super) fn is_exactly(&self, resource: &Resource) -> bool {
+        let equal = |other: &Arc<Resource>| other.stamp() == resource.stamp();
+        !self.unsure && self.acked.as_ref().is_some_and(equal) && self.pending.iter().all(equal)
+    }
+
+    /// Takes the view's word for a claim: the client holds these very bytes.
+    pub(super) fn confirm_claim(&mut self, resource: &Arc<Resource>) {
+        if self.claimed == Some(Claim::Version(resource.version())) {
+            self.claimed = None;
+            self.acked = Some(resource.clone());
+        }
+    }
+
+    pub(super) fn acknowledged(&mut self, resource: Arc<Resource>, nonce: u64) {
+        self.acked = Some(resource);
+        self.acked_by = nonce;
+        self.pending = None;
+        self.doubtful.clear();
+        self.unsure = false;
+        self.claimed = None;
+    }
+
+    /// A rejection: `alone` is certain not to be applied, one of several may be.
+    pub(super) fn rejected(&mut self, resource: &Arc<Resource>, alone: bool) {
+        self.pending = None;
+        self.unsure = true;
+        self.doubtful
+            .retain(|other| other.stamp() != resource.stamp());
+        if !alone {
+            if self.doubtful.len() >= DOUBTFUL_VERSIONS_MAX {
+                self.doubtful.remove(0);
+            }
+            self.doubtful.push(resource.clone());
+        }
+    }
+}

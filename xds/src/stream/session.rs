@@ -1,0 +1,238 @@
+//! All types of one stream: what comes in. What goes out is in `output`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use envoy_types::pb::envoy::config::core::v3::Node;
+
+use super::plan::Clocks;
+use super::state::TypeState;
+use super::{Outcome, Request, SessionSettings, Types, Variant, Violation, delta, sotw};
+use crate::limits::{NAME_BYTES_MAX, NAMES_MAX, TYPE_URL_BYTES_MAX, TYPES_MAX};
+use crate::resource::TypeUrl;
+use crate::snapshot::Snapshot;
+
+/// Everything that is known about one stream. See the [module](super) for how to drive it.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) variant: Variant,
+    pub(super) settings: SessionSettings,
+    /// The first request was seen, and with it the node (xDS protocol rule C1).
+    identified: bool,
+    /// The client takes a time to live in state-of-the-world responses (rule S13).
+    pub(super) ttl_in_sotw: bool,
+    pub(super) view: Option<Arc<Snapshot>>,
+    pub(super) types: Types,
+    pub(super) last_nonce: u64,
+    pub(super) clocks: Clocks,
+    pub(super) reconnected: Option<Instant>,
+    pub(super) acknowledged: Option<Arc<str>>,
+    pub(super) behind_since: Option<Instant>,
+    pub(super) gates_forced: u64,
+}
+
+/// The spellings in which clients advertise that they take wrapped resources, or times to live, in
+/// state-of-the-world responses (rule S13).
+const TTL_FEATURES: [&str; 6] = [
+    "xds.config.supports-resource-in-sotw",
+    "xds.config.resource-in-sotw",
+    "envoy.config.resource-in-sotw",
+    "xds.config.supports-resource-ttl",
+    "xds.config.resource-ttl",
+    "envoy.config.supports-resource-ttl",
+];
+
+/// `node.user_agent_name` of an Envoy.
+const ENVOY: &str = "envoy";
+
+// === impl Session ===
+
+impl Session {
+    /// A new stream. Nothing is answered before the first [`set_view`](Self::set_view): a control
+    /// plane that comes back empty would take every client down (envoy facts §2).
+    pub fn new(variant: Variant, settings: SessionSettings) -> Self {
+        Self {
+            variant,
+            settings,
+            identified: false,
+            ttl_in_sotw: false,
+            view: None,
+            types: Types::new(),
+            last_nonce: 0,
+            clocks: Clocks::new(),
+            reconnected: None,
+            acknowledged: None,
+            behind_since: None,
+            gates_forced: 0,
+        }
+    }
+
+    /// Takes a request in.
+    ///
+    /// # Errors
+    /// If no server could serve it; the stream must be closed then.
+    pub fn handle_request(
+        &mut self,
+        request: impl Into<Request>,
+        now: Instant,
+    ) -> Result<Outcome, Violation> {
+        let request = request.into();
+        self.identify(request.node())?;
+        let type_url = self.admit(&request)?;
+        let first = !self.types.contains_key(&type_url);
+        if first && self.types.len() >= TYPES_MAX {
+            return Err(Violation::TooManyTypes);
+        }
+        let state = self.types.entry(type_url.clone()).or_default();
+        state.dirty |= first;
+        let outcome = match (&request, self.variant) {
+            (Request::Delta(request), Variant::Delta) => {
+                delta::handle(&type_url, state, request, first, now)
+            }
+            (Request::Sotw(request), Variant::Sotw) => {
+                sotw::handle(&type_url, state, request, first, now)
+            }
+            _ => return Err(Violation::VariantDiffers),
+        };
+        if first {
+            if request.is_reconnect() {
+                self.reconnected.get_or_insert(now);
+            }
+            if let Some(view) = &self.view {
+                state.confirm_claims(view, &type_url);
+                sotw::skip_equal_set(&type_url, state, view);
+            }
+        }
+        self.look_at_gates();
+        Ok(outcome)
+    }
+
+    /// Sets what the client should have from now on. The latest one wins: what was not sent yet of
+    /// an earlier view never is (rule X1).
+    pub fn set_view(&mut self, view: Arc<Snapshot>, now: Instant) {
+        for (type_url, state) in &mut self.types {
+            let before = self.view.as_ref().map(|view| view.digest(type_url));
+            if before != Some(view.digest(type_url)) {
+                state.content_changed();
+            }
+            state.confirm_claims(&view, type_url);
+            sotw::skip_equal_set(type_url, state, &view);
+        }
+        self.view = Some(view);
+        self.look_at_gates();
+        self.refresh(now);
+    }
+
+    /// Renews the time to live of everything that the client holds with one. Called by the
+    /// embedder for as long as what it raised shall stay up, and never by this crate.
+    pub fn heartbeat(&mut self, now: Instant) {
+        let Some(view) = &self.view else { return };
+        for (type_url, state) in &mut self.types {
+            for (name, held) in &state.held {
+                let wanted = view
+                    .get(type_url, name)
+                    .filter(|wanted| held.is_exactly(wanted));
+                let Some(ttl) = wanted.and_then(|wanted| wanted.ttl()) else {
+                    continue;
+                };
+                let Some(expires_at) = held.expires_at else {
+                    continue;
+                };
+                if held.expired || now + ttl / 4 >= expires_at {
+                    // It lapsed, or may before the renewal arrives; only a body arms it again.
+                    state.owed.insert(name.clone());
+                    state.dirty = true;
+                } else if state.in_flight.is_none() {
+                    state.renew.insert(name.clone());
+                }
+            }
+        }
+    }
+
+    /// Takes note of the time. To be called when [`next_timeout`](Self::next_timeout) has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        for state in self.types.values_mut() {
+            if state.deadline.is_some_and(|deadline| deadline <= now) {
+                state.deadline = None;
+                state.dirty = true;
+            }
+            for (name, held) in &mut state.held {
+                if !held.expired && held.expires_at.is_some_and(|at| at <= now) {
+                    held.expired = true;
+                    state.renew.remove(name);
+                }
+            }
+        }
+        self.refresh(now);
+    }
+
+    /// Whether a time to live reaches this client. Where it doesn't, what is raised stays up when
+    /// the control plane dies.
+    pub fn takes_ttl(&self) -> bool {
+        self.variant == Variant::Delta || self.ttl_in_sotw
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has to be called, if nothing else happens.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let expiries = |state: &TypeState| {
+            let live = state.held.values().filter(|held| !held.expired);
+            live.filter_map(|held| held.expires_at).min()
+        };
+        let of_type = |state: &TypeState| state.deadline.into_iter().chain(expiries(state)).min();
+        self.types.values().filter_map(of_type).min()
+    }
+
+    /// Checks and takes the node of the first request.
+    fn identify(&mut self, node: Option<&Node>) -> Result<(), Violation> {
+        if self.identified {
+            return Ok(());
+        }
+        let node = node
+            .filter(|node| !node.id.is_empty())
+            .ok_or(Violation::NodeMissing)?;
+        let advertised = |feature: &String| TTL_FEATURES.contains(&feature.as_str());
+        // Envoy unwraps any resource, but 1.40 doesn't say so: its list of features is empty.
+        // Without this, what is raised on it would not expire.
+        self.ttl_in_sotw =
+            node.user_agent_name == ENVOY || node.client_features.iter().any(advertised);
+        self.identified = true;
+        Ok(())
+    }
+
+    /// The type of a request that passes the limits.
+    fn admit(&self, request: &Request) -> Result<TypeUrl, Violation> {
+        let url = request.type_url();
+        if url.is_empty() {
+            return Err(Violation::TypeMissing);
+        }
+        if url.len() > TYPE_URL_BYTES_MAX || request.names().any(|name| name.len() > NAME_BYTES_MAX)
+        {
+            return Err(Violation::TooLong);
+        }
+        let subscribed: usize = self
+            .types
+            .values()
+            .map(|state| state.subscription.names.len())
+            .sum();
+        // A state-of-the-world list replaces the one before it.
+        let type_url = TypeUrl::new(url);
+        let replaced = match (request, self.types.get(&type_url)) {
+            (Request::Sotw(_), Some(state)) => state.subscription.names.len(),
+            _ => 0,
+        };
+        if subscribed - replaced + request.names().count() > NAMES_MAX + request.claims() {
+            return Err(Violation::TooManyNames);
+        }
+        if request.claims() > NAMES_MAX {
+            return Err(Violation::TooManyNames);
+        }
+        Ok(type_url)
+    }
+
+    /// What waits at a gate is looked at again whenever something happened.
+    fn look_at_gates(&mut self) {
+        for state in self.types.values_mut().filter(|state| state.waits) {
+            state.dirty = true;
+        }
+    }
+}

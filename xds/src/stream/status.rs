@@ -1,0 +1,145 @@
+//! What a session can tell about its client.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Session;
+use crate::delivery::{Delivery, Rejection, ResourceStatus};
+use crate::resource::{Resource, TypeUrl};
+use crate::snapshot::Snapshot;
+
+// === impl Session ===
+
+impl Session {
+    /// What the client was sent and acknowledged. Costs a look at every rejected resource.
+    pub fn delivery(&self) -> Delivery {
+        let mut delivery = Delivery {
+            wanted: self.view.as_ref().map(|view| view.id().clone()),
+            acknowledged: self.acknowledged.clone(),
+            behind_since: self.behind_since,
+            takes_ttl: self.takes_ttl(),
+            gates_forced: self.gates_forced,
+            ..Delivery::default()
+        };
+        for (type_url, state) in &self.types {
+            delivery.sent.insert(type_url.clone(), state.counts);
+            if !state.subscription.is_empty() {
+                delivery.subscribed.push(type_url.clone());
+            }
+            let rejection = |names, text: &Arc<str>, at| Rejection {
+                type_url: type_url.clone(),
+                names,
+                text: text.clone(),
+                at,
+            };
+            for (name, rejected) in &state.rejected {
+                let wanted = self.wanted(type_url, name);
+                if wanted.is_some_and(|wanted| state.is_refused(wanted)) {
+                    let names = vec![name.clone()];
+                    delivery
+                        .rejections
+                        .push(rejection(names, &rejected.text, rejected.at));
+                }
+            }
+            if let Some(nack) = &state.nack {
+                delivery
+                    .rejections
+                    .push(rejection(nack.names.clone(), &nack.text, nack.at));
+            }
+        }
+        delivery
+    }
+
+    /// Where one resource stands. `None` if the wanted view has no such resource.
+    pub fn resource_status(&self, type_url: &TypeUrl, name: &str) -> Option<ResourceStatus> {
+        let wanted = self.wanted(type_url, name)?;
+        let Some(state) = self
+            .types
+            .get(type_url)
+            .filter(|state| state.subscription.covers(name))
+        else {
+            return Some(ResourceStatus::NotSubscribed);
+        };
+        if let Some(rejected) = state
+            .rejected
+            .get(name)
+            .filter(|_| state.is_refused(wanted))
+        {
+            return Some(ResourceStatus::Rejected {
+                text: rejected.text.clone(),
+            });
+        }
+        let held = state.held.get(name);
+        let in_flight = |resource: &Arc<Resource>| resource.stamp() == wanted.stamp();
+        Some(match held {
+            Some(held) if held.pending.as_ref().is_some_and(in_flight) => ResourceStatus::Sent,
+            Some(held) if held.is_exactly(wanted) && held.expired => ResourceStatus::Expired,
+            Some(held) if held.is_exactly(wanted) => ResourceStatus::Acknowledged,
+            _ => match &state.nack {
+                Some(nack) if nack.names.iter().any(|other| **other == *name) => {
+                    ResourceStatus::Rejected {
+                        text: nack.text.clone(),
+                    }
+                }
+                _ => ResourceStatus::NotSent,
+            },
+        })
+    }
+
+    /// The newest view of which everything subscribed is acknowledged.
+    pub fn acknowledged(&self) -> Option<&Arc<str>> {
+        self.acknowledged.as_ref()
+    }
+
+    /// The view that the client should have.
+    pub fn view(&self) -> Option<&Arc<Snapshot>> {
+        self.view.as_ref()
+    }
+
+    fn wanted(&self, type_url: &TypeUrl, name: &str) -> Option<&Arc<Resource>> {
+        self.view.as_ref()?.get(type_url, name)
+    }
+
+    /// Compares what is acknowledged with what is wanted.
+    pub(super) fn refresh(&mut self, now: Instant) {
+        let Some(view) = self.view.clone() else {
+            return;
+        };
+        let settled = self.types.values().all(|state| state.is_settled())
+            && self
+                .types
+                .values()
+                .any(|state| !state.subscription.is_empty());
+        let current = self.acknowledged.as_ref() == Some(view.id());
+        if settled && (current || self.is_complete(&view)) {
+            self.acknowledged = Some(view.id().clone());
+            self.behind_since = None;
+            return;
+        }
+        if current {
+            // The same view, but more of it was asked for, or some of it lapsed.
+            self.acknowledged = None;
+        }
+        self.behind_since.get_or_insert(now);
+    }
+
+    /// Whether the client asked for everything that what it has leads to: a listener without its
+    /// routes serves nothing, whatever was acknowledged.
+    fn is_complete(&self, view: &Snapshot) -> bool {
+        let asked = |type_url: &TypeUrl, name: &str| {
+            let state = self.types.get(type_url);
+            view.get(type_url, name).is_none()
+                || state.is_some_and(|state| state.subscription.covers(name))
+        };
+        let acknowledged = self.types.values().flat_map(|state| state.held.values());
+        acknowledged
+            .filter_map(|held| held.acked.as_ref())
+            .all(|resource| {
+                let references = resource.references();
+                let mut routes = references.routes.iter();
+                let mut assignment = references.assignment.iter();
+                routes.all(|name| asked(&TypeUrl::ROUTE_CONFIGURATION, name))
+                    && assignment.all(|name| asked(&TypeUrl::CLUSTER_LOAD_ASSIGNMENT, name))
+            })
+    }
+}

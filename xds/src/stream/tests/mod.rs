@@ -1,0 +1,12 @@
+//! The rules, one test each, at the level of the state machine. `C`, `S`, `D`, `O` and `X` are
+//! the numbers of the xDS protocol rules and of the invariants.
+
+mod common;
+mod delivery;
+mod delta;
+mod expiry;
+mod order;
+mod properties;
+mod sotw;
+
+use common::*;
