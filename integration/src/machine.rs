@@ -84,6 +84,26 @@ pub fn wait_until(limit: Duration, what: &str, mut condition: impl FnMut() -> bo
     wait_for(limit, what, || condition().then_some(()));
 }
 
+/// Waits until `value` has not changed for `span`.
+///
+/// # Panics
+/// When it still changes at the end of `limit`; `what` says what was waited for.
+pub fn wait_until_still<T: PartialEq>(
+    limit: Duration,
+    span: Duration,
+    what: &str,
+    mut value: impl FnMut() -> T,
+) {
+    let mut last = (value(), Instant::now());
+    wait_until(limit, what, || {
+        let now = value();
+        if now != last.0 {
+            last = (now, Instant::now());
+        }
+        last.1.elapsed() >= span
+    });
+}
+
 /// Numbers that look random and repeat from their seed (SplitMix64).
 #[derive(Debug)]
 pub struct Random(u64);

@@ -3,13 +3,12 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
-use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 use tidegate_integration::hosts::Hosts;
-use tidegate_integration::machine::{alone, free_address, wait_for, wait_until};
+use tidegate_integration::machine::{alone, free_address, wait_for, wait_until, wait_until_still};
 use tidegate_integration::mesh::{Mesh, SLOW};
 use tidegate_integration::program;
 use tidegate_integration::serve::ControlPlane;
@@ -23,7 +22,7 @@ struct World {
     mesh: Mesh,
     control_plane: ControlPlane,
     sidecar: Sidecar,
-    directory: TempDir,
+    _directory: TempDir,
 }
 
 impl World {
@@ -41,7 +40,7 @@ impl World {
             mesh,
             control_plane,
             sidecar,
-            directory,
+            _directory: directory,
         }
     }
 
@@ -220,15 +219,17 @@ fn a_journal_that_cannot_be_written_stops_every_step_and_says_so() {
     let text = format!("{}{}", command.stdout, command.stderr);
     assert!(text.contains("journal"), "{text}");
 
-    // Far longer than the bake of 2 s, in which a step would have been taken, and than the 6 s
-    // for which a share lives that nobody renews.
-    thread::sleep(Duration::from_secs(9));
+    // A share that nobody renews lives for 6 s; meanwhile the bake of 2 s ends without a step.
+    let limit = Duration::from_secs(30);
+    wait_until_still(
+        limit,
+        Duration::from_secs(3),
+        "v2, without requests",
+        || world.v2.served(),
+    );
     let status = world.control_plane.rollout("checkout").unwrap();
     assert_eq!(status["rung"], rung, "{status:#?}");
     assert_eq!(records(&intruder), before);
-    let served = world.v2.served();
-    thread::sleep(Duration::from_secs(2));
-    assert_eq!(world.v2.served(), served, "the canary fell back by itself");
     intruder.execute_batch("ROLLBACK").unwrap();
     drop(intruder);
 
@@ -263,8 +264,46 @@ fn a_rejection_is_shown_with_the_sidecar_and_its_own_words() {
     assert_eq!(shown.code, 0, "{shown:?}");
     assert!(shown.stdout.contains("sidecar-1") && shown.stdout.contains(words));
     // No hot loop: the same bytes are not sent again and again.
-    let sent = world.sent();
-    thread::sleep(Duration::from_secs(2));
-    assert_eq!(world.sent(), sent);
-    assert!(world.directory.path().exists());
+    let limit = Duration::from_secs(10);
+    wait_until_still(limit, Duration::from_secs(2), "what is sent", || {
+        world.sent()
+    });
+}
+
+#[test]
+fn a_rejection_during_a_rollout_takes_the_canary_back() {
+    let _alone = alone();
+    let mut world = World::start(|mesh| mesh.rollout = SLOW);
+    world.control_plane.await_sidecars(1);
+    let traffic = Traffic::start("checkout", &[world.sidecar.listener()], 200);
+    world
+        .control_plane
+        .json(&["rollout", "start", "checkout", "v2"]);
+    wait_until(Duration::from_secs(20), "requests on v2", || {
+        world.v2.served() > 0
+    });
+    // A port that somebody has: Envoy rejects the listener.
+    let taken = TcpListener::bind(free_address()).unwrap();
+    world.mesh.listener_port = taken.local_addr().unwrap().port();
+    world.mesh.write(&world.control_plane.mesh);
+    world.control_plane.process.signal("HUP");
+    let limit = Duration::from_secs(60);
+    let status = world
+        .control_plane
+        .await_phase("checkout", &["reverted", "committed"], limit);
+    assert_eq!(status["phase"], "reverted", "{status:#?}");
+    let reason = status["revert_reason"].as_str().unwrap();
+    for words in ["sidecar-1", "Address already in use"] {
+        assert!(reason.contains(words), "`{words}` is missing in: {reason}");
+    }
+    // The listener that it has goes on serving, and the canary gets nothing any more.
+    let limit = Duration::from_secs(20);
+    wait_until_still(
+        limit,
+        Duration::from_secs(2),
+        "v2, without requests",
+        || world.v2.served(),
+    );
+    let statuses = by_status(&traffic.finish());
+    assert_eq!(statuses.keys().collect::<Vec<_>>(), [&200], "{statuses:?}");
 }
