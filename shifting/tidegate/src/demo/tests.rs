@@ -1,7 +1,6 @@
 //! The client against the hosts, without sidecars between them; and a real Envoy, if one is named.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::behaviour::{Behaviour, Fault};
@@ -169,9 +168,8 @@ static_resources:
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs an Envoy, named by $TIDEGATE_ENVOY"]
 async fn a_real_envoy_is_started_found_and_ended() {
-    let envoy = PathBuf::from(std::env::var_os("TIDEGATE_ENVOY").expect("$TIDEGATE_ENVOY"));
+    let envoy = crate::envoy::find(None, &mut |_| {}).unwrap().path;
     let dir = tempfile::tempdir().unwrap();
     let clock = Clock::start();
     let hosts = Hosts::start(0, 1, Behaviour::Healthy, clock).await.unwrap();
