@@ -581,3 +581,6 @@ fn tell(effect: &Effect) {
         NoticeLevel::Page => error!(service, page = true, "{text}"),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;
