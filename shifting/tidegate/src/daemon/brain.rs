@@ -4,106 +4,40 @@
 //! It is a thread and not a task because the journal's fsync may stall. While it stalls nothing
 //! is renewed, and the canary falls back to stable by itself: that is wanted.
 
+mod outage;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use tidegate_engine::compile::Split;
 use tidegate_engine::mesh::Mesh;
-use tidegate_engine::rollout::{Effect, Event, NoticeLevel, Refusal, State};
+use tidegate_engine::rollout::{Effect, Event, NoticeLevel, State};
 use tidegate_engine::time::Time;
-use tidegate_engine::units::Ppm;
 use tidegate_xds::report::Report;
 use tidegate_xds::server::Server;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
+use self::outage::{Trouble, prepare};
+use super::error::{CommandError, StartError};
 use super::observe::Observer;
 use super::published::Published;
-use super::views::{Prepared, ViewError, Views};
+use super::views::Views;
 use crate::clock::{Clock, wall_ms};
-use crate::journal::{Journal, JournalError, Record};
-use crate::source::{MeshDirectory, SourceError};
+use crate::journal::{Journal, Record};
+use crate::source::MeshDirectory;
 
 /// Inputs that wait while the brain is busy. Ticks are dropped beyond it, commands wait.
 const INPUTS_WAITING: usize = 256;
 /// A share is renewed this many times within its life.
 const RENEWALS_PER_TTL: u64 = 3;
-/// Without a complete look at the world for so long, a rung has to be proven anew.
-const UNWATCHED_MS: u64 = 5_000;
-
-/// Why the brain refused or failed to do something.
-#[derive(Debug, thiserror::Error)]
-pub enum CommandError {
-    /// The engine refused.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// The mesh gives no valid views.
-    #[error("the mesh is refused, the one in force stays: {0}")]
-    Views(#[from] ViewError),
-    /// The mesh could not be read.
-    #[error("the mesh on disk is refused, the one in force stays: {0}")]
-    Source(#[from] SourceError),
-    /// The event could not be made durable, so nothing was done.
-    #[error("the journal cannot be written, so no step is taken: {0}")]
-    Journal(#[from] JournalError),
-    /// An abort could not be made durable; lowering an exposure does not wait for that.
-    #[error(
-        "the canary is taken back (unless it is being committed), but that cannot be recorded: \
-         {0}; this program records the abort as soon as it can, if it is not restarted before"
-    )]
-    Unrecorded(JournalError),
-    /// The control plane is stopping.
-    #[error("the control plane is stopping")]
-    Stopping,
-}
-
-// === impl CommandError ===
-
-impl CommandError {
-    /// The bare reason, for where it is clear that a mesh was refused.
-    fn reason(&self) -> String {
-        match self {
-            Self::Refused(Refusal::Guard(violation)) => violation.to_string(),
-            Self::Views(error) => error.to_string(),
-            Self::Source(error) => error.to_string(),
-            other => other.to_string(),
-        }
-    }
-}
-
-/// Why the brain could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A record of the journal does not follow from those before it.
-    #[error(
-        "record {revision} of the journal is refused by this program ({refusal}); \
-         it was written by another version or changed by hand; \
-         start with the program that wrote it, or with an empty --data directory"
-    )]
-    Replay {
-        /// Which record.
-        revision: u64,
-        /// Why.
-        refusal: Refusal,
-    },
-    /// There is neither a valid mesh on disk nor one in the journal.
-    #[error("{0}")]
-    NoMesh(CommandError),
-    /// Something failed that must not fail at start.
-    #[error(transparent)]
-    Command(CommandError),
-    /// The thread could not be started.
-    #[error("cannot start a thread: {0}")]
-    Thread(std::io::Error),
-}
 
 enum Input {
     Tick,
-    Command(Event, oneshot::Sender<Result<(), CommandError>>),
+    Command(Box<Event>, oneshot::Sender<Result<(), CommandError>>),
     Reload(oneshot::Sender<Result<(), CommandError>>),
 }
 
@@ -113,16 +47,6 @@ pub struct BrainHandle {
     inputs: mpsc::Sender<Input>,
     reload: Arc<AtomicBool>,
     published: Arc<ArcSwap<Published>>,
-}
-
-/// The journal cannot be written.
-#[derive(Debug)]
-struct Trouble {
-    text: String,
-    /// Every canary was taken back meanwhile.
-    fell_back: bool,
-    /// By service: what operators asked for meanwhile, to be recorded before anything else.
-    aborts: BTreeMap<String, Event>,
 }
 
 pub(crate) struct Brain {
@@ -143,18 +67,6 @@ pub(crate) struct Brain {
     reload: Arc<AtomicBool>,
     records: Vec<Record>,
     last_reports: Arc<BTreeMap<String, Time>>,
-}
-
-// === impl Trouble ===
-
-impl Trouble {
-    fn first_abort(&self) -> Option<Event> {
-        self.aborts.values().next().cloned()
-    }
-
-    fn forget_first_abort(&mut self) {
-        self.aborts.pop_first();
-    }
 }
 
 // === impl BrainHandle ===
@@ -187,7 +99,7 @@ impl BrainHandle {
     pub async fn command(&self, event: Event) -> Result<(), CommandError> {
         let (reply, answer) = oneshot::channel();
         self.inputs
-            .send(Input::Command(event, reply))
+            .send(Input::Command(Box::new(event), reply))
             .await
             .map_err(|_| CommandError::Stopping)?;
         answer.await.map_err(|_| CommandError::Stopping)?
@@ -295,7 +207,7 @@ impl Brain {
             match input {
                 Input::Tick => self.tick(),
                 Input::Command(event, reply) => {
-                    let result = self.command(event);
+                    let result = self.command(*event);
                     let accepted = result.is_ok();
                     // A caller that went away does not undo what was made durable.
                     drop(reply.send(result));
@@ -367,39 +279,6 @@ impl Brain {
         self.decide(event)
     }
 
-    /// Time in which the journal could not be written, or this program did not run, is an outage
-    /// like any other.
-    fn catch_up(&mut self) -> Result<(), CommandError> {
-        let now = self.clock.now();
-        let unwatched_ms = now.since_ms(self.last_watched);
-        let limit_ms = self
-            .state
-            .dead_man_ttl_ms()
-            .map(|ttl_ms| ttl_ms.min(UNWATCHED_MS));
-        let unwatched = limit_ms.is_some_and(|limit_ms| unwatched_ms >= limit_ms);
-        if self.trouble.is_none() && !unwatched {
-            return Ok(());
-        }
-        while let Some(abort) = self.trouble.as_ref().and_then(Trouble::first_abort) {
-            match self.decide(abort) {
-                Err(error @ CommandError::Journal(_)) => return Err(error),
-                // It is over already: all the same.
-                _ => self
-                    .trouble
-                    .iter_mut()
-                    .for_each(Trouble::forget_first_abort),
-            }
-        }
-        let outage_ms = Some(unwatched_ms);
-        self.decide(Event::Recovered { outage_ms })?;
-        self.last_watched = now;
-        if self.trouble.take().is_some() {
-            info!("the journal can be written again");
-            self.publish();
-        }
-        Ok(())
-    }
-
     /// Decides, makes it durable, and only then acts.
     fn decide(&mut self, event: Event) -> Result<(), CommandError> {
         let begun = Instant::now();
@@ -469,78 +348,6 @@ impl Brain {
         }));
     }
 
-    fn begin_trouble(&mut self, error: &JournalError) {
-        if self.trouble.is_none() {
-            error!("the journal cannot be written, so no step is taken: {error}");
-            self.trouble = Some(Trouble {
-                text: error.to_string(),
-                fell_back: false,
-                aborts: BTreeMap::new(),
-            });
-            self.publish();
-        }
-    }
-
-    /// Sidecars drop a share that is not renewed. Clients without a runtime layer can't, so after
-    /// the same time the share is taken from them.
-    fn fall_back_in_time(&mut self, now: Time) {
-        let unwatched_ms = now.since_ms(self.last_watched);
-        let ttl_ms = self.state.dead_man_ttl_ms();
-        if !ttl_ms.is_some_and(|ttl_ms| unwatched_ms >= ttl_ms) {
-            return;
-        }
-        if let Some(trouble) = &mut self.trouble
-            && !std::mem::replace(&mut trouble.fell_back, true)
-        {
-            warn!("the canaries are taken back: nobody can record what they do");
-            self.publish_fallback();
-        }
-    }
-
-    /// Takes canaries back without a record: all of them, or those whose abort was asked for.
-    /// Lowering an exposure needs no journal: recovery never raises it.
-    fn publish_fallback(&self) {
-        let (Some(trouble), Some(mesh)) = (&self.trouble, self.state.mesh()) else {
-            return;
-        };
-        let mut splits = self.state.splits();
-        for (service, split) in &mut splits {
-            if trouble.fell_back || trouble.aborts.contains_key(service) {
-                take_back(split);
-            }
-        }
-        match Views::prepare(mesh, &splits) {
-            Ok(prepared) => self.views.publish(prepared),
-            Err(error) => error!("the canaries cannot be taken back: {error}"),
-        }
-    }
-
-    /// Newcomers get these views for as long as sidecars keep the shares, and then those without:
-    /// a program that was stopped for a while must not raise what was dropped.
-    fn put_in_force(&self, views: Prepared, without_canaries: Prepared, begun: Instant) {
-        let until = self.shares_end(begun);
-        if until.is_some_and(|until| Instant::now() >= until) {
-            self.views.publish(without_canaries);
-            self.views.lend(None);
-            return;
-        }
-        self.views.publish(views);
-        self.views
-            .lend(until.map(|until| (until, without_canaries)));
-    }
-
-    /// False when the shares were not renewed in time and are gone.
-    fn renew_lease(&self, begun: Instant) -> bool {
-        self.shares_end(begun)
-            .is_none_or(|until| Instant::now() < until && self.views.renew_lease(until))
-    }
-
-    /// When sidecars drop the shares that were renewed at `begun`.
-    fn shares_end(&self, begun: Instant) -> Option<Instant> {
-        let ttl_ms = self.state.dead_man_ttl_ms()?;
-        Some(begun + Duration::from_millis(ttl_ms))
-    }
-
     fn renew(&mut self, now: Time) {
         let Some(ttl_ms) = self.state.dead_man_ttl_ms() else {
             return;
@@ -549,24 +356,6 @@ impl Brain {
             self.server.renew();
             self.last_renewed = now;
         }
-    }
-}
-
-/// The views of a state, and the same without the canaries' shares.
-fn prepare(mesh: &Mesh, state: &State) -> Result<(Prepared, Prepared), ViewError> {
-    let mut splits = state.splits();
-    let prepared = Views::prepare(mesh, &splits)?;
-    splits.values_mut().for_each(take_back);
-    Ok((prepared, Views::prepare(mesh, &splits)?))
-}
-
-/// The canary's share is 0; its cluster stays warm. A share that is being committed stays: the
-/// route says the same.
-fn take_back(split: &mut Split) {
-    if let Some(canary) = &mut split.canary
-        && canary.version != split.stable
-    {
-        canary.share = Ppm::ZERO;
     }
 }
 

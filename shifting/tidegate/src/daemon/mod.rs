@@ -11,6 +11,7 @@
 //! everybody else sends it inputs and reads what it published.
 
 mod brain;
+mod error;
 mod observe;
 mod published;
 mod views;
@@ -29,16 +30,18 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
+pub use brain::BrainHandle;
 #[cfg(test)]
 pub(crate) use brain::tests::context_in;
-pub use brain::{BrainHandle, CommandError};
+pub use error::CommandError;
 pub use published::Published;
 
 use crate::api;
 use crate::clock::{Clock, wall_ms};
 use crate::journal::{Journal, JournalError};
 use crate::source::{self, MeshDirectory};
-use brain::{Brain, StartError};
+use brain::Brain;
+use error::StartError;
 use views::Views;
 
 /// Evidence is judged once per tick; sidecars report once per second.

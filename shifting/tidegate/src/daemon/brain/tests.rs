@@ -1,5 +1,6 @@
 use tidegate_engine::compile::ClientKind;
 use tidegate_engine::rollout::{ArmCounts, Delivery, Evidence, Observation, Phase};
+use tidegate_engine::units::Ppm;
 use tidegate_xds::server::Settings;
 
 use super::*;
