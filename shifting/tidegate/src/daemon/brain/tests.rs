@@ -145,6 +145,7 @@ fn an_outage_of_the_journal_is_not_hidden_by_a_command_before_the_next_tick() {
     let directory = tempfile::tempdir().unwrap();
     let (mut brain, raised) = exposed(directory.path());
     let ttl_ms = brain.state.dead_man_ttl_ms().unwrap();
+    let grpc = brain.views.id("web", ClientKind::Grpc);
     let blocked = block(directory.path());
     pass(&mut brain, 1_000);
     brain.tick();
@@ -152,7 +153,9 @@ fn an_outage_of_the_journal_is_not_hidden_by_a_command_before_the_next_tick() {
     assert_eq!(view(&brain), raised, "sidecars keep it for now");
     pass(&mut brain, ttl_ms);
     brain.tick();
-    assert_ne!(view(&brain), raised, "who has no runtime layer falls back");
+    assert_ne!(view(&brain), raised);
+    let grpc_later = brain.views.id("web", ClientKind::Grpc);
+    assert_ne!(grpc_later, grpc, "who has no runtime layer falls back");
     drop(blocked);
     brain.command(pause()).unwrap_err();
     assert_eq!(phase(&brain), Phase::Reverting);
