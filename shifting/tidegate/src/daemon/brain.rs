@@ -183,16 +183,27 @@ impl Brain {
                     })?;
         }
         self.state = Arc::new(state);
+        let now = self.clock.now();
+        self.last_watched = now;
         if !records.is_empty() {
             info!(records = records.len(), "the journal was replayed");
-            self.decide(Event::Recovered { outage_ms })
-                .map_err(StartError::Command)?;
+            match self.decide(Event::Recovered { outage_ms }) {
+                Ok(()) => {}
+                // Sidecars are served without it; the outage lasts until it can be written.
+                Err(CommandError::Journal(_)) if self.state.mesh().is_some() => {
+                    let outage_ms = outage_ms.unwrap_or(u64::MAX);
+                    self.last_watched = Time(now.0.saturating_sub(outage_ms));
+                }
+                Err(error) => return Err(StartError::Command(error)),
+            }
         }
-        self.last_watched = self.clock.now();
         if let Some(mesh) = self.state.mesh() {
             let (prepared, without_canaries) =
                 prepare(mesh, &self.state).map_err(|error| StartError::Command(error.into()))?;
             self.put_in_force(prepared, without_canaries, Instant::now());
+        }
+        if self.trouble.is_some() {
+            self.fall_back_in_time(now);
         }
         match self.read_mesh() {
             Ok(()) => Ok(()),

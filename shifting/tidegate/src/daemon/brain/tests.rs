@@ -193,3 +193,21 @@ fn a_mesh_that_the_journal_could_not_take_is_read_again() {
     assert_ne!(brain.state.mesh().unwrap().revision(), before);
     assert_eq!(brain.mesh_refused, None);
 }
+
+#[test]
+fn a_restart_without_a_writable_journal_serves_what_was_proven() {
+    let directory = tempfile::tempdir().unwrap();
+    let (brain, raised) = exposed(directory.path());
+    let ttl_ms = brain.state.dead_man_ttl_ms().unwrap();
+    let died = brain.clock.now();
+    drop(brain);
+    let mut brain = brain_in(directory.path());
+    brain.clock = Clock::starting_at(died.plus_ms(ttl_ms));
+    let blocked = block(directory.path());
+    brain.recover(Some(ttl_ms)).unwrap();
+    assert!(brain.trouble.is_some());
+    assert_ne!(view(&brain), raised);
+    drop(blocked);
+    brain.tick();
+    assert_eq!(phase(&brain), Phase::Reverting);
+}
