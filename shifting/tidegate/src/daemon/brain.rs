@@ -253,8 +253,13 @@ impl Brain {
             .observer
             .observe(&self.state, &self.views, &self.server, now);
         for observation in observations {
-            if self.accept(Event::Observed(observation)).is_err() {
-                return;
+            match self.accept(Event::Observed(observation)) {
+                Ok(()) => {}
+                Err(CommandError::Journal(_)) => return, // It was said when it began.
+                Err(error) => {
+                    error!("no step is taken and nothing is renewed: {error}");
+                    return;
+                }
             }
         }
         if !self.renew_lease(begun) {
