@@ -9,13 +9,16 @@ use crate::rollout::{NoticeLevel, Phase, Rollout, State};
 
 impl State {
     pub(crate) fn recover(&mut self, outage_ms: Option<u64>, context: &mut Context) {
+        let shared_ttl_ms = self.dead_man_ttl_ms();
         let rollouts = self
             .services
             .values_mut()
             .filter_map(|service| service.rollout.as_mut())
             .filter(|rollout| !rollout.phase.is_final());
         for rollout in rollouts {
-            Arc::make_mut(rollout).recover(outage_ms, context);
+            let own_ttl_ms = rollout.plan.policy.dead_man_ttl_ms;
+            let ttl_ms = shared_ttl_ms.unwrap_or(own_ttl_ms);
+            Arc::make_mut(rollout).recover(outage_ms, ttl_ms, context);
         }
     }
 }
@@ -23,8 +26,8 @@ impl State {
 // === impl Rollout ===
 
 impl Rollout {
-    fn recover(&mut self, outage_ms: Option<u64>, context: &mut Context) {
-        let ttl_ms = self.plan.policy.dead_man_ttl_ms;
+    /// `ttl_ms`: sidecars drop the share when nobody renews it for so long.
+    pub(crate) fn recover(&mut self, outage_ms: Option<u64>, ttl_ms: u64, context: &mut Context) {
         let outage = match outage_ms {
             Some(ms) => format!("nobody watched for {}.{} s", ms / 1000, ms % 1000 / 100),
             None => "nobody watched for an unknown time".to_owned(),

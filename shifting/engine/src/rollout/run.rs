@@ -339,7 +339,11 @@ impl Rollout {
         text: String,
         context: &mut Context,
     ) {
+        // Nobody looks again: what was last seen is what people read from now on.
+        let latest = self.deliveries.latest.take();
         self.expose(phase, self.rung, context);
+        self.deliveries.latest = latest;
+        self.signals.keep_latest_share();
         self.tell(level, text, context);
         self.decision = Decision::Done;
     }

@@ -98,6 +98,11 @@ impl Signals {
         (both > 0).then(|| Ppm::of(canary, both))
     }
 
+    /// It is over: the measured share is that of the latest tick, not of the seconds before.
+    pub(crate) fn keep_latest_share(&mut self) {
+        self.recent.drain(..self.recent.len().saturating_sub(1));
+    }
+
     /// A new exposure, or nobody watched: waits begin anew.
     pub(crate) fn restart(&mut self) {
         let recent = std::mem::take(&mut self.recent);

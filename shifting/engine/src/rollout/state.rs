@@ -13,6 +13,7 @@ use crate::rollout::{
     Effect, Event, NoticeLevel, Observation, Phase, Plan, Refusal, Rollout, RolloutStatus, plan,
 };
 use crate::time::Time;
+use crate::units::Ppm;
 
 /// Most finished rollouts that are kept besides the latest of each service.
 const FINISHED_MAX: usize = 100;
@@ -85,6 +86,16 @@ impl State {
     /// The running rollouts; each needs an [`Observation`] per tick (1 s).
     pub fn active(&self) -> impl Iterator<Item = &Rollout> {
         self.services.values().filter_map(ServiceState::running)
+    }
+
+    /// After so many milliseconds without renewal sidecars drop every canary's share, the shortest
+    /// of all since shares lie in one layer and expire together; `None` when no share is above 0.
+    #[must_use]
+    pub fn dead_man_ttl_ms(&self) -> Option<u64> {
+        self.active()
+            .filter(|run| run.share() > Ppm::ZERO)
+            .map(|run| run.plan().policy.dead_man_ttl_ms)
+            .min()
     }
 
     /// The latest rollout of a service, running or over.

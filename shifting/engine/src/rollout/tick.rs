@@ -11,7 +11,7 @@ use crate::time::Time;
 /// A tick stands for at most this much watched time.
 const STEP_MAX_MS: u64 = 3_000;
 
-/// Ticks that are further apart than this (or the dead man's time, if that is longer) leave a
+/// Ticks that are further apart than this (or the dead man's time, if that is shorter) leave a
 /// hole in which anything may have happened.
 const GAP_MS: u64 = 5_000;
 
@@ -36,7 +36,7 @@ impl Rollout {
         }
         let now = context.now;
         let evidence = &observation.evidence;
-        let step_ms = self.pass_time(now);
+        let step_ms = self.pass_time(context);
         let current = observation.epoch == self.epoch;
         if current {
             for news in self.deliveries.observe(&observation.delivery, now) {
@@ -58,20 +58,15 @@ impl Rollout {
         }
     }
 
-    /// Watched time since the latest tick. After a gap in which sidecars may have dropped the
-    /// share, the rung has to be proven anew.
-    fn pass_time(&mut self, now: Time) -> u64 {
+    /// Watched time since the latest tick. A gap is an outage like any other: what sidecars may
+    /// have dropped is taken back, what they may have kept has to be proven anew.
+    fn pass_time(&mut self, context: &mut Context) -> u64 {
+        let now = context.now;
         let gap_ms = now.since_ms(self.last_tick);
         self.last_tick = now;
-        let gap_max_ms = self.plan.policy.dead_man_ttl_ms.max(GAP_MS);
-        if gap_ms >= gap_max_ms && self.is_exposed() {
-            let text = format!(
-                "no observation for {} s; {} begins anew",
-                gap_ms / 1000,
-                self.place()
-            );
-            self.note(text, now);
-            self.restart_rung(now);
+        let ttl_ms = self.plan.policy.dead_man_ttl_ms;
+        if gap_ms >= ttl_ms.min(GAP_MS) && self.is_exposed() {
+            self.recover(Some(gap_ms), ttl_ms, context);
         }
         gap_ms.min(STEP_MAX_MS)
     }

@@ -2,5 +2,7 @@
 
 pub mod model;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub use server::{Context, serve};

@@ -11,7 +11,8 @@
 //! | `GET /v1/mesh` | | [`MeshAnswer`] |
 //! | `POST /v1/mesh/reload` | | [`MeshAnswer`]; 422 with all errors |
 //!
-//! Every failure answers [`ErrorAnswer`].
+//! Every failure answers [`ErrorAnswer`]. An actor has 1 to 100 characters, a reason at most 1,000,
+//! both on one line.
 
 use std::collections::BTreeMap;
 

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{Path, State as Extract};
-use axum::http::StatusCode;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request, State as Extract};
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use serde::de::DeserializeOwned;
 use tidegate_engine::rollout::{Decision, Event, Refusal, RolloutStatus, Waiting};
 use tidegate_xds::server::{ClientKind, ClientStatus, Server};
 use tokio::net::TcpListener;
@@ -23,6 +25,11 @@ use crate::daemon::{BrainHandle, CommandError, Published};
 
 /// Largest request body, bytes: commands are a few words.
 const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// Longest name of an actor and longest reason, characters: they are kept in the journal and
+/// shown on one line.
+const MAX_ACTOR: usize = 100;
+const MAX_REASON: usize = 1_000;
 
 /// What the answers are made of.
 #[derive(Debug, Clone)]
@@ -54,13 +61,43 @@ impl From<CommandError> for Failure {
             | CommandError::Views(_)
             | CommandError::Source(_) => StatusCode::UNPROCESSABLE_ENTITY,
             CommandError::Refused(_) => StatusCode::CONFLICT,
-            CommandError::Journal(_) | CommandError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            CommandError::Journal(_) | CommandError::Unrecorded(_) | CommandError::Stopping => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         };
         Self(status, error.to_string())
     }
 }
 
 type Answer<T> = Result<Json<T>, Failure>;
+
+/// A JSON body, whose refusal is JSON as well.
+struct Body<T>(T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        match Json::from_request(request, state).await {
+            Ok(Json(body)) => Ok(Self(body)),
+            Err(refused) => Err(Failure(refused.status(), refused.body_text())),
+        }
+    }
+}
+
+/// The service that the path names.
+struct Service(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Service {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(service)) => Ok(Self(service)),
+            Err(refused) => Err(Failure(refused.status(), refused.body_text())),
+        }
+    }
+}
 
 /// Serves the API until `stop` resolves; requests under way are finished.
 ///
@@ -82,6 +119,7 @@ pub async fn serve(
         .route("/v1/mesh", get(mesh))
         .route("/v1/mesh/reload", post(reload))
         .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
         .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(context);
     axum::serve(listener, router)
@@ -89,11 +127,32 @@ pub async fn serve(
         .await
 }
 
-async fn unknown(uri: axum::http::Uri) -> Failure {
+async fn unknown(uri: Uri) -> Failure {
     Failure(
         StatusCode::NOT_FOUND,
         format!("no such path: {}; the API begins at /v1", uri.path()),
     )
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Failure {
+    let text = format!("{} does not answer {method}", uri.path());
+    Failure(StatusCode::METHOD_NOT_ALLOWED, text)
+}
+
+/// What a person wrote about a command: one line, not too long.
+fn words(what: &str, text: String, least: usize, most: usize) -> Result<String, Failure> {
+    let length = text.trim().chars().count();
+    if (least..=most).contains(&length) && !text.chars().any(char::is_control) {
+        return Ok(text);
+    }
+    Err(Failure(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        format!("`{what}` has {least} to {most} characters on one line"),
+    ))
+}
+
+fn actor(text: String) -> Result<String, Failure> {
+    words("actor", text, 1, MAX_ACTOR)
 }
 
 async fn version(Extract(context): Extract<Context>) -> Json<VersionAnswer> {
@@ -128,20 +187,20 @@ async fn rollouts(Extract(context): Extract<Context>) -> Json<RolloutsAnswer> {
 
 async fn rollout(
     Extract(context): Extract<Context>,
-    Path(service): Path<String>,
+    Service(service): Service,
 ) -> Answer<RolloutStatus> {
     status(&context, &service)
 }
 
 async fn start(
     Extract(context): Extract<Context>,
-    Path(service): Path<String>,
-    Json(request): Json<StartRequest>,
+    Service(service): Service,
+    Body(request): Body<StartRequest>,
 ) -> Result<(StatusCode, Json<RolloutStatus>), Failure> {
     let event = Event::Start {
         service: service.clone(),
         to: request.to,
-        actor: request.actor,
+        actor: actor(request.actor)?,
     };
     context.brain.command(event).await?;
     Ok((StatusCode::CREATED, status(&context, &service)?))
@@ -149,12 +208,12 @@ async fn start(
 
 async fn pause(
     Extract(context): Extract<Context>,
-    Path(service): Path<String>,
-    Json(request): Json<CommandRequest>,
+    Service(service): Service,
+    Body(request): Body<CommandRequest>,
 ) -> Answer<RolloutStatus> {
     let event = Event::Pause {
         service: service.clone(),
-        actor: request.actor,
+        actor: actor(request.actor)?,
     };
     context.brain.command(event).await?;
     status(&context, &service)
@@ -162,12 +221,12 @@ async fn pause(
 
 async fn resume(
     Extract(context): Extract<Context>,
-    Path(service): Path<String>,
-    Json(request): Json<CommandRequest>,
+    Service(service): Service,
+    Body(request): Body<CommandRequest>,
 ) -> Answer<RolloutStatus> {
     let event = Event::Resume {
         service: service.clone(),
-        actor: request.actor,
+        actor: actor(request.actor)?,
     };
     context.brain.command(event).await?;
     status(&context, &service)
@@ -175,10 +234,13 @@ async fn resume(
 
 async fn abort(
     Extract(context): Extract<Context>,
-    Path(service): Path<String>,
-    Json(request): Json<CommandRequest>,
+    Service(service): Service,
+    Body(request): Body<CommandRequest>,
 ) -> Answer<RolloutStatus> {
-    let (actor, reason) = (request.actor, request.reason);
+    let (actor, reason) = (
+        actor(request.actor)?,
+        words("reason", request.reason, 0, MAX_REASON)?,
+    );
     context
         .brain
         .command(Event::Abort {

@@ -156,9 +156,10 @@ fn print_text(text: &str) -> Result<(), Failure> {
 
 /// Who acts, for the journal.
 fn actor() -> String {
-    std::env::var("USER")
-        .or_else(|_| std::env::var("LOGNAME"))
-        .unwrap_or_else(|_| "operator".to_owned())
+    ["USER", "LOGNAME"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()))
+        .unwrap_or_else(|| "operator".to_owned())
 }
 
 #[cfg(test)]

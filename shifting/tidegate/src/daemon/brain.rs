@@ -4,13 +4,16 @@
 //! It is a thread and not a task because the journal's fsync may stall. While it stalls nothing
 //! is renewed, and the canary falls back to stable by itself: that is wanted.
 
+mod outage;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tidegate_engine::mesh::Mesh;
-use tidegate_engine::rollout::{Effect, Event, NoticeLevel, Refusal, State};
+use tidegate_engine::rollout::{Effect, Event, NoticeLevel, State};
 use tidegate_engine::time::Time;
 use tidegate_xds::report::Report;
 use tidegate_xds::server::Server;
@@ -18,77 +21,19 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
+use self::outage::{Trouble, prepare};
+use super::error::{CommandError, StartError};
 use super::observe::Observer;
 use super::published::Published;
-use super::views::{ViewError, Views};
+use super::views::Views;
 use crate::clock::{Clock, wall_ms};
-use crate::journal::{Journal, JournalError, Record};
-use crate::source::{MeshDirectory, SourceError};
+use crate::journal::{Journal, Record};
+use crate::source::MeshDirectory;
 
 /// Inputs that wait while the brain is busy. Ticks are dropped beyond it, commands wait.
 const INPUTS_WAITING: usize = 256;
 /// A share is renewed this many times within its life.
 const RENEWALS_PER_TTL: u64 = 3;
-
-/// Why the brain refused or failed to do something.
-#[derive(Debug, thiserror::Error)]
-pub enum CommandError {
-    /// The engine refused.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// The mesh gives no valid views.
-    #[error("the mesh is refused, the one in force stays: {0}")]
-    Views(#[from] ViewError),
-    /// The mesh could not be read.
-    #[error("the mesh on disk is refused, the one in force stays: {0}")]
-    Source(#[from] SourceError),
-    /// The event could not be made durable, so nothing was done.
-    #[error("the journal cannot be written, so no step is taken: {0}")]
-    Journal(#[from] JournalError),
-    /// The control plane is stopping.
-    #[error("the control plane is stopping")]
-    Stopping,
-}
-
-// === impl CommandError ===
-
-impl CommandError {
-    /// The bare reason, for where it is clear that a mesh was refused.
-    fn reason(&self) -> String {
-        match self {
-            Self::Refused(Refusal::Guard(violation)) => violation.to_string(),
-            Self::Views(error) => error.to_string(),
-            Self::Source(error) => error.to_string(),
-            other => other.to_string(),
-        }
-    }
-}
-
-/// Why the brain could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A record of the journal does not follow from those before it.
-    #[error(
-        "record {revision} of the journal is refused by this program ({refusal}); \
-         it was written by another version or changed by hand; \
-         start with the program that wrote it, or with an empty --data directory"
-    )]
-    Replay {
-        /// Which record.
-        revision: u64,
-        /// Why.
-        refusal: Refusal,
-    },
-    /// There is neither a valid mesh on disk nor one in the journal.
-    #[error("{0}")]
-    NoMesh(CommandError),
-    /// Something failed that must not fail at start.
-    #[error(transparent)]
-    Command(CommandError),
-    /// The thread could not be started.
-    #[error("cannot start a thread: {0}")]
-    Thread(std::io::Error),
-}
 
 enum Input {
     Tick,
@@ -105,13 +50,6 @@ pub struct BrainHandle {
     published: Arc<ArcSwap<Published>>,
 }
 
-/// The journal could not be written at `since`.
-#[derive(Debug)]
-struct Trouble {
-    since: Time,
-    fell_back: bool,
-}
-
 pub(crate) struct Brain {
     state: Arc<State>,
     journal: Journal,
@@ -122,8 +60,9 @@ pub(crate) struct Brain {
     directory: MeshDirectory,
     observer: Observer,
     mesh_refused: Option<String>,
-    trouble: Option<(Trouble, String)>,
-    last_durable: Time,
+    trouble: Option<Trouble>,
+    /// When the world was last looked at and all of it was durable.
+    last_watched: Time,
     last_renewed: Time,
     published: Arc<ArcSwap<Published>>,
     reload: Arc<AtomicBool>,
@@ -211,7 +150,7 @@ impl Brain {
             observer: Observer::default(),
             mesh_refused: None,
             trouble: None,
-            last_durable: now,
+            last_watched: now,
             last_renewed: now,
             published: Arc::default(),
             reload: Arc::default(),
@@ -251,15 +190,27 @@ impl Brain {
                     })?;
         }
         self.state = Arc::new(state);
+        let now = self.clock.now();
+        self.last_watched = now;
         if !records.is_empty() {
             info!(records = records.len(), "the journal was replayed");
-            self.accept(Event::Recovered { outage_ms })
-                .map_err(StartError::Command)?;
+            match self.decide(Event::Recovered { outage_ms }) {
+                Ok(()) => {}
+                // Sidecars are served without it; the outage lasts until it can be written.
+                Err(CommandError::Journal(_)) if self.state.mesh().is_some() => {
+                    let outage_ms = outage_ms.unwrap_or(u64::MAX);
+                    self.last_watched = Time(now.0.saturating_sub(outage_ms));
+                }
+                Err(error) => return Err(StartError::Command(error)),
+            }
         }
         if let Some(mesh) = self.state.mesh() {
-            let prepared = Views::prepare(mesh, &self.state.splits())
-                .map_err(|error| StartError::Command(error.into()))?;
-            self.views.publish(prepared);
+            let (prepared, without_canaries) =
+                prepare(mesh, &self.state).map_err(|error| StartError::Command(error.into()))?;
+            self.put_in_force(prepared, without_canaries, Instant::now());
+        }
+        if self.trouble.is_some() {
+            self.fall_back_in_time(now);
         }
         match self.read_mesh() {
             Ok(()) => Ok(()),
@@ -274,7 +225,7 @@ impl Brain {
             match input {
                 Input::Tick => self.tick(),
                 Input::Command(event, reply) => {
-                    let result = self.accept(*event);
+                    let result = self.command(*event);
                     let accepted = result.is_ok();
                     // A caller that went away does not undo what was made durable.
                     drop(reply.send(result));
@@ -290,53 +241,90 @@ impl Brain {
         }
     }
 
-    /// Observes and judges; renews the shares only if all of it was durable.
+    /// Observes and judges; renews the shares only if all of it was durable, in time.
     fn tick(&mut self) {
-        let now = self.clock.now();
+        let begun = Instant::now();
+        let now = self.clock.at(begun);
         while let Ok(report) = self.reports.try_recv() {
             self.observer.record(report, &self.clock);
         }
         self.last_reports = Arc::new(self.observer.last_reports(now));
         self.publish();
+        if self.catch_up().is_err() {
+            self.fall_back_in_time(now);
+            return;
+        }
         if self.reload.swap(false, Ordering::AcqRel) {
             // The refusal is logged and shown; the mesh in force stays.
             let _ = self.read_mesh();
-        }
-        if self.trouble.is_some() && !self.end_trouble(now) {
-            return;
         }
         let observations = self
             .observer
             .observe(&self.state, &self.views, &self.server, now);
         for observation in observations {
-            if self.accept(Event::Observed(observation)).is_err() {
-                return;
+            match self.accept(Event::Observed(observation)) {
+                Ok(()) => {}
+                Err(CommandError::Journal(_)) => return, // It was said when it began.
+                Err(error) => {
+                    error!("no step is taken and nothing is renewed: {error}");
+                    return;
+                }
             }
         }
+        if !self.renew_lease(begun) {
+            return; // Too late: the next tick finds the outage.
+        }
+        self.last_watched = now;
         self.renew(now);
     }
 
-    /// Decides, makes it durable, and only then acts.
+    fn command(&mut self, event: Event) -> Result<(), CommandError> {
+        let Event::Abort { service, .. } = &event else {
+            return self.accept(event);
+        };
+        let (service, abort) = (service.clone(), event.clone());
+        match self.accept(event) {
+            Err(CommandError::Journal(error)) => {
+                // Not refused either?
+                let _ = self.state.apply(&abort, self.clock.now())?;
+                if let Some(trouble) = &mut self.trouble {
+                    trouble.aborts.insert(service, abort);
+                }
+                self.publish_fallback();
+                Err(CommandError::Unrecorded(error))
+            }
+            result => result,
+        }
+    }
+
+    /// Takes in one event, after whatever nobody could watch: no event may find a share in the
+    /// state that sidecars may have dropped.
     fn accept(&mut self, event: Event) -> Result<(), CommandError> {
-        let now = self.clock.now();
+        self.catch_up()?;
+        self.decide(event)
+    }
+
+    /// Decides, makes it durable, and only then acts.
+    fn decide(&mut self, event: Event) -> Result<(), CommandError> {
+        let begun = Instant::now();
+        let now = self.clock.at(begun);
         let (state, effects) = self.state.apply(&event, now)?;
         let publishes = matches!(event, Event::MeshAccepted { .. })
             || effects
                 .iter()
                 .any(|effect| matches!(effect, Effect::Expose { .. }));
         let prepared = match state.mesh() {
-            Some(mesh) if publishes => Some(Views::prepare(mesh, &state.splits())?),
+            Some(mesh) if publishes => Some(prepare(mesh, &state)?),
             _ => None,
         };
         let revision = self.journal.revision();
         if let Err(error) = self.journal.append(revision, &[(now, wall_ms(), event)]) {
-            self.begin_trouble(now, &error);
+            self.begin_trouble(&error);
             return Err(error.into());
         }
-        self.last_durable = now;
         self.state = Arc::new(state);
-        if let Some(prepared) = prepared {
-            self.views.publish(prepared);
+        if let Some((prepared, without_canaries)) = prepared {
+            self.put_in_force(prepared, without_canaries, begun);
         }
         for effect in effects {
             tell(&effect);
@@ -350,6 +338,10 @@ impl Brain {
             Ok(mesh) => self.accept_mesh(mesh),
             Err(error) => Err(error.into()),
         };
+        if matches!(result, Err(CommandError::Journal(_))) {
+            // No fault of the mesh; it is read again when the journal can be written.
+            self.reload.store(true, Ordering::Release);
+        }
         self.mesh_refused = result.as_ref().err().map(CommandError::reason);
         if let Some(refused) = &self.mesh_refused {
             error!("the mesh on disk is refused, the one in force stays: {refused}");
@@ -377,89 +369,18 @@ impl Brain {
             state: Arc::clone(&self.state),
             mesh_refused: self.mesh_refused.clone(),
             last_reports: Arc::clone(&self.last_reports),
-            journal_failed: self.trouble.as_ref().map(|(_, text)| text.clone()),
+            journal_failed: self.trouble.as_ref().map(|trouble| trouble.text.clone()),
         }));
     }
 
-    fn begin_trouble(&mut self, now: Time, error: &JournalError) {
-        if self.trouble.is_none() {
-            error!("the journal cannot be written, so no step is taken: {error}");
-            self.trouble = Some((
-                Trouble {
-                    since: now,
-                    fell_back: false,
-                },
-                error.to_string(),
-            ));
-            self.publish();
-        }
-    }
-
-    /// Tries to write again. What could not be watched meanwhile is an outage like any other.
-    fn end_trouble(&mut self, now: Time) -> bool {
-        let outage_ms = Some(now.since_ms(self.last_durable));
-        if self.accept(Event::Recovered { outage_ms }).is_ok() {
-            info!("the journal can be written again");
-            self.trouble = None;
-            self.publish();
-            return true;
-        }
-        self.fall_back(now);
-        false
-    }
-
-    /// Sidecars drop a share that is not renewed. Clients without a runtime layer can't, so after
-    /// the same time the share is taken from them. Lowering an exposure needs no journal:
-    /// recovery never raises it.
-    fn fall_back(&mut self, now: Time) {
-        let Some(ttl_ms) = self.shortest_ttl_ms() else {
-            return;
-        };
-        let Some((trouble, _)) = &mut self.trouble else {
-            return;
-        };
-        if trouble.fell_back || now.since_ms(trouble.since) < ttl_ms {
-            return;
-        }
-        trouble.fell_back = true;
-        let Some(mesh) = self.state.mesh() else {
-            return;
-        };
-        let mut splits = self.state.splits();
-        for split in splits.values_mut() {
-            // A share that is being committed stays: the route says the same.
-            if split
-                .canary
-                .as_ref()
-                .is_some_and(|canary| canary.version != split.stable)
-            {
-                split.canary = None;
-            }
-        }
-        match Views::prepare(mesh, &splits) {
-            Ok(prepared) => {
-                warn!("the canaries are taken back: nobody can record what they do");
-                self.views.publish(prepared);
-            }
-            Err(error) => error!("the canaries cannot be taken back: {error}"),
-        }
-    }
-
     fn renew(&mut self, now: Time) {
-        let Some(ttl_ms) = self.shortest_ttl_ms() else {
+        let Some(ttl_ms) = self.state.dead_man_ttl_ms() else {
             return;
         };
         if now.since_ms(self.last_renewed) * RENEWALS_PER_TTL >= ttl_ms {
             self.server.renew();
             self.last_renewed = now;
         }
-    }
-
-    fn shortest_ttl_ms(&self) -> Option<u64> {
-        self.state
-            .active()
-            .map(|run| run.plan().policy.dead_man_ttl_ms)
-            .min()
     }
 }
 
@@ -474,3 +395,6 @@ fn tell(effect: &Effect) {
         NoticeLevel::Page => error!(service, page = true, "{text}"),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -11,6 +11,7 @@
 //! everybody else sends it inputs and reads what it published.
 
 mod brain;
+mod error;
 mod observe;
 mod published;
 mod views;
@@ -29,14 +30,18 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
-pub use brain::{BrainHandle, CommandError};
+pub use brain::BrainHandle;
+#[cfg(test)]
+pub(crate) use brain::tests::context_in;
+pub use error::CommandError;
 pub use published::Published;
 
 use crate::api;
 use crate::clock::{Clock, wall_ms};
 use crate::journal::{Journal, JournalError};
 use crate::source::{self, MeshDirectory};
-use brain::{Brain, StartError};
+use brain::Brain;
+use error::StartError;
 use views::Views;
 
 /// Evidence is judged once per tick; sidecars report once per second.
@@ -83,14 +88,6 @@ pub enum DaemonError {
     /// A signal handler could not be installed.
     #[error("cannot handle signals: {0}")]
     Signals(std::io::Error),
-    /// The mesh directory can't be watched.
-    #[error("cannot watch {} for changes: {source}", path.display())]
-    Watch {
-        /// Which.
-        path: PathBuf,
-        /// Why not.
-        source: notify::Error,
-    },
     /// The thread that decides ended by a fault of ours.
     #[error(
         "the deciding thread died; canaries fall back to stable by themselves; start again, and \
@@ -131,11 +128,8 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     let metrics = MetricsIntake::new(reports.clone(), Arc::clone(&counters));
     let load = LoadIntake::new(reports, counters, TICK);
 
+    let mesh_path = options.mesh.clone();
     let directory = MeshDirectory::new(options.mesh);
-    let mut changes = source::watch(directory.path()).map_err(|source| DaemonError::Watch {
-        path: directory.path().to_owned(),
-        source,
-    })?;
     let brain = Brain::new(
         journal,
         records,
@@ -146,6 +140,15 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
         directory,
     );
     let brain = brain.start(outage_ms)?;
+    let mut changes = match source::watch(&mesh_path) {
+        Ok(changes) => changes,
+        Err(cause) => {
+            // The mesh of the journal serves, or the brain would not have started.
+            let path = mesh_path.display();
+            error!("{path} is not watched for changes ({cause}); repair it, then send SIGHUP");
+            mpsc::channel(1).1
+        }
+    };
 
     let stop = watch::Sender::new(false);
     let xds = server::transport()

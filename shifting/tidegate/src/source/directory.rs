@@ -112,7 +112,13 @@ impl MeshDirectory {
             path: path.to_owned(),
             source,
         };
-        let bytes = std::fs::metadata(path).map_err(unreadable)?.len();
+        let metadata = std::fs::metadata(path).map_err(unreadable)?;
+        if !metadata.is_file() {
+            // A pipe would block the one thread that decides, a device would never end.
+            let source = std::io::Error::other("it is not a regular file");
+            return Err(unreadable(source));
+        }
+        let bytes = metadata.len();
         if bytes > MAX_FILE_BYTES {
             let what = format!("{bytes} bytes, more than {MAX_FILE_BYTES}; split the file");
             return Err(SourceError::TooMuch {
@@ -166,4 +172,19 @@ fn collect(folder: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> Result<(), 
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_and_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/dev/zero", directory.path().join("a.yaml")).unwrap();
+        let error = MeshDirectory::new(directory.path().to_owned())
+            .read()
+            .unwrap_err();
+        assert!(error.to_string().contains("not a regular file"), "{error}");
+    }
 }

@@ -139,3 +139,17 @@ fn a_rejected_route_does_not_stop_the_commit_but_pages() {
             .any(|p| p.contains("rejected by web-2"))
     );
 }
+
+#[test]
+fn a_finished_rollout_shows_who_has_it_and_the_share_of_the_end() {
+    let mut world = World::started();
+    world.reach_phase(Phase::Soaking);
+    world.abort().unwrap();
+    world.reach_phase(Phase::Reverted);
+    let status = world.status();
+    assert_eq!(
+        (status.sidecars_acknowledged, status.sidecars_expected),
+        (3, 3)
+    );
+    assert_eq!(status.share_measured, Some(Ppm::ZERO));
+}

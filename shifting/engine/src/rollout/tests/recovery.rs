@@ -5,6 +5,14 @@ fn recover(world: &mut World, outage_ms: Option<u64>) {
     world.apply(Event::Recovered { outage_ms }).unwrap();
 }
 
+/// Everyone has the exposure of `service`, and both arms are fine.
+fn ready(service: &str, world: &World) -> Event {
+    let mut observation = world.healthy();
+    observation.service = service.to_owned();
+    observation.epoch = world.state.latest(service).unwrap().epoch();
+    Event::Observed(observation)
+}
+
 #[test]
 fn an_outage_longer_than_the_dead_mans_switch_reverts() {
     for outage_ms in [Some(8_500), None] {
@@ -18,6 +26,33 @@ fn an_outage_longer_than_the_dead_mans_switch_reverts() {
             assert!(reason.contains("nobody watched for 8.5 s"), "{reason}");
         }
         world.reach_phase(Phase::Reverted);
+    }
+}
+
+#[test]
+fn shares_that_expire_together_are_taken_back_together() {
+    let mut mesh = mesh();
+    let mut patient = mesh.services["checkout"].clone();
+    patient.rollout.dead_man_ttl_ms = 60_000;
+    mesh.services.insert("cart".to_owned(), patient);
+    let mut world = World::new(mesh);
+    world.start("v2").unwrap();
+    world.reach("5%");
+    let start = Event::Start {
+        service: "cart".to_owned(),
+        to: "v2".to_owned(),
+        actor: "ann".to_owned(),
+    };
+    world.apply(start).unwrap();
+    assert_eq!(world.state.dead_man_ttl_ms(), Some(6_000));
+    world.apply(ready("cart", &world)).unwrap();
+    world.now = world.now.plus_ms(3_000);
+    world.apply(ready("cart", &world)).unwrap();
+    assert_eq!(world.state.latest("cart").unwrap().phase(), Phase::Judging);
+    recover(&mut world, Some(8_000));
+    for service in ["checkout", "cart"] {
+        let run = world.state.latest(service).unwrap();
+        assert_eq!(run.phase(), Phase::Reverting, "{service}");
     }
 }
 

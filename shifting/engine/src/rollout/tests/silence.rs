@@ -129,10 +129,25 @@ fn a_starved_canary_stops_the_clock_and_then_reverts() {
 }
 
 #[test]
-fn a_gap_in_the_observations_is_not_watched_time() {
+fn a_gap_that_lets_sidecars_drop_the_share_takes_it_back() {
     let mut world = World::started();
     world.reach("1 host");
     world.now = world.now.plus_ms(600_000);
+    world.tick(|_| {});
+    assert_eq!(world.phase(), Phase::Reverting);
+    let reason = world.reason();
+    assert!(reason.contains("nobody watched for 601.0 s"), "{reason}");
+}
+
+#[test]
+fn a_shorter_gap_is_not_watched_time() {
+    let mut mesh = mesh();
+    let service = mesh.services.get_mut("checkout").unwrap();
+    service.rollout.dead_man_ttl_ms = 60_000;
+    let mut world = World::new(mesh);
+    world.start("v2").unwrap();
+    world.reach("1 host");
+    world.now = world.now.plus_ms(30_000);
     world.tick(|_| {});
     assert_eq!(world.status().rung, "1 host");
     assert!(
@@ -140,7 +155,7 @@ fn a_gap_in_the_observations_is_not_watched_time() {
             .status()
             .history
             .iter()
-            .any(|h| h.text.contains("no observation"))
+            .any(|h| h.text.contains("nobody watched for 31.0 s"))
     );
     for _ in 0..9 {
         world.tick(|_| {});

@@ -1,0 +1,60 @@
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::model::ErrorAnswer;
+use super::*;
+use crate::daemon::context_in;
+
+/// The status and the body of an answer to `request`, sent as it is.
+async fn ask(address: std::net::SocketAddr, head: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "{head}\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
+}
+
+#[tokio::test]
+async fn every_refusal_is_a_sentence_in_json() {
+    let directory = tempfile::tempdir().unwrap();
+    let context = context_in(directory.path());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(serve(listener, context, std::future::pending()));
+    let post = "POST /v1/rollouts/checkout HTTP/1.1\r\ncontent-type: application/json";
+    let abort = "POST /v1/rollouts/checkout/abort HTTP/1.1\r\ncontent-type: application/json";
+    let long = format!(
+        "{{\"actor\": \"ann\", \"reason\": \"{}\"}}",
+        "r".repeat(1_001)
+    );
+    for (head, body, expected) in [
+        (post, "{", 400),
+        (post, "{\"to\": 3}", 422),
+        (post, "{\"to\": \"v2\", \"actor\": \"ann\", \"x\": 1}", 422),
+        (post, "{\"to\": \"v2\", \"actor\": \" \"}", 422),
+        (post, "{\"to\": \"v2\", \"actor\": \"a\\u001b[2J\"}", 422),
+        (
+            abort,
+            "{\"actor\": \"ann\", \"reason\": \"one\\ntwo\"}",
+            422,
+        ),
+        (abort, long.as_str(), 422),
+        ("POST /v1/rollouts/checkout HTTP/1.1", "{}", 415),
+        ("DELETE /v1/rollouts/checkout HTTP/1.1", "", 405),
+        ("GET /v1/rollouts/%ff HTTP/1.1", "", 400),
+        ("GET /v1/rollouts/nope HTTP/1.1", "", 404),
+        ("GET /nope HTTP/1.1", "", 404),
+    ] {
+        let (status, answer) = ask(address, head, body).await;
+        assert_eq!(status, expected, "{head} {body}: {answer}");
+        let answer: ErrorAnswer = serde_json::from_str(&answer).unwrap();
+        assert!(!answer.error.is_empty());
+    }
+    serving.abort();
+}

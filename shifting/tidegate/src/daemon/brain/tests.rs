@@ -1,0 +1,213 @@
+use tidegate_engine::compile::ClientKind;
+use tidegate_engine::rollout::{ArmCounts, Delivery, Evidence, Observation, Phase};
+use tidegate_engine::units::Ppm;
+use tidegate_xds::server::Settings;
+
+use super::*;
+use crate::api::Context;
+
+const MESH: &str = "
+kind: fleet
+name: web
+listener: {address: 127.0.0.1, port: 0}
+---
+kind: service
+name: checkout
+fleets: [web]
+initial: v1
+slo: {success: 99%}
+ladder: [5%, 100%]
+versions:
+  v1: {hosts: [{address: \"127.0.0.1:1\"}]}
+  v2: {hosts: [{address: \"127.0.0.1:2\"}]}
+";
+
+/// A brain whose mesh and journal are in `directory`.
+fn brain_in(directory: &std::path::Path) -> Brain {
+    let mesh = directory.join("mesh");
+    std::fs::create_dir_all(&mesh).unwrap();
+    std::fs::write(mesh.join("mesh.yaml"), MESH).unwrap();
+    let (journal, records) = Journal::open(&directory.join("data")).unwrap();
+    let views = Views::default();
+    Brain::new(
+        journal,
+        records,
+        Clock::starting_at(Time(0)),
+        views.clone(),
+        Server::new(views, Settings::default()),
+        mpsc::channel(1).1,
+        MeshDirectory::new(mesh),
+    )
+}
+
+/// What the API of such a brain is made of.
+pub(crate) fn context_in(directory: &std::path::Path) -> Context {
+    let brain = brain_in(directory);
+    let (server, clock) = (brain.server.clone(), brain.clock);
+    Context {
+        brain: brain.start(None).unwrap(),
+        server,
+        clock,
+    }
+}
+
+/// A brain whose rollout is at 5%, and the view of that.
+fn exposed(directory: &std::path::Path) -> (Brain, String) {
+    let mut brain = brain_in(directory);
+    brain.recover(None).unwrap();
+    let start = Event::Start {
+        service: "checkout".to_owned(),
+        to: "v2".to_owned(),
+        actor: "ann".to_owned(),
+    };
+    brain.accept(start).unwrap();
+    for _ in 0..4 {
+        pass(&mut brain, 1_000);
+        brain.accept(healthy(&brain)).unwrap();
+        brain.last_watched = brain.clock.now();
+    }
+    assert_eq!(phase(&brain), Phase::Judging);
+    let view = view(&brain);
+    (brain, view)
+}
+
+fn healthy(brain: &Brain) -> Event {
+    let arm = ArmCounts {
+        requests: 100,
+        issued: 100,
+        ..ArmCounts::default()
+    };
+    Event::Observed(Observation {
+        service: "checkout".to_owned(),
+        epoch: brain.state.latest("checkout").unwrap().epoch(),
+        delivery: Delivery {
+            expected: 1,
+            acknowledged: 1,
+            ..Delivery::default()
+        },
+        evidence: Evidence {
+            canary: arm,
+            stable: arm,
+            canary_fresh: Ppm::WHOLE,
+            stable_fresh: Ppm::WHOLE,
+            silent: Vec::new(),
+        },
+    })
+}
+
+fn pass(brain: &mut Brain, ms: u64) {
+    brain.clock = Clock::starting_at(brain.clock.now().plus_ms(ms));
+}
+
+fn phase(brain: &Brain) -> Phase {
+    brain.state.latest("checkout").unwrap().phase()
+}
+
+fn view(brain: &Brain) -> String {
+    brain.views.id("web", ClientKind::Envoy).unwrap()
+}
+
+/// Holds the journal's file, as a visitor's shell may, until it is dropped.
+fn block(directory: &std::path::Path) -> rusqlite::Connection {
+    let shell = rusqlite::Connection::open(directory.join("data/journal.sqlite3")).unwrap();
+    shell.execute_batch("BEGIN IMMEDIATE").unwrap();
+    shell
+}
+
+fn pause() -> Event {
+    Event::Pause {
+        service: "checkout".to_owned(),
+        actor: "ann".to_owned(),
+    }
+}
+
+fn abort() -> Event {
+    Event::Abort {
+        service: "checkout".to_owned(),
+        actor: "ann".to_owned(),
+        reason: String::new(),
+    }
+}
+
+#[test]
+fn a_program_that_was_stopped_takes_the_canary_back_before_anything_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut brain, raised) = exposed(directory.path());
+    let ttl_ms = brain.state.dead_man_ttl_ms().unwrap();
+    pass(&mut brain, ttl_ms);
+    brain.command(pause()).unwrap_err();
+    assert_eq!(phase(&brain), Phase::Reverting);
+    assert_ne!(view(&brain), raised);
+}
+
+#[test]
+fn an_outage_of_the_journal_is_not_hidden_by_a_command_before_the_next_tick() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut brain, raised) = exposed(directory.path());
+    let ttl_ms = brain.state.dead_man_ttl_ms().unwrap();
+    let grpc = brain.views.id("web", ClientKind::Grpc);
+    let blocked = block(directory.path());
+    pass(&mut brain, 1_000);
+    brain.tick();
+    assert!(brain.trouble.is_some());
+    assert_eq!(view(&brain), raised, "sidecars keep it for now");
+    pass(&mut brain, ttl_ms);
+    brain.tick();
+    assert_ne!(view(&brain), raised);
+    let grpc_later = brain.views.id("web", ClientKind::Grpc);
+    assert_ne!(grpc_later, grpc, "who has no runtime layer falls back");
+    drop(blocked);
+    brain.command(pause()).unwrap_err();
+    assert_eq!(phase(&brain), Phase::Reverting);
+    assert!(brain.trouble.is_none());
+    assert_ne!(view(&brain), raised);
+}
+
+#[test]
+fn an_abort_that_cannot_be_recorded_lowers_the_share_and_is_recorded_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut brain, raised) = exposed(directory.path());
+    let blocked = block(directory.path());
+    let error = brain.command(abort()).unwrap_err();
+    assert!(matches!(error, CommandError::Unrecorded(_)), "{error}");
+    assert_ne!(view(&brain), raised);
+    drop(blocked);
+    brain.tick();
+    assert_eq!(phase(&brain), Phase::Reverting);
+    let reason = brain.state.status("checkout", brain.clock.now()).unwrap();
+    assert_eq!(reason.revert_reason.unwrap(), "aborted by ann");
+}
+
+#[test]
+fn a_mesh_that_the_journal_could_not_take_is_read_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut brain = brain_in(directory.path());
+    brain.recover(None).unwrap();
+    let before = brain.state.mesh().unwrap().revision();
+    let blocked = block(directory.path());
+    let changed = MESH.replace("99%", "98%");
+    std::fs::write(directory.path().join("mesh/mesh.yaml"), changed).unwrap();
+    brain.read_mesh().unwrap_err();
+    drop(blocked);
+    brain.tick();
+    assert_ne!(brain.state.mesh().unwrap().revision(), before);
+    assert_eq!(brain.mesh_refused, None);
+}
+
+#[test]
+fn a_restart_without_a_writable_journal_serves_what_was_proven() {
+    let directory = tempfile::tempdir().unwrap();
+    let (brain, raised) = exposed(directory.path());
+    let ttl_ms = brain.state.dead_man_ttl_ms().unwrap();
+    let died = brain.clock.now();
+    drop(brain);
+    let mut brain = brain_in(directory.path());
+    brain.clock = Clock::starting_at(died.plus_ms(ttl_ms));
+    let blocked = block(directory.path());
+    brain.recover(Some(ttl_ms)).unwrap();
+    assert!(brain.trouble.is_some());
+    assert_ne!(view(&brain), raised);
+    drop(blocked);
+    brain.tick();
+    assert_eq!(phase(&brain), Phase::Reverting);
+}
