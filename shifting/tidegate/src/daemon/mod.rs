@@ -7,7 +7,7 @@
 //!                           └──── observe ◄── reports, ACKs, NACKs, silence
 //! ```
 //!
-//! One thread, the [`brain`], owns the state and the journal and does one thing at a time;
+//! One thread, the brain, owns the state and the journal and does one thing at a time;
 //! everybody else sends it inputs and reads what it published.
 
 mod brain;
