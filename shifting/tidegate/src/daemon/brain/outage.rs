@@ -70,6 +70,11 @@ impl Brain {
         }
         let outage_ms = Some(unwatched_ms);
         self.decide(Event::Recovered { outage_ms })?;
+        // What stood in for the shares meanwhile, or what they were lent for, is over.
+        if let Some(mesh) = self.state.mesh() {
+            let (views, without_canaries) = prepare(mesh, &self.state)?;
+            self.put_in_force(views, without_canaries, Instant::now());
+        }
         self.last_watched = now;
         if self.trouble.take().is_some() {
             info!("the journal can be written again");

@@ -17,6 +17,7 @@ fleets: [web]
 initial: v1
 slo: {success: 99%}
 ladder: [5%, 100%]
+rollout: {bake: 100ms, soak: 100ms, minimum_requests: 1}
 versions:
   v1: {hosts: [{address: \"127.0.0.1:1\"}]}
   v2: {hosts: [{address: \"127.0.0.1:2\"}]}
@@ -72,22 +73,24 @@ fn exposed(directory: &std::path::Path) -> (Brain, String) {
 }
 
 fn healthy(brain: &Brain) -> Event {
-    let arm = ArmCounts {
-        requests: 100,
-        issued: 100,
+    let run = brain.state.latest("checkout").unwrap();
+    let arm = |requests: u64| ArmCounts {
+        requests,
+        issued: requests,
         ..ArmCounts::default()
     };
+    let canary = u64::from(run.share().get()) / 1_000;
     Event::Observed(Observation {
         service: "checkout".to_owned(),
-        epoch: brain.state.latest("checkout").unwrap().epoch(),
+        epoch: run.epoch(),
         delivery: Delivery {
             expected: 1,
             acknowledged: 1,
             ..Delivery::default()
         },
         evidence: Evidence {
-            canary: arm,
-            stable: arm,
+            canary: arm(canary),
+            stable: arm(1_000 - canary),
             canary_fresh: Ppm::WHOLE,
             stable_fresh: Ppm::WHOLE,
             silent: Vec::new(),
@@ -210,4 +213,30 @@ fn a_restart_without_a_writable_journal_serves_what_was_proven() {
     drop(blocked);
     brain.tick();
     assert_eq!(phase(&brain), Phase::Reverting);
+}
+
+#[test]
+fn a_commit_that_was_interrupted_is_renewed_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut brain, _) = exposed(directory.path());
+    for _ in 0..20 {
+        if phase(&brain) != Phase::Committing {
+            pass(&mut brain, 1_000);
+            brain.accept(healthy(&brain)).unwrap();
+            brain.last_watched = brain.clock.now();
+        }
+    }
+    assert_eq!(phase(&brain), Phase::Committing);
+    // Somebody connected when the shares had run out.
+    brain.views.lend(None);
+    let ttl_ms = brain.state.dead_man_ttl_ms().unwrap();
+    pass(&mut brain, ttl_ms);
+    let begun = brain.clock.now();
+    brain.tick();
+    assert!(brain.last_watched >= begun);
+    let revision = brain.journal.revision();
+    pass(&mut brain, 1_000);
+    brain.tick();
+    assert_eq!(brain.journal.revision(), revision + 1, "one observation");
+    assert!(brain.last_watched >= begun.plus_ms(1_000));
 }
