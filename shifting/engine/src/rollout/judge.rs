@@ -78,32 +78,32 @@ impl Hold {
 impl Rollout {
     /// A sidecar rejected the exposure, or did not acknowledge it in time.
     pub(crate) fn delivery_fault(&self, now: Time) -> Option<String> {
-        let rejected = self
-            .deliveries
-            .latest
-            .as_ref()
-            .map(|delivery| delivery.rejected.as_slice())
-            .unwrap_or_default();
-        if let Some(first) = rejected.first() {
-            let text: String = first.text.chars().take(REJECTION_CHARS).collect();
-            let others = match rejected.len() {
-                1 => String::new(),
-                n => format!(" (and {} more rejected)", n - 1),
-            };
-            return Some(format!(
-                "sidecar {} rejected it: {text}{others}",
-                first.sidecar
-            ));
-        }
-        let deadline_ms = self.plan.policy.acknowledge_deadline_ms;
-        let overdue = self.deliveries.overdue(deadline_ms, now);
-        (!overdue.is_empty()).then(|| {
-            format!(
-                "not acknowledged within {} s by {}",
-                deadline_ms / 1000,
-                list(&overdue)
-            )
+        self.rejection_fault().or_else(|| {
+            let deadline_ms = self.plan.policy.acknowledge_deadline_ms;
+            let overdue = self.deliveries.overdue(deadline_ms, now);
+            (!overdue.is_empty()).then(|| {
+                format!(
+                    "not acknowledged within {} s by {}",
+                    deadline_ms / 1000,
+                    list(&overdue)
+                )
+            })
         })
+    }
+
+    /// A sidecar rejected the exposure.
+    pub(crate) fn rejection_fault(&self) -> Option<String> {
+        let rejected = &self.deliveries.latest.as_ref()?.rejected;
+        let first = rejected.first()?;
+        let text: String = first.text.chars().take(REJECTION_CHARS).collect();
+        let others = match rejected.len() {
+            1 => String::new(),
+            n => format!(" (and {} more rejected)", n - 1),
+        };
+        Some(format!(
+            "sidecar {} rejected it: {text}{others}",
+            first.sidecar
+        ))
     }
 
     /// The service's own numbers, or their absence, speak against the canary.

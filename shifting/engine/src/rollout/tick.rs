@@ -220,8 +220,9 @@ impl Rollout {
     }
 
     /// The share stays at 100% until every connected sidecar has the route, or its time is over.
+    /// A sidecar that rejects the route would be left on the old version alone: everyone goes back.
     fn commit(&mut self, look: Look<'_>, context: &mut Context) {
-        if let Some(reason) = self.service_fault(look) {
+        if let Some(reason) = self.rejection_fault().or_else(|| self.service_fault(look)) {
             self.revert(reason, NoticeLevel::Warning, context);
             return;
         }

@@ -57,6 +57,9 @@ pub struct SidecarStatus {
     pub version: String,
     /// Whether its configuration stream is open.
     pub connected: bool,
+    /// Configuration streams that are open under this id. More than one for long means that two
+    /// sidecars use the same id, and then their numbers are one sidecar's.
+    pub streams: usize,
     /// Milliseconds since it connected or disconnected.
     pub since_ms: u64,
     /// Id of the view it should have.

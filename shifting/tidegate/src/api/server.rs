@@ -287,7 +287,7 @@ fn shown(mut status: RolloutStatus, published: &Published) -> RolloutStatus {
             until: None,
             clock_stopped: true,
             overdue: false,
-            command: "make the data directory writable again".to_owned(),
+            command: "do what the reason says; nothing else can end this".to_owned(),
         });
     }
     status
@@ -343,6 +343,7 @@ fn sidecar(status: &ClientStatus, now: Instant, last_report_ms: Option<u64>) -> 
         kind: kind.to_owned(),
         version: status.client.version.clone(),
         connected: status.connected,
+        streams: status.streams,
         since_ms: ago(status.since),
         view_wanted: status.wanted.as_ref().map(ToString::to_string),
         view_acknowledged: status.acknowledged.as_ref().map(ToString::to_string),

@@ -46,7 +46,13 @@ struct EnvoyAnswer {
     version: String,
 }
 
-pub(crate) fn run(arguments: BootstrapArguments) -> Outcome {
+/// Envoy's configuration is the YAML text; programs take it out of one JSON document.
+#[derive(Debug, Serialize)]
+struct BootstrapAnswer {
+    bootstrap: String,
+}
+
+pub(crate) fn run(arguments: BootstrapArguments, json: bool) -> Outcome {
     let options = BootstrapOptions {
         node_id: arguments.node_id,
         fleet: arguments.fleet,
@@ -55,7 +61,12 @@ pub(crate) fn run(arguments: BootstrapArguments) -> Outcome {
         control_planes: arguments.xds,
         admin: arguments.admin,
     };
-    print_text(&bootstrap(&options).map_err(Failure::new)?)?;
+    let bootstrap = bootstrap(&options).map_err(Failure::new)?;
+    if json {
+        print_json(&BootstrapAnswer { bootstrap })?;
+    } else {
+        print_text(&bootstrap)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

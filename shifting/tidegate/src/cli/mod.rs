@@ -111,7 +111,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     let outcome = runtime.block_on(async {
         match arguments.command {
             Command::Serve(arguments) => serve::run(arguments).await,
-            Command::Bootstrap(arguments) => bootstrap::run(arguments),
+            Command::Bootstrap(arguments) => bootstrap::run(arguments, json),
             Command::Rollout(command) => rollout::run(command, json).await,
             Command::Sidecars(arguments) => sidecars::run(&arguments, json).await,
             Command::Mesh(command) => mesh::run(command, json).await,

@@ -41,6 +41,15 @@ pub fn sidecars(answer: &SidecarsAnswer, style: &Style) -> String {
     }
     let mut text = finish(&table, style);
     for sidecar in &answer.sidecars {
+        if sidecar.streams > 1 && sidecar.kind == "envoy" {
+            let line = format!(
+                "{} has {} streams: do {} sidecars use this id? each needs its own",
+                clean(&sidecar.id),
+                sidecar.streams,
+                sidecar.streams
+            );
+            paragraph(&mut text, &line, style, Tone::Warning);
+        }
         for rejection in &sidecar.rejected {
             let line = format!(
                 "{} rejected {} {}: {}",
@@ -209,6 +218,20 @@ mod tests {
     use super::super::samples::{judging, sidecar};
     use super::*;
     use crate::api::model::RejectionStatus;
+
+    #[test]
+    fn two_sidecars_of_one_name_are_noticed() {
+        let mut twice = sidecar("sidecar-1");
+        twice.streams = 2;
+        let answer = SidecarsAnswer {
+            sidecars: vec![twice],
+        };
+        let text = sidecars(&answer, &Style::plain());
+        assert!(
+            text.contains("has 2 streams: do 2 sidecars use this id"),
+            "{text}"
+        );
+    }
 
     #[test]
     fn sidecars_are_a_table_of_100_columns() {

@@ -109,6 +109,7 @@ pub(crate) fn sidecar(id: &str) -> SidecarStatus {
         kind: "envoy".into(),
         version: "1.40.0".into(),
         connected: true,
+        streams: 1,
         since_ms: 125_000,
         view_wanted: Some("0123456789abcdef".into()),
         view_acknowledged: Some("0123456789abcdef".into()),
