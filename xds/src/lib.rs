@@ -8,6 +8,7 @@
 //! ```
 
 pub mod delivery;
+pub mod identity;
 pub mod limits;
 pub mod report;
 mod resource;

@@ -66,3 +66,83 @@ pub const GONE_CLIENT_KEPT: Duration = Duration::from_secs(3_600);
 
 /// Longest node id, cluster, locality part and version of a client, bytes.
 pub const NODE_FIELD_BYTES_MAX: usize = 1024;
+
+/// Largest node, bytes. An Envoy 1.40's is 61 KB, nearly all of it its list of extensions; the rest
+/// is for metadata.
+pub const NODE_BYTES_MAX: usize = 256 * 1024;
+
+/// Longest SPIFFE ID, bytes; the standard's own limit.
+pub const SPIFFE_ID_BYTES_MAX: usize = 2048;
+
+/// Longest trust domain, bytes; the standard's own limit.
+pub const TRUST_DOMAIN_BYTES_MAX: usize = 255;
+
+/// Secure connections at the same time. A connection with one stream takes 34 KiB.
+pub const CONNECTIONS_MAX: usize = 20_000;
+
+/// Connections of an identity that stands for one node. An Envoy has one for everything; another
+/// two may be dead ones that the keepalive will find within 15 s.
+pub const CONNECTIONS_PER_IDENTITY_MAX: usize = 4;
+
+/// Connections of an identity that many nodes share, such as a fleet's.
+pub const CONNECTIONS_PER_SHARED_IDENTITY_MAX: usize = 5_000;
+
+/// Discovery streams of an identity that stands for one node: one, and a dead one before it.
+pub const ADS_STREAMS_PER_IDENTITY_MAX: usize = 2;
+
+/// Report streams of an identity that stands for one node: metrics and load, and dead ones before
+/// them.
+pub const REPORT_STREAMS_PER_IDENTITY_MAX: usize = 4;
+
+/// New discovery streams per second, on average. With its handshake one costs 0.54 ms of CPU, so
+/// that half a core stays free of newcomers at any time; 5,000 are back within 3 s. (At 250, as
+/// Consul has it on 2 cores, they would take 20 s.)
+pub const NEW_STREAMS_PER_SECOND: u32 = 1_000;
+
+/// New discovery streams at once: about one second of one core.
+pub const NEW_STREAMS_BURST: u32 = 2_000;
+
+/// How long a new stream waits for its turn, unread; who would have to wait longer is sent away.
+pub const ADMISSION_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a TLS handshake may take: 540 µs of CPU and two round trips.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Handshakes under way at the same time. One more, and the oldest goes.
+pub const HANDSHAKES_MAX: usize = 1_024;
+
+/// How long a connection may take from its handshake to its first bytes of HTTP/2. The keepalive
+/// begins only after them.
+pub const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Largest certificate, key or CA file, bytes.
+pub const CERTIFICATE_FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Most CAs that clients may come from: a few trust domains, each while its CA is replaced.
+pub const CLIENT_CAS_MAX: usize = 64;
+
+/// Streams on one connection at the same time. An Envoy has three (discovery, metrics, load), a
+/// gRPC process two a target.
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 64;
+
+/// Largest list of request headers, bytes, also over CONTINUATION frames. An Envoy's has 300.
+pub const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
+
+/// Streams that a client reset before they were served, as far as a connection takes it
+/// (CVE-2023-44487, rapid reset).
+pub const PENDING_RESETS_MAX: usize = 20;
+
+/// Streams that this side reset for errors of the client, as far as a connection takes it
+/// (RUSTSEC-2024-0003).
+pub const LOCAL_RESETS_MAX: usize = 64;
+
+/// Largest HTTP/2 frame that is taken, bytes: the protocol's own default. A larger one would only
+/// be a larger buffer per connection.
+pub const FRAME_BYTES_MAX: u32 = 16 * 1024;
+
+/// How often a silent connection is asked whether it lives.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long it may take to answer. With the interval, dead peers are found within 15 s (xDS
+/// protocol rule C15).
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);

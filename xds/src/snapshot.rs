@@ -203,6 +203,27 @@ impl Snapshot {
         self.types.is_empty()
     }
 
+    /// The snapshot with only those resources of one type that `granted` names; `None` if that is
+    /// all of them. It keeps its id.
+    pub(crate) fn with_only(
+        &self,
+        type_url: &TypeUrl,
+        granted: impl Fn(&str) -> bool,
+    ) -> Option<Self> {
+        if self.iter(type_url).all(|resource| granted(resource.name())) {
+            return None;
+        }
+        let mut rest = self.clone();
+        if let Some(mut of_type) = rest.types.remove(type_url) {
+            of_type.by_name.retain(|name, _| granted(name));
+            if !of_type.by_name.is_empty() {
+                of_type.digest = digest(of_type.by_name.values());
+                rest.types.insert(type_url.clone(), of_type);
+            }
+        }
+        Some(rest)
+    }
+
     /// Equal for two snapshots exactly if they hold the same resources of the type.
     pub(crate) fn digest(&self, type_url: &TypeUrl) -> Option<u64> {
         self.types.get(type_url).map(|of_type| of_type.digest)

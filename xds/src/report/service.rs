@@ -4,7 +4,8 @@
 //! waiting, and reads the next; nothing is queued per stream, and a client that reads no answer is answered
 //! once. Behind the bounded queue that the embedder gave, reports are dropped and counted.
 //!
-//! Streams end with INVALID_ARGUMENT when the node is missing or changes, with DEADLINE_EXCEEDED when the first
+//! Streams end with PERMISSION_DENIED when their peer may not speak for the node they name, with
+//! INVALID_ARGUMENT when the node is missing or changes, with DEADLINE_EXCEEDED when the first
 //! message does not come, and with UNAVAILABLE when the embedder drops its end of the queue: clients then come
 //! back by themselves, with backoff.
 
@@ -24,6 +25,8 @@ use envoy_types::pb::envoy::service::metrics::v3::{StreamMetricsMessage, StreamM
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
+
+use crate::identity::{Access, AccessLimits, Peer, StreamKind, StreamPass};
 
 use super::{
     FIRST_MESSAGE_DEADLINE, MAX_LOAD_MESSAGE_BYTES, MAX_METRICS_MESSAGE_BYTES, MAX_NAME_BYTES,
@@ -58,6 +61,7 @@ pub struct LoadIntake {
 struct Outlet {
     queue: mpsc::Sender<Report>,
     counters: Arc<IntakeCounters>,
+    access: Arc<Access>,
 }
 
 /// Whom a stream's first message said it speaks for.
@@ -102,8 +106,15 @@ impl MetricsIntake {
     #[must_use]
     pub fn new(queue: mpsc::Sender<Report>, counters: Arc<IntakeCounters>) -> Self {
         Self {
-            outlet: Outlet { queue, counters },
+            outlet: Outlet::new(queue, counters),
         }
+    }
+
+    /// Takes reports only from whom `access` lets in, and only about the node it may speak for.
+    #[must_use]
+    pub fn guarded_by(mut self, access: Arc<Access>) -> Self {
+        self.outlet.access = access;
+        self
     }
 
     /// The service for a tonic server, with its decode limit set.
@@ -119,8 +130,9 @@ impl MetricsService for MetricsIntake {
         &self,
         request: Request<Streaming<StreamMetricsMessage>>,
     ) -> Result<Response<StreamMetricsResponse>, Status> {
+        let peer = request.extensions().get::<Peer>().cloned();
         let mut inbound = request.into_inner();
-        let ended = self.outlet.take_metrics(&mut inbound).await;
+        let ended = self.outlet.take_metrics(&mut inbound, peer.as_ref()).await;
         ended
             .map(|()| Response::new(StreamMetricsResponse {}))
             .inspect_err(|status| self.outlet.count_refusal(status))
@@ -138,9 +150,16 @@ impl LoadIntake {
         interval: Duration,
     ) -> Self {
         Self {
-            outlet: Outlet { queue, counters },
+            outlet: Outlet::new(queue, counters),
             interval,
         }
+    }
+
+    /// Takes reports only from whom `access` lets in, and only about the node it may speak for.
+    #[must_use]
+    pub fn guarded_by(mut self, access: Arc<Access>) -> Self {
+        self.outlet.access = access;
+        self
     }
 
     /// The service for a tonic server, with its decode limit set.
@@ -158,10 +177,15 @@ impl LoadReportingService for LoadIntake {
         &self,
         request: Request<Streaming<LoadStatsRequest>>,
     ) -> Result<Response<Self::StreamLoadStatsStream>, Status> {
+        let peer = request.extensions().get::<Peer>().cloned();
+        let pass = self
+            .outlet
+            .open(peer.as_ref())
+            .inspect_err(|status| self.outlet.count_refusal(status))?;
         let mut inbound = request.into_inner();
         let reporter = self
             .outlet
-            .first_load(&mut inbound)
+            .first_load(&mut inbound, peer.as_ref())
             .await
             .inspect_err(|status| self.outlet.count_refusal(status))?;
         let Some(reporter) = reporter else {
@@ -171,6 +195,7 @@ impl LoadReportingService for LoadIntake {
         let answer = load::subscription(self.interval);
         // The reports are read by whoever polls for the next answer, which never comes: no task, no queue.
         let rest = stream::once(async move {
+            let _pass = pass;
             let ended = outlet.take_loads(&mut inbound, &reporter).await;
             ended
                 .inspect_err(|status| outlet.count_refusal(status))
@@ -187,18 +212,33 @@ impl LoadReportingService for LoadIntake {
 // === impl Outlet ===
 
 impl Outlet {
+    fn new(queue: mpsc::Sender<Report>, counters: Arc<IntakeCounters>) -> Self {
+        Self {
+            queue,
+            counters,
+            access: Access::open(AccessLimits::default()),
+        }
+    }
+
+    fn open(&self, peer: Option<&Peer>) -> Result<StreamPass, Status> {
+        Ok(self.access.open_stream(peer, StreamKind::Reports)?)
+    }
+
     async fn take_metrics(
         &self,
         inbound: &mut Streaming<StreamMetricsMessage>,
+        peer: Option<&Peer>,
     ) -> Result<(), Status> {
+        let _pass = self.open(peer)?;
         let Some(mut message) = self.first(inbound).await? else {
             return Ok(());
         };
-        let reporter = Reporter::named_by(
+        let reporter = self.reporter(
             message
                 .identifier
                 .as_ref()
                 .and_then(|identifier| identifier.node.as_ref()),
+            peer,
         )?;
         loop {
             let received_at = Instant::now();
@@ -223,11 +263,12 @@ impl Outlet {
     async fn first_load(
         &self,
         inbound: &mut Streaming<LoadStatsRequest>,
+        peer: Option<&Peer>,
     ) -> Result<Option<Reporter>, Status> {
         let Some(message) = self.first(inbound).await? else {
             return Ok(None);
         };
-        let reporter = Reporter::named_by(message.node.as_ref())?;
+        let reporter = self.reporter(message.node.as_ref(), peer)?;
         // A client says hello before it has anything to report.
         if !message.cluster_stats.is_empty() {
             self.hand_over(load::decode(
@@ -255,6 +296,15 @@ impl Outlet {
             ))?;
         }
         Ok(())
+    }
+
+    /// Whom a stream's first message names, if its peer may speak for that node.
+    fn reporter(&self, node: Option<&Node>, peer: Option<&Peer>) -> Result<Reporter, Status> {
+        let reporter = Reporter::named_by(node)?;
+        if let Some(node) = node {
+            self.access.check(peer, node)?;
+        }
+        Ok(reporter)
     }
 
     async fn first<T>(&self, inbound: &mut Streaming<T>) -> Result<Option<T>, Status> {
@@ -294,10 +344,18 @@ impl Outlet {
 
     /// Counts what the client did wrong; that it left, or that we did, is not among it.
     fn count_refusal(&self, status: &Status) {
-        use tonic::Code::{DeadlineExceeded, InvalidArgument, OutOfRange, ResourceExhausted};
+        use tonic::Code::{
+            DeadlineExceeded, InvalidArgument, OutOfRange, PermissionDenied, ResourceExhausted,
+            Unauthenticated,
+        };
         if matches!(
             status.code(),
-            InvalidArgument | DeadlineExceeded | OutOfRange | ResourceExhausted
+            InvalidArgument
+                | DeadlineExceeded
+                | OutOfRange
+                | PermissionDenied
+                | ResourceExhausted
+                | Unauthenticated
         ) {
             self.counters.refused.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(reason = status.message(), "refused a stream of reports");

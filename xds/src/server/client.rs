@@ -8,14 +8,17 @@ use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::config::core::v3::node::UserAgentVersionType;
 
 use crate::delivery::{Delivery, Rejection, SentCounts};
+use crate::identity::SpiffeId;
 use crate::limits::NODE_FIELD_BYTES_MAX;
 use crate::resource::TypeUrl;
 use crate::stream::Variant;
 
-/// Who is at the other end of a stream, as it says itself: claims, to be checked against an
-/// identity by whoever assigns views (design M13).
+/// Who is at the other end of a stream, as it says itself: claims, checked against its identity
+/// where the server has a [`Policy`](crate::identity::Policy) (design M13).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {
+    /// What its certificate proves, if it came over the secure listener. No claim.
+    pub identity: Option<SpiffeId>,
     /// `node.id`: names the client.
     pub node_id: String,
     /// `node.cluster`: its fleet.
@@ -102,6 +105,7 @@ impl Client {
             None => String::new(),
         };
         Self {
+            identity: None,
             node_id: cut(&node.id),
             cluster: cut(&node.cluster),
             region: cut(&locality.region),

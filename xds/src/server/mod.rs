@@ -3,8 +3,8 @@
 //! Thin: one task per stream drives its [`Session`](crate::stream::Session). The embedder decides,
 //! through [`Assign`], which view each client gets, and is the only one who renews.
 //!
-//! Deliberately not here: identities, TLS, admission rates. They belong around the router that
-//! this service is mounted on.
+//! Deliberately not here: who may do what. That is in [`identity`](crate::identity), which is asked
+//! before anything else.
 
 mod client;
 mod registry;
@@ -30,8 +30,11 @@ use tonic::{Request, Response, Status, Streaming};
 pub use client::{Client, ClientKind, ClientStatus};
 
 use crate::delivery::ResourceStatus;
+use crate::identity::{Access, AccessLimits, Peer};
 use crate::limits::{
-    BLOCKED_MAX, FIRST_REQUEST_TIMEOUT, REQUEST_BYTES_MAX, RESPONSES_QUEUED_MAX, STREAMS_MAX,
+    BLOCKED_MAX, FIRST_REQUEST_TIMEOUT, FRAME_BYTES_MAX, HEADER_LIST_BYTES_MAX, KEEPALIVE_INTERVAL,
+    KEEPALIVE_TIMEOUT, LOCAL_RESETS_MAX, PENDING_RESETS_MAX, REQUEST_BYTES_MAX,
+    RESPONSES_QUEUED_MAX, STREAMS_MAX, STREAMS_PER_CONNECTION_MAX,
 };
 use crate::resource::TypeUrl;
 use crate::snapshot::Snapshot;
@@ -71,6 +74,8 @@ pub struct Settings {
     pub first_request_timeout: Duration,
     /// How long a client may leave a response unread before its stream is closed.
     pub blocked_max: Duration,
+    /// Who is let in; to be shared with the secure listener and the intakes of reports.
+    pub access: Arc<Access>,
 }
 
 /// Serves views, and knows who has what. Cheap to clone; all clones are one.
@@ -105,6 +110,7 @@ impl Default for Settings {
             streams_max: STREAMS_MAX,
             first_request_timeout: FIRST_REQUEST_TIMEOUT,
             blocked_max: BLOCKED_MAX,
+            access: Access::open(AccessLimits::default()),
         }
     }
 }
@@ -196,9 +202,13 @@ impl Server {
 /// C15), and clients may ping as they like, as Envoy must to find a hung control plane.
 pub fn transport() -> tonic::transport::Server {
     tonic::transport::Server::builder()
-        .http2_keepalive_interval(Some(Duration::from_secs(10)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(5)))
-        .max_concurrent_streams(Some(64))
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .max_concurrent_streams(Some(STREAMS_PER_CONNECTION_MAX))
+        .http2_max_header_list_size(Some(HEADER_LIST_BYTES_MAX))
+        .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
+        .http2_max_local_error_reset_streams(Some(LOCAL_RESETS_MAX))
+        .max_frame_size(Some(FRAME_BYTES_MAX))
 }
 
 /// A listener's connections, without Nagle's delay.
@@ -235,10 +245,12 @@ impl AggregatedDiscoveryService for Ads {
         request: Request<Streaming<DiscoveryRequest>>,
     ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
         let (responses, stream) = mpsc::channel(RESPONSES_QUEUED_MAX);
+        let peer = request.extensions().get::<Peer>().cloned();
         let (hub, inbound) = (self.hub.clone(), request.into_inner());
         tokio::spawn(task::run(
             hub,
             Variant::Sotw,
+            peer,
             inbound,
             responses,
             wire::sotw,
@@ -251,10 +263,12 @@ impl AggregatedDiscoveryService for Ads {
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
         let (responses, stream) = mpsc::channel(RESPONSES_QUEUED_MAX);
+        let peer = request.extensions().get::<Peer>().cloned();
         let (hub, inbound) = (self.hub.clone(), request.into_inner());
         tokio::spawn(task::run(
             hub,
             Variant::Delta,
+            peer,
             inbound,
             responses,
             wire::delta,

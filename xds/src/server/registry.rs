@@ -199,6 +199,7 @@ mod tests {
 
     fn client(id: &str) -> Client {
         Client {
+            identity: None,
             node_id: id.to_owned(),
             cluster: String::new(),
             region: String::new(),

@@ -2,14 +2,15 @@
 //! the session's answers into messages.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
 use tonic::{Code, Status, Streaming};
 
-use super::Hub;
 use super::client::Client;
 use super::registry::Stream;
+use super::{Hub, Settings};
+use crate::identity::{Access, Grants, Incident, Peer, StreamKind};
 use crate::snapshot::Snapshot;
 use crate::stream::{Outcome, Request, Response, Session, Variant, Violation};
 
@@ -20,6 +21,7 @@ type Responses<R> = mpsc::Sender<Result<R, Status>>;
 struct Registration {
     hub: Arc<Hub>,
     stream: Arc<Stream>,
+    grants: Grants,
 }
 
 /// What woke a stream's task.
@@ -35,13 +37,14 @@ enum Wake<Q> {
 pub(super) async fn run<Q, R>(
     hub: Arc<Hub>,
     variant: Variant,
+    peer: Option<Peer>,
     inbound: Streaming<Q>,
     responses: Responses<R>,
     encode: fn(Response, &str) -> R,
 ) where
     Q: Into<Request>,
 {
-    if let Err(status) = serve(hub, variant, inbound, &responses, encode).await {
+    if let Err(status) = serve(hub, variant, peer, inbound, &responses, encode).await {
         tracing::info!(code = ?status.code(), reason = status.message(), "xds stream ended");
         // If the client doesn't read, its connection ends with the stream anyway.
         let _ = responses.try_send(Err(status));
@@ -51,6 +54,7 @@ pub(super) async fn run<Q, R>(
 async fn serve<Q, R>(
     hub: Arc<Hub>,
     variant: Variant,
+    peer: Option<Peer>,
     mut inbound: Streaming<Q>,
     responses: &Responses<R>,
     encode: fn(Response, &str) -> R,
@@ -58,22 +62,32 @@ async fn serve<Q, R>(
 where
     Q: Into<Request>,
 {
+    // Nothing of a stream is read before its turn, and nothing is built before its claims are
+    // checked.
+    let access = hub.settings.access.clone();
+    let _pass = access.open_stream(peer.as_ref(), StreamKind::Discovery)?;
+    tokio::time::sleep(access.turn(Instant::now())?).await;
     let first = tokio::time::timeout(hub.settings.first_request_timeout, inbound.message()).await;
     let Some(request) = first.map_err(|_| {
+        access.note(Incident::StreamMute);
         Status::deadline_exceeded("no request came; the first one must name its node")
     })??
     else {
         return Ok(());
     };
     let request: Request = request.into();
+    let refused = |violation| refusal(&access, &violation);
+    let node = request.node().filter(|node| !node.id.is_empty());
+    let node = node.ok_or(Violation::NodeMissing).map_err(refused)?;
+    let grants = access.check(peer.as_ref(), node)?;
+    let client = Client {
+        identity: peer.map(|peer| peer.id),
+        ..Client::of(node)
+    };
     let mut session = Session::new(variant, hub.settings.session.clone());
-    let client = request
-        .node()
-        .map(Client::of)
-        .unwrap_or_else(|| Client::of(&Default::default()));
     session
         .handle_request(request, Instant::now())
-        .map_err(refusal)?;
+        .map_err(refused)?;
     let mut views = hub
         .assign
         .assign(&client)
@@ -90,7 +104,11 @@ where
             Instant::now(),
         )
         .map_err(|full| Status::resource_exhausted(full.to_string()))?;
-    let registration = Registration { hub, stream };
+    let registration = Registration {
+        hub,
+        stream,
+        grants,
+    };
     registration.hub.bump();
     tracing::info!(
         node = registration.stream.client.node_id,
@@ -136,7 +154,8 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-fn refusal(violation: Violation) -> Status {
+fn refusal(access: &Access, violation: &Violation) -> Status {
+    access.note(Incident::RequestRefused);
     let code = match violation {
         Violation::TooManyNames | Violation::TooManyTypes => Code::ResourceExhausted,
         _ => Code::InvalidArgument,
@@ -148,11 +167,13 @@ fn refusal(violation: Violation) -> Status {
 
 impl Registration {
     fn request(&self, request: Request) -> Result<(), Status> {
+        let (access, client) = (&self.hub.settings.access, &self.stream.client);
+        access.same_node(&client.node_id, &client.cluster, request.node())?;
         let outcome = self
             .stream
             .session()
             .handle_request(request, Instant::now());
-        match outcome.map_err(refusal)? {
+        match outcome.map_err(|violation| refusal(access, &violation))? {
             Outcome::Stale => {}
             Outcome::Acknowledged => self.hub.bump(),
             Outcome::Rejected => {
@@ -176,6 +197,7 @@ impl Registration {
         let view = views.borrow_and_update().clone();
         // No view (any more) is not an empty view: the client keeps what it has.
         if let Some(view) = view {
+            let view = self.grants.visible(view);
             self.stream.session().set_view(view, Instant::now());
         }
     }
@@ -192,7 +214,7 @@ impl Registration {
             let response = self.stream.session().poll_response(Instant::now());
             let Some(response) = response else { break };
             let message = encode(response, &settings.identifier);
-            let sent = send(responses, message, settings.blocked_max).await?;
+            let sent = send(responses, message, settings).await?;
             if !sent {
                 return Ok(());
             }
@@ -220,12 +242,15 @@ impl Drop for Registration {
 async fn send<R>(
     responses: &Responses<R>,
     message: R,
-    blocked_max: Duration,
+    settings: &Settings,
 ) -> Result<bool, Status> {
-    match tokio::time::timeout(blocked_max, responses.send(Ok(message))).await {
+    match tokio::time::timeout(settings.blocked_max, responses.send(Ok(message))).await {
         Ok(sent) => Ok(sent.is_ok()),
-        Err(_) => Err(Status::resource_exhausted(
-            "the client left responses unread for too long",
-        )),
+        Err(_) => {
+            settings.access.note(Incident::StreamBlocked);
+            Err(Status::resource_exhausted(
+                "the client left responses unread for too long",
+            ))
+        }
     }
 }
