@@ -7,7 +7,7 @@
 //! one subscription from another: changed bytes there once took a fleet's TLS down (xDS protocol
 //! rule E4). They stay as they are between releases; a test holds them.
 //!
-//! Deliberately not here: TLS to the control plane, load reports (an Envoy puts its 61 KB node
+//! Deliberately not here: load reports (an Envoy puts its 61 KB node
 //! into each of them, envoy facts §5b; the metrics stream says more), and anything that the
 //! control plane can send later.
 
@@ -46,6 +46,21 @@ pub struct BootstrapOptions {
     pub control_planes: Vec<ControlPlaneAddress>,
     /// Where the sidecar serves its own admin interface; it should be a loopback address.
     pub admin: SocketAddr,
+    /// mTLS to the control plane; `None` for plaintext.
+    pub tls: Option<ControlPlaneTls>,
+}
+
+/// How a sidecar proves who it is, and knows its control plane. Paths are as Envoy sees them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlPlaneTls {
+    /// Its certificate chain, whose first certificate holds its SPIFFE ID; PEM.
+    pub certificate: String,
+    /// Its private key; PEM.
+    pub key: String,
+    /// The CAs that control planes' certificates come from; PEM.
+    pub ca: String,
+    /// The name in the control planes' certificate: a DNS name, or a URI such as a SPIFFE ID.
+    pub server_san: String,
 }
 
 /// Where a control plane serves xDS: `127.0.0.1:18000`, `[::1]:18000` or `tidegate.internal:18000`.
@@ -109,6 +124,16 @@ pub fn bootstrap(options: &BootstrapOptions) -> Result<String, BootstrapError> {
     ] {
         check_name(what, name, required)?;
     }
+    if let Some(tls) = &options.tls {
+        for (what, text) in [
+            ("path of the certificate", &tls.certificate),
+            ("path of the key", &tls.key),
+            ("path of the CA", &tls.ca),
+            ("server's SAN", &tls.server_san),
+        ] {
+            check_text(what, text, true)?;
+        }
+    }
     if options.control_planes.is_empty() {
         return Err(BootstrapError::NoControlPlane);
     }
@@ -167,7 +192,7 @@ static_resources:
   clusters:
   - name: {XDS_CLUSTER}
     type: {discovery}
-    connect_timeout: 1s
+    connect_timeout: 1s{transport_socket}
     typed_extension_protocol_options:
       envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
         "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
@@ -235,20 +260,29 @@ stats_config:
         zone = quoted(&options.zone),
         admin_address = quoted(&options.admin.ip().to_string()),
         admin_port = options.admin.port(),
+        transport_socket = options
+            .tls
+            .as_ref()
+            .map(transport_socket)
+            .unwrap_or_default(),
         discovery = if all_numeric { "STATIC" } else { "STRICT_DNS" },
         edges = edges.join(", "),
     ))
 }
 
 fn check_name(what: &'static str, name: &str, required: bool) -> Result<(), BootstrapError> {
-    if required && name.is_empty() {
-        return Err(BootstrapError::Empty { what });
-    }
     if name.len() > NAME_BYTES_MAX {
         return Err(BootstrapError::TooLong {
             what,
             bytes: name.len(),
         });
+    }
+    check_text(what, name, required)
+}
+
+fn check_text(what: &'static str, name: &str, required: bool) -> Result<(), BootstrapError> {
+    if required && name.is_empty() {
+        return Err(BootstrapError::Empty { what });
     }
     if name.chars().any(char::is_control) {
         return Err(BootstrapError::ControlCharacter {
@@ -257,6 +291,48 @@ fn check_name(what: &'static str, name: &str, required: bool) -> Result<(), Boot
         });
     }
     Ok(())
+}
+
+/// The transport socket of the cluster of control planes.
+fn transport_socket(tls: &ControlPlaneTls) -> String {
+    let ControlPlaneTls {
+        certificate,
+        key,
+        ca,
+        server_san,
+    } = tls;
+    // A URI is no name that a server could be asked for.
+    let (kind, sni) = if server_san.contains("://") {
+        ("URI", String::new())
+    } else {
+        let sni = format!("\n        sni: {}", quoted(server_san));
+        ("DNS", sni)
+    };
+    format!(
+        r#"
+    # Envoy reads these files once: a renewed certificate needs a restart of it, in time. The
+    # control plane closes a connection when its certificate expires.
+    transport_socket:
+      name: envoy.transport_sockets.tls
+      typed_config:
+        "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext{sni}
+        common_tls_context:
+          alpn_protocols: [h2]
+          # As a client Envoy would stop at 1.2.
+          tls_params: {{tls_minimum_protocol_version: TLSv1_2, tls_maximum_protocol_version: TLSv1_3}}
+          tls_certificates:
+          - certificate_chain: {{filename: {certificate}}}
+            private_key: {{filename: {key}}}
+          validation_context:
+            trusted_ca: {{filename: {ca}}}
+            match_typed_subject_alt_names:
+            - san_type: {kind}
+              matcher: {{exact: {server_san}}}"#,
+        certificate = quoted(certificate),
+        key = quoted(key),
+        ca = quoted(ca),
+        server_san = quoted(server_san),
+    )
 }
 
 /// A YAML double-quoted string. Beyond ASCII only letters and digits stand for themselves: other

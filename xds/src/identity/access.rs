@@ -392,7 +392,7 @@ impl Access {
     }
 
     /// Whether a later message of a stream still speaks for the same node (invariant X11). It may
-    /// leave the node out.
+    /// leave the node out, or its id and cluster empty.
     ///
     /// # Errors
     /// If it names another one.
@@ -403,6 +403,7 @@ impl Access {
         later: Option<&Node>,
     ) -> Result<(), Refusal> {
         match later {
+            Some(node) if node.id.is_empty() && node.cluster.is_empty() => Ok(()),
             Some(node) if node.id != node_id || node.cluster != cluster => {
                 let refusal = Refusal::NodeChanged {
                     node_id: node_id.to_owned(),

@@ -62,11 +62,22 @@ async fn serve<Q, R>(
 where
     Q: Into<Request>,
 {
+    let mut closing = hub.closing.subscribe();
     // Nothing of a stream is read before its turn, and nothing is built before its claims are
     // checked.
     let access = hub.settings.access.clone();
     let _pass = access.open_stream(peer.as_ref(), StreamKind::Discovery)?;
-    tokio::time::sleep(access.turn(Instant::now())?).await;
+    let wait = access.turn(Instant::now())?;
+    if !wait.is_zero() {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = responses.closed() => return Ok(()),
+            _ = closing.wait_for(|closing| *closing) => return Err(stopping()),
+        }
+    }
+    if *closing.borrow() {
+        return Err(stopping());
+    }
     let first = tokio::time::timeout(hub.settings.first_request_timeout, inbound.message()).await;
     let Some(request) = first.map_err(|_| {
         access.note(Incident::StreamMute);
@@ -93,7 +104,6 @@ where
         .assign(&client)
         .map_err(|refused| Status::permission_denied(refused.reason))?;
     let mut renewals = hub.renewals.subscribe();
-    let mut closing = hub.closing.subscribe();
     let stream = hub
         .registry
         .connect(
@@ -126,9 +136,7 @@ where
                 None => return Ok(()),
             },
             () = responses.closed() => return Ok(()),
-            _ = closing.wait_for(|closing| *closing) => {
-                return Err(Status::unavailable("the control plane is stopping; connect again"));
-            }
+            _ = closing.wait_for(|closing| *closing) => return Err(stopping()),
             changed = views.changed(), if !assigner_gone => match changed {
                 Ok(()) => Wake::View,
                 Err(_) => Wake::AssignerGone,
@@ -152,6 +160,10 @@ async fn until(deadline: Option<Instant>) {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,
     }
+}
+
+fn stopping() -> Status {
+    Status::unavailable("the control plane is stopping; connect again")
 }
 
 fn refusal(access: &Access, violation: &Violation) -> Status {

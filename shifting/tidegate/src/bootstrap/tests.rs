@@ -11,6 +11,7 @@ fn options() -> BootstrapOptions {
         region: "r1".to_owned(),
         control_planes: vec!["127.0.0.1:18000".parse().unwrap()],
         admin: "127.0.0.1:9901".parse().unwrap(),
+        tls: None,
     }
 }
 

@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{Failure, Outcome, print_json, print_text};
-use crate::bootstrap::{BootstrapOptions, ControlPlaneAddress, bootstrap};
+use crate::bootstrap::{BootstrapOptions, ControlPlaneAddress, ControlPlaneTls, bootstrap};
 use crate::envoy;
 
 #[derive(Debug, Args)]
@@ -31,6 +31,19 @@ pub(crate) struct BootstrapArguments {
     /// Where the sidecar serves its own admin interface; keep it on loopback
     #[arg(long, default_value = "127.0.0.1:9901", value_name = "ADDRESS")]
     admin: SocketAddr,
+    /// The sidecar's certificate chain with its SPIFFE ID, PEM; turns mTLS on. Paths are as Envoy
+    /// sees them
+    #[arg(long, value_name = "FILE", requires_all = ["tls_key", "tls_ca", "server_san"])]
+    tls_cert: Option<String>,
+    /// Its private key, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<String>,
+    /// CAs that the control plane's certificate comes from, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_ca: Option<String>,
+    /// The name in the control plane's certificate: a DNS name or a URI
+    #[arg(long, value_name = "NAME", requires = "tls_cert")]
+    server_san: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -53,6 +66,20 @@ struct BootstrapAnswer {
 }
 
 pub(crate) fn run(arguments: BootstrapArguments, json: bool) -> Outcome {
+    let tls = match (
+        arguments.tls_cert,
+        arguments.tls_key,
+        arguments.tls_ca,
+        arguments.server_san,
+    ) {
+        (Some(certificate), Some(key), Some(ca), Some(server_san)) => Some(ControlPlaneTls {
+            certificate,
+            key,
+            ca,
+            server_san,
+        }),
+        _ => None,
+    };
     let options = BootstrapOptions {
         node_id: arguments.node_id,
         fleet: arguments.fleet,
@@ -60,6 +87,7 @@ pub(crate) fn run(arguments: BootstrapArguments, json: bool) -> Outcome {
         region: arguments.region,
         control_planes: arguments.xds,
         admin: arguments.admin,
+        tls,
     };
     let bootstrap = bootstrap(&options).map_err(Failure::new)?;
     if json {

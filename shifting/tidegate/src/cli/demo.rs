@@ -36,5 +36,6 @@ fn options_of(place: &SidecarPlace) -> BootstrapOptions {
         region: String::new(),
         control_planes: vec![ControlPlaneAddress::from(place.xds)],
         admin: place.admin,
+        tls: None,
     }
 }

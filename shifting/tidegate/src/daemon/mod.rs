@@ -14,6 +14,7 @@ mod brain;
 mod error;
 mod observe;
 mod published;
+mod secure;
 mod views;
 
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_engine::time::Time;
+use tidegate_xds::identity::{CertificateError, secure_incoming};
 use tidegate_xds::report::{IntakeCounters, LoadIntake, MetricsIntake};
 use tidegate_xds::server::{self, Server, Settings};
 use tokio::io::AsyncReadExt as _;
@@ -35,6 +37,7 @@ pub use brain::BrainHandle;
 pub(crate) use brain::tests::context_in;
 pub use error::CommandError;
 pub use published::Published;
+pub use secure::XdsTls;
 
 use crate::api;
 use crate::clock::{Clock, wall_ms};
@@ -42,6 +45,7 @@ use crate::journal::{Journal, JournalError};
 use crate::source::{self, MeshDirectory};
 use brain::Brain;
 use error::StartError;
+use secure::Secure;
 use views::Views;
 
 /// Evidence is judged once per tick; sidecars report once per second.
@@ -60,6 +64,8 @@ pub struct Options {
     pub data: PathBuf,
     /// Where sidecars connect.
     pub xds: SocketAddr,
+    /// Certificates and identities of sidecars; `None` for plaintext from anybody.
+    pub xds_tls: Option<XdsTls>,
     /// Where operators connect.
     pub api: SocketAddr,
     /// Stop at the end of standard input.
@@ -88,6 +94,9 @@ pub enum DaemonError {
     /// A signal handler could not be installed.
     #[error("cannot handle signals: {0}")]
     Signals(std::io::Error),
+    /// The certificates for sidecars can't be used.
+    #[error(transparent)]
+    Certificates(#[from] CertificateError),
     /// The thread that decides ended by a fault of ours.
     #[error(
         "the deciding thread died; canaries fall back to stable by themselves; start again, and \
@@ -109,6 +118,7 @@ pub enum DaemonError {
 /// # Errors
 /// When it can't start; once it runs, bad input and faults of others do not stop it.
 pub async fn run(options: Options) -> Result<(), DaemonError> {
+    let secure = options.xds_tls.as_ref().map(Secure::load).transpose()?;
     let xds_listener = listen(options.xds, "sidecars (--xds)").await?;
     let api_listener = listen(options.api, "operators (--api)").await?;
 
@@ -122,7 +132,12 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
 
     // Views go out to sidecars; reports and deliveries come back.
     let views = Views::default();
-    let server = Server::new(views.clone(), Settings::default());
+    let mut settings = Settings::default();
+    if let Some(tls) = &options.xds_tls {
+        settings.access = tls.access();
+    }
+    let access = Arc::clone(&settings.access);
+    let server = Server::new(views.clone(), settings);
     let (reports, waiting_reports) = mpsc::channel(REPORTS_WAITING);
     let counters = Arc::new(IntakeCounters::default());
     let metrics = MetricsIntake::new(reports.clone(), Arc::clone(&counters));
@@ -150,20 +165,37 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
         }
     };
 
+    let mut renewed = match secure.as_ref().map(Secure::watch).transpose() {
+        Ok(watched) => watched.unwrap_or_else(|| mpsc::channel(1).1),
+        Err(cause) => {
+            error!("the certificates are not watched for changes ({cause}); send SIGHUP after one");
+            mpsc::channel(1).1
+        }
+    };
+
     let stop = watch::Sender::new(false);
     let xds = server::transport()
         .add_service(server.ads())
-        .add_service(metrics.into_server())
-        .add_service(load.into_server())
-        .serve_with_incoming_shutdown(server::incoming(xds_listener), told(stop.subscribe()));
-    let xds = tokio::spawn(xds);
+        .add_service(metrics.guarded_by(Arc::clone(&access)).into_server())
+        .add_service(load.guarded_by(Arc::clone(&access)).into_server());
+    let told_to_stop = told(stop.subscribe());
+    let xds = match &secure {
+        Some(secure) => {
+            let incoming = secure_incoming(xds_listener, Arc::clone(&secure.tls), access);
+            tokio::spawn(xds.serve_with_incoming_shutdown(incoming, told_to_stop))
+        }
+        None => {
+            let incoming = server::incoming(xds_listener);
+            tokio::spawn(xds.serve_with_incoming_shutdown(incoming, told_to_stop))
+        }
+    };
     let context = api::Context {
         brain: brain.clone(),
         server: server.clone(),
         clock,
     };
     let api = tokio::spawn(api::serve(api_listener, context, told(stop.subscribe())));
-    info!(xds = %options.xds, api = %options.api, "serving");
+    info!(xds = %options.xds, mtls = secure.is_some(), api = %options.api, "serving");
 
     let mut hangup = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
     let mut stopped = std::pin::pin!(stopped(options.exit_with_stdin)?);
@@ -174,7 +206,14 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
         let alive = tokio::select! {
             _ = ticks.tick() => brain.tick(),
             Some(()) = changes.recv() => brain.reload_later(),
-            _ = hangup.recv() => brain.reload_later(),
+            _ = hangup.recv() => {
+                secure.iter().for_each(Secure::reload_later);
+                brain.reload_later()
+            }
+            Some(()) = renewed.recv() => {
+                secure.iter().for_each(Secure::reload_later);
+                true
+            }
             why = &mut stopped => {
                 info!("stopping: {why}; sidecars keep what they have");
                 break false;

@@ -4,4 +4,4 @@ mod directory;
 mod watch;
 
 pub use directory::{MeshDirectory, SourceError};
-pub use watch::watch;
+pub use watch::{watch, watch_flat};

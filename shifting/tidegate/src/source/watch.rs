@@ -1,4 +1,4 @@
-//! Tells when a mesh directory changed.
+//! Tells when a directory changed.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,6 +18,21 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// When the operating system can't watch it.
 pub fn watch(directory: &Path) -> Result<mpsc::Receiver<()>, notify::Error> {
+    watch_all(&[directory], RecursiveMode::Recursive)
+}
+
+/// The same for several directories, without what is below them.
+///
+/// # Errors
+/// When the operating system can't watch one of them.
+pub fn watch_flat(directories: &[&Path]) -> Result<mpsc::Receiver<()>, notify::Error> {
+    watch_all(directories, RecursiveMode::NonRecursive)
+}
+
+fn watch_all(
+    directories: &[&Path],
+    mode: RecursiveMode,
+) -> Result<mpsc::Receiver<()>, notify::Error> {
     let (raw_sender, mut raw) = mpsc::channel::<()>(1);
     let mut watcher =
         notify::recommended_watcher(move |event: Result<notify::Event, notify::Error>| {
@@ -27,7 +42,9 @@ pub fn watch(directory: &Path) -> Result<mpsc::Receiver<()>, notify::Error> {
                 let _ = raw_sender.try_send(());
             }
         })?;
-    watcher.watch(directory, RecursiveMode::Recursive)?;
+    for directory in directories {
+        watcher.watch(directory, mode)?;
+    }
     let (settled, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
         // Dropping the watcher would end the watch.
