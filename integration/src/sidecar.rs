@@ -42,8 +42,15 @@ impl Sidecar {
     /// Starts one of the fleet `shop`. Its files go to `directory`.
     #[must_use]
     pub fn start(id: &str, xds: SocketAddr, directory: &Path) -> Self {
+        Self::start_with(id, xds, directory, &[])
+    }
+
+    /// The same, with more arguments for `tidegate bootstrap`.
+    #[must_use]
+    pub fn start_with(id: &str, xds: SocketAddr, directory: &Path, more: &[&str]) -> Self {
         let admin = free_address();
-        let answer = program::run(&[
+        let (xds, admin_text) = (xds.to_string(), admin.to_string());
+        let arguments = [
             "bootstrap",
             "--node-id",
             id,
@@ -52,10 +59,11 @@ impl Sidecar {
             "--zone",
             "z1",
             "--xds",
-            &xds.to_string(),
+            &xds,
             "--admin",
-            &admin.to_string(),
-        ]);
+            &admin_text,
+        ];
+        let answer = program::run(&[&arguments, more].concat());
         assert_eq!(answer.code, 0, "{answer:?}");
         let bootstrap = directory.join(format!("{id}.yaml"));
         fs::write(&bootstrap, answer.stdout).unwrap();

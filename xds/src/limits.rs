@@ -146,3 +146,10 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long it may take to answer. With the interval, dead peers are found within 15 s (xDS
 /// protocol rule C15).
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Lines per second that connections without a proven identity may write into the log, on average.
+/// All of them are counted.
+pub const STRANGERS_LINES_PER_SECOND: u32 = 5;
+
+/// Such lines at once.
+pub const STRANGERS_LINES_BURST: u32 = 50;

@@ -12,5 +12,6 @@
 
 mod demo;
 mod grpc;
+mod identity;
 mod refusals;
 mod restarts;

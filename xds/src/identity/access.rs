@@ -16,6 +16,7 @@ use crate::limits::{
     ADMISSION_PATIENCE, ADS_STREAMS_PER_IDENTITY_MAX, CONNECTIONS_MAX,
     CONNECTIONS_PER_IDENTITY_MAX, CONNECTIONS_PER_SHARED_IDENTITY_MAX, NEW_STREAMS_BURST,
     NEW_STREAMS_PER_SECOND, NODE_BYTES_MAX, NODE_FIELD_BYTES_MAX, REPORT_STREAMS_PER_IDENTITY_MAX,
+    STRANGERS_LINES_BURST, STRANGERS_LINES_PER_SECOND,
 };
 use crate::resource::TypeUrl;
 use crate::snapshot::Snapshot;
@@ -189,6 +190,8 @@ pub struct Grants {
 #[derive(Debug)]
 struct State {
     rate: Rate,
+    /// How much strangers may write into the log.
+    lines: Rate,
     connections: usize,
     held: BTreeMap<SpiffeId, Held>,
     incidents: BTreeMap<Incident, u64>,
@@ -242,6 +245,11 @@ impl Access {
         );
         let state = State {
             rate,
+            lines: Rate::new(
+                STRANGERS_LINES_PER_SECOND,
+                STRANGERS_LINES_BURST,
+                Duration::ZERO,
+            ),
             connections: 0,
             held: BTreeMap::new(),
             incidents: BTreeMap::new(),
@@ -262,6 +270,15 @@ impl Access {
     /// Takes note of an incident.
     pub fn note(&self, incident: Incident) {
         self.state().note(incident);
+    }
+
+    /// Takes note of an incident that anybody can cause; whether it may be told in the log as well,
+    /// which strangers must not be able to fill.
+    #[must_use]
+    pub fn note_stranger(&self, incident: Incident, now: Instant) -> bool {
+        let mut state = self.state();
+        state.note(incident);
+        state.lines.turn(now).is_some()
     }
 
     /// Lets a connection in whose handshake proved an identity.
@@ -464,7 +481,7 @@ impl Held {
 
 impl ConnectionPass {
     /// Takes note of an incident on the connection.
-    pub(super) fn note(&self, incident: Incident) {
+    pub fn note(&self, incident: Incident) {
         self.access.note(incident);
     }
 }

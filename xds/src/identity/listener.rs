@@ -146,17 +146,20 @@ async fn greet(
 ) -> Option<Connection> {
     // Requests and responses are small and wait for each other; without it they'd wait 40 ms.
     let _ = stream.set_nodelay(true);
+    let now = std::time::Instant::now;
     let handshake = TlsAcceptor::from(tls.config()).accept(stream);
     let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
-            access.note(Incident::HandshakeFailed);
-            tracing::warn!(%address, %error, "refused a connection: its handshake failed");
+            if access.note_stranger(Incident::HandshakeFailed, now()) {
+                tracing::warn!(%address, %error, "refused a connection: its handshake failed");
+            }
             return None;
         }
         Err(_) => {
-            access.note(Incident::HandshakeSlow);
-            tracing::warn!(%address, "refused a connection: its handshake took too long");
+            if access.note_stranger(Incident::HandshakeSlow, now()) {
+                tracing::warn!(%address, "refused a connection: its handshake took too long");
+            }
             return None;
         }
     };
@@ -165,8 +168,9 @@ async fn greet(
     let proven = match Proven::by(certificate) {
         Ok(proven) => proven,
         Err(reason) => {
-            access.note(Incident::IdentityUnusable);
-            tracing::warn!(%address, %reason, "refused a connection");
+            if access.note_stranger(Incident::IdentityUnusable, now()) {
+                tracing::warn!(%address, %reason, "refused a connection");
+            }
             return None;
         }
     };

@@ -140,3 +140,40 @@ fn a_host_name_is_resolved_and_addresses_are_not() {
         .push("cp.internal:1".parse().unwrap());
     assert!(bootstrap(&options).unwrap().contains("type: STRICT_DNS"));
 }
+
+fn with_tls(server_san: &str) -> BootstrapOptions {
+    BootstrapOptions {
+        tls: Some(ControlPlaneTls {
+            certificate: "/etc/side\"car.pem".to_owned(),
+            key: "/etc/sidecar.key".to_owned(),
+            ca: "/etc/ca.pem".to_owned(),
+            server_san: server_san.to_owned(),
+        }),
+        ..options()
+    }
+}
+
+#[test]
+fn with_certificates_the_control_plane_is_reached_over_tls_by_its_name_or_uri() {
+    assert!(
+        !bootstrap(&options())
+            .unwrap()
+            .contains("transport_sockets.tls")
+    );
+    let by_name = bootstrap(&with_tls("cp.internal")).unwrap();
+    for words in [
+        r#"certificate_chain: {filename: "/etc/side\"car.pem"}"#,
+        r#"sni: "cp.internal""#,
+        "san_type: DNS",
+        r#"matcher: {exact: "cp.internal"}"#,
+        "tls_maximum_protocol_version: TLSv1_3",
+    ] {
+        assert!(by_name.contains(words), "`{words}` is missing: {by_name}");
+    }
+    let by_uri = bootstrap(&with_tls("spiffe://mesh/control-plane")).unwrap();
+    assert!(by_uri.contains("san_type: URI") && !by_uri.contains("sni:"));
+    let wrong = bootstrap(&with_tls("")).unwrap_err().to_string();
+    assert!(wrong.contains("the server's SAN is empty"), "{wrong}");
+    let wrong = bootstrap(&with_tls("a\nb")).unwrap_err().to_string();
+    assert!(wrong.contains("control character"), "{wrong}");
+}
