@@ -402,8 +402,11 @@ impl Access {
                 access,
             }),
             Err(denied) => {
-                tracing::warn!(address = %peer.address, reason = %denied, "a client claimed what it may not");
-                Err(self.refuse(Incident::ClaimDenied, Refusal::Denied(Box::new(denied))))
+                // A client with the wrong identity comes back several times a second.
+                if self.note_stranger(Incident::ClaimDenied, Instant::now()) {
+                    tracing::warn!(address = %peer.address, reason = %denied, "a client claimed what it may not");
+                }
+                Err(Refusal::Denied(Box::new(denied)))
             }
         }
     }
