@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use tidegate_xds::identity::Incident;
-use tidegate_xds::limits::{HANDSHAKES_MAX, HEADER_LIST_BYTES_MAX};
+use tidegate_xds::identity::{AccessLimits, Incident};
+use tidegate_xds::limits::{
+    FRAME_BYTES_MAX, HANDSHAKES_MAX, HEADER_LIST_BYTES_MAX, KEEPALIVE_TIMEOUT,
+    STREAMS_PER_CONNECTION_MAX,
+};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::common::{blob, cluster, snapshot};
-use crate::world::{Healthy, PATIENCE, World, closed, wish};
+use crate::world::{Healthy, PATIENCE, World, closed, policy, wish};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const DATA: u8 = 0;
@@ -197,6 +200,84 @@ async fn a_header_list_beyond_the_limit_is_refused() {
         .await
         .expect("an answer in time");
     assert!(world.server.client("e1").is_none());
+    healthy.is_served(&world).await;
+}
+
+#[tokio::test]
+async fn requests_that_are_malformed_again_and_again_end_the_connection() {
+    let world = World::start().await;
+    let mut healthy = Healthy::connect(&world).await;
+    let stream = world.tls(Some(&world.ca.sidecar("e1"))).await.unwrap();
+    let code = flood(stream, |round| {
+        // Names must be in lower case (RFC 9113, section 8.2.1).
+        let malformed = [call(), header("X-Upper", "y")].concat();
+        frame(HEADERS, END_HEADERS, round * 2 + 1, &malformed)
+    })
+    .await;
+    assert!(
+        code.is_some_and(|code| BROKEN_OFF.contains(&code)),
+        "{code:?}"
+    );
+    healthy.is_served(&world).await;
+}
+
+#[tokio::test]
+async fn a_frame_beyond_the_limit_ends_the_connection() {
+    let world = World::start().await;
+    let mut healthy = Healthy::connect(&world).await;
+    let stream = world.tls(Some(&world.ca.sidecar("e1"))).await.unwrap();
+    let code = flood(stream, |_| {
+        frame(DATA, 0, 1, &vec![0; FRAME_BYTES_MAX as usize + 1])
+    })
+    .await;
+    assert_eq!(code, Some(6), "FRAME_SIZE_ERROR");
+    healthy.is_served(&world).await;
+}
+
+#[tokio::test]
+async fn calls_beyond_the_limit_of_a_connection_are_refused_one_by_one() {
+    // So that all of them stay open, waiting for their first message.
+    let limits = AccessLimits {
+        ads_streams_per_identity: usize::MAX,
+        ..AccessLimits::default()
+    };
+    let world = World::start_with(policy(), limits, |_| {}).await;
+    let mut healthy = Healthy::connect(&world).await;
+    let mut stream = world.tls(Some(&world.ca.sidecar("e1"))).await.unwrap();
+    let mut bytes = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+    for i in 0..=STREAMS_PER_CONNECTION_MAX {
+        bytes.extend(frame(HEADERS, END_HEADERS, i * 2 + 1, &call()));
+    }
+    stream.write_all(&bytes).await.unwrap();
+    let last = STREAMS_PER_CONNECTION_MAX * 2 + 1;
+    let refused = async {
+        let mut head = [0; 9];
+        loop {
+            stream.read_exact(&mut head).await.unwrap();
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+            let mut payload = vec![0; length];
+            stream.read_exact(&mut payload).await.unwrap();
+            let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+            if head[3] == RESET && id == last {
+                return u32::from_be_bytes(payload.try_into().unwrap());
+            }
+        }
+    };
+    let code = tokio::time::timeout(PATIENCE, refused).await.unwrap();
+    assert_eq!(code, 7, "REFUSED_STREAM");
+    healthy.is_served(&world).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_answers_no_ping_is_taken_for_dead() {
+    let world = World::start().await;
+    let mut healthy = Healthy::connect(&world).await;
+    let mut stream = world.tls(Some(&world.ca.sidecar("e1"))).await.unwrap();
+    let begin = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+    stream.write_all(&begin).await.unwrap();
+    let since = std::time::Instant::now();
+    closed(&mut stream).await;
+    assert!(since.elapsed() >= KEEPALIVE_TIMEOUT);
     healthy.is_served(&world).await;
 }
 

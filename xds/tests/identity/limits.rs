@@ -6,7 +6,7 @@ use std::time::Duration;
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::google::protobuf::value::Kind;
 use envoy_types::pb::google::protobuf::{Struct, Value};
-use tidegate_xds::identity::{AccessLimits, Incident};
+use tidegate_xds::identity::{AccessLimits, Incident, Policy, Rule};
 use tidegate_xds::limits::{
     ADS_STREAMS_PER_IDENTITY_MAX, CONNECTIONS_PER_IDENTITY_MAX, NAMES_MAX, NODE_BYTES_MAX,
     NODE_FIELD_BYTES_MAX, REJECTION_TEXT_BYTES_MAX, REQUEST_BYTES_MAX,
@@ -54,6 +54,38 @@ async fn connections_of_one_identity_are_bounded_and_given_back() {
     tokio::time::timeout(PATIENCE, again)
         .await
         .expect("a place again");
+}
+
+#[tokio::test]
+async fn connections_are_bounded_all_identities_together_and_a_shared_one_has_a_bound_of_its_own() {
+    let all = AccessLimits {
+        connections: 1,
+        ..AccessLimits::default()
+    };
+    let shared = AccessLimits {
+        connections_per_shared_identity: 1,
+        ..AccessLimits::default()
+    };
+    let fleet = "spiffe://mesh/fleet/shop";
+    for (limits, id) in [(all, "spiffe://mesh/fleet/bank"), (shared, fleet)] {
+        let rule = Rule::new("spiffe://mesh/fleet/{node.cluster}").unwrap();
+        let world = World::start_with(Policy::new([rule]), limits, |_| {}).await;
+        let mut request = wish("e1");
+        request.node = request.node.map(|node| Node {
+            cluster: "shop".to_owned(),
+            ..node
+        });
+        let channel = world.channel(&world.ca.issue(&[fleet])).await.unwrap();
+        let mut stream = open(channel).await.unwrap();
+        stream.send(request).await;
+        stream.taken().await;
+        if let Ok(mut second) = world.tls(Some(&world.ca.issue(&[id]))).await {
+            assert_eq!(closed(&mut second).await, b"");
+        }
+        world.await_count(Incident::ConnectionRefused, 1).await;
+        world.publish(snapshot([cluster("a", 2)]));
+        stream.taken().await;
+    }
 }
 
 #[tokio::test]
