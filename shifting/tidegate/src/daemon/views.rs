@@ -251,6 +251,7 @@ versions:
 
     fn client() -> Client {
         Client {
+            identity: None,
             node_id: "s1".to_owned(),
             cluster: "web".to_owned(),
             zone: String::new(),
