@@ -141,6 +141,8 @@ pub(super) struct Proven {
 /// Why a certificate, although valid, proves no identity.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unproven {
+    #[error("the client showed no certificate")]
+    Missing,
     #[error("the client's certificate can't be parsed: {0}")]
     Unreadable(String),
     #[error(

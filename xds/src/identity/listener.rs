@@ -23,7 +23,7 @@ use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
 use super::access::{Access, ConnectionPass, Incident};
-use super::certificates::{Proven, Tls};
+use super::certificates::{Proven, Tls, Unproven};
 use super::peer::Peer;
 use crate::limits::{FIRST_BYTES_TIMEOUT, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX};
 
@@ -164,8 +164,8 @@ async fn greet(
         }
     };
     let (_, session) = stream.get_ref();
-    let certificate = session.peer_certificates().and_then(<[_]>::first)?;
-    let proven = match Proven::by(certificate) {
+    let certificate = session.peer_certificates().and_then(<[_]>::first);
+    let proven = match certificate.ok_or(Unproven::Missing).and_then(Proven::by) {
         Ok(proven) => proven,
         Err(reason) => {
             if access.note_stranger(Incident::IdentityUnusable, now()) {
