@@ -22,9 +22,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
-use super::access::{Access, ConnectionPass, Incident};
+use super::access::{Access, ConnectionPass};
 use super::certificates::{Proven, Tls, Unproven};
 use super::peer::Peer;
+use super::refusal::Incident;
 use crate::limits::{FIRST_BYTES_TIMEOUT, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX};
 
 /// Connections that wait to be taken by the server.

@@ -20,13 +20,13 @@ mod listener;
 mod peer;
 mod policy;
 mod rate;
+mod refusal;
 
-pub use access::{
-    Access, AccessLimits, ConnectionPass, Grants, Incident, Refusal, StreamKind, StreamPass,
-};
+pub use access::{Access, AccessLimits, ConnectionPass, Grants, StreamKind, StreamPass};
 #[cfg(feature = "tls")]
 pub use certificates::{CertificateError, Certificates, Loaded, Tls};
 #[cfg(feature = "tls")]
 pub use listener::{Connection, SecureIncoming, secure_incoming};
 pub use peer::{Peer, SpiffeId, SpiffeIdError};
 pub use policy::{Denied, Policy, PolicyError, Rule};
+pub use refusal::{Incident, Refusal};
