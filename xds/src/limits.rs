@@ -43,6 +43,10 @@ pub const DOUBTFUL_VERSIONS_MAX: usize = 4;
 /// holds the ACK of clusters back until they are warm or their fetch timed out, 15 s by default.
 pub const GATE_DEADLINE: Duration = Duration::from_secs(15);
 
+/// How long a stream of one type (not aggregated) keeps what the view no longer has (rule O5):
+/// twice the time within which a client's other streams are served, gates included.
+pub const REMOVAL_GRACE: Duration = Duration::from_secs(30);
+
 /// Streams that are served at the same time, all nodes together. 23 to 31 KiB of memory each.
 pub const STREAMS_MAX: usize = 20_000;
 

@@ -152,4 +152,24 @@ impl ClientStatus {
             gates_forced: delivery.gates_forced,
         }
     }
+
+    /// Adds what another stream of the same client tells, of another type.
+    pub(super) fn join(&mut self, other: Self) {
+        if self.acknowledged != other.acknowledged {
+            self.acknowledged = None;
+        }
+        self.behind_since = match (self.behind_since, other.behind_since) {
+            (Some(one), Some(two)) => Some(one.min(two)),
+            (one, two) => one.or(two),
+        };
+        self.rejections.extend(other.rejections);
+        for (type_url, counts) in other.sent {
+            self.sent.entry(type_url).or_insert(counts);
+        }
+        self.subscribed.extend(other.subscribed);
+        self.subscribed.sort();
+        self.subscribed.dedup();
+        self.takes_ttl &= other.takes_ttl;
+        self.gates_forced += other.gates_forced;
+    }
 }

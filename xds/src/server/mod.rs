@@ -7,6 +7,7 @@
 //! this service is mounted on.
 
 mod client;
+mod per_type;
 mod registry;
 mod task;
 
@@ -167,7 +168,8 @@ impl Server {
         self.hub.changes.subscribe()
     }
 
-    /// The service, to be mounted on a router. Use [`transport`] for one with the right limits.
+    /// The aggregated service alone, to be mounted on a router. Use [`transport`] for one with the
+    /// right limits.
     pub fn ads(&self) -> AggregatedDiscoveryServiceServer<Ads> {
         AggregatedDiscoveryServiceServer::new(Ads {
             hub: self.hub.clone(),
@@ -176,7 +178,7 @@ impl Server {
     }
 
     /// Serves on a listener until `shutdown` is ready. To serve reports on the same port, mount
-    /// [`ads`](Self::ads) on [`transport`] instead, and pass it [`incoming`].
+    /// [`routes`](Self::routes) on [`transport`] instead, and pass it [`incoming`].
     ///
     /// # Errors
     /// If the connections can't be served at all.
@@ -185,7 +187,7 @@ impl Server {
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), tonic::transport::Error> {
-        let router = transport().add_service(self.ads());
+        let router = transport().add_routes(self.routes());
         router
             .serve_with_incoming_shutdown(incoming(listener), shutdown)
             .await
@@ -234,31 +236,45 @@ impl AggregatedDiscoveryService for Ads {
         &self,
         request: Request<Streaming<DiscoveryRequest>>,
     ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
-        let (responses, stream) = mpsc::channel(RESPONSES_QUEUED_MAX);
-        let (hub, inbound) = (self.hub.clone(), request.into_inner());
-        tokio::spawn(task::run(
-            hub,
-            Variant::Sotw,
-            inbound,
-            responses,
-            wire::sotw,
-        ));
-        Ok(Response::new(ReceiverStream::new(stream)))
+        Ok(open_sotw(&self.hub, None, request))
     }
 
     async fn delta_aggregated_resources(
         &self,
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
-        let (responses, stream) = mpsc::channel(RESPONSES_QUEUED_MAX);
-        let (hub, inbound) = (self.hub.clone(), request.into_inner());
-        tokio::spawn(task::run(
-            hub,
-            Variant::Delta,
-            inbound,
-            responses,
-            wire::delta,
-        ));
-        Ok(Response::new(ReceiverStream::new(stream)))
+        Ok(open_delta(&self.hub, None, request))
     }
+}
+
+/// Starts the task of a state-of-the-world stream: of one type, or of all.
+fn open_sotw(
+    hub: &Arc<Hub>,
+    only: Option<TypeUrl>,
+    request: Request<Streaming<DiscoveryRequest>>,
+) -> Response<ReceiverStream<Result<DiscoveryResponse, Status>>> {
+    let (responses, stream) = mpsc::channel(RESPONSES_QUEUED_MAX);
+    let (hub, inbound) = (hub.clone(), request.into_inner());
+    let serves = task::Serves {
+        variant: Variant::Sotw,
+        only,
+    };
+    tokio::spawn(task::run(hub, serves, inbound, responses, wire::sotw));
+    Response::new(ReceiverStream::new(stream))
+}
+
+/// Starts the task of an incremental stream: of one type, or of all.
+fn open_delta(
+    hub: &Arc<Hub>,
+    only: Option<TypeUrl>,
+    request: Request<Streaming<DeltaDiscoveryRequest>>,
+) -> Response<ReceiverStream<Result<DeltaDiscoveryResponse, Status>>> {
+    let (responses, stream) = mpsc::channel(RESPONSES_QUEUED_MAX);
+    let (hub, inbound) = (hub.clone(), request.into_inner());
+    let serves = task::Serves {
+        variant: Variant::Delta,
+        only,
+    };
+    tokio::spawn(task::run(hub, serves, inbound, responses, wire::delta));
+    Response::new(ReceiverStream::new(stream))
 }

@@ -4,15 +4,16 @@
 //! connection was found dead, or for good, with gRPC. The newest one tells the status; an older
 //! one that closes later changes nothing but the count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::client::{Client, ClientStatus};
+use super::task::Serves;
 use crate::delivery::ResourceStatus;
 use crate::limits::{GONE_CLIENT_KEPT, GONE_CLIENTS_MAX, STREAMS_PER_NODE_MAX};
 use crate::resource::TypeUrl;
-use crate::stream::{Session, Variant};
+use crate::stream::Session;
 
 /// All streams, by node id.
 #[derive(Debug, Default)]
@@ -40,7 +41,7 @@ struct Node {
 pub(super) struct Stream {
     id: u64,
     pub(super) client: Client,
-    variant: Variant,
+    pub(super) serves: Serves,
     since: Instant,
     session: Mutex<Session>,
 }
@@ -63,7 +64,8 @@ impl Stream {
 
     fn status(&self, streams: usize) -> ClientStatus {
         let delivery = self.session().delivery();
-        let status = ClientStatus::new(self.client.clone(), self.variant, self.since, delivery);
+        let (client, variant) = (self.client.clone(), self.serves.variant);
+        let status = ClientStatus::new(client, variant, self.since, delivery);
         ClientStatus { streams, ..status }
     }
 }
@@ -72,10 +74,36 @@ impl Stream {
 
 impl Node {
     fn status(&self) -> Option<ClientStatus> {
-        match self.live.last() {
-            Some(newest) => Some(newest.status(self.live.len())),
-            None => self.gone.clone(),
-        }
+        let mut newest = self.newest().map(|stream| stream.status(self.live.len()));
+        let Some(mut status) = newest.next() else {
+            return self.gone.clone();
+        };
+        newest.for_each(|other| status.join(other));
+        Some(status)
+    }
+
+    /// The newest stream of each kind: aggregated, or of one type. Newest first.
+    fn newest(&self) -> impl Iterator<Item = &Arc<Stream>> {
+        let mut seen = BTreeSet::new();
+        let kind = move |stream: &&Arc<Stream>| seen.insert(stream.serves.only.clone());
+        self.live.iter().rev().filter(kind)
+    }
+
+    /// The newest stream that serves a type.
+    fn serving(&self, type_url: &TypeUrl) -> Option<&Arc<Stream>> {
+        let serves = |stream: &&Arc<Stream>| {
+            stream
+                .serves
+                .only
+                .as_ref()
+                .is_none_or(|only| only == type_url)
+        };
+        let mut newest = self.newest().filter(serves);
+        // A type's own stream knows more of it than an aggregated one.
+        let own = self
+            .newest()
+            .find(|stream| stream.serves.only.is_some() && serves(stream));
+        own.or_else(|| newest.next())
     }
 }
 
@@ -90,7 +118,7 @@ impl Registry {
     pub(super) fn connect(
         &self,
         client: Client,
-        variant: Variant,
+        serves: Serves,
         session: Session,
         streams_max: usize,
         now: Instant,
@@ -109,7 +137,7 @@ impl Registry {
         let stream = Arc::new(Stream {
             id,
             client,
-            variant,
+            serves,
             since: now,
             session,
         });
@@ -156,8 +184,8 @@ impl Registry {
         type_url: &TypeUrl,
         name: &str,
     ) -> Option<ResourceStatus> {
-        let newest = self.nodes().by_id.get(node_id)?.live.last()?.clone();
-        newest.session().resource_status(type_url, name)
+        let stream = self.nodes().by_id.get(node_id)?.serving(type_url)?.clone();
+        stream.session().resource_status(type_url, name)
     }
 }
 
@@ -195,7 +223,7 @@ mod tests {
 
     use super::*;
     use crate::server::ClientKind;
-    use crate::stream::SessionSettings;
+    use crate::stream::{SessionSettings, Variant};
 
     fn client(id: &str) -> Client {
         Client {
@@ -212,7 +240,11 @@ mod tests {
 
     fn connect(registry: &Registry, id: &str, now: Instant) -> Result<Arc<Stream>, Full> {
         let session = Session::new(Variant::Delta, SessionSettings::default());
-        registry.connect(client(id), Variant::Delta, session, 3, now)
+        let serves = Serves {
+            variant: Variant::Delta,
+            only: None,
+        };
+        registry.connect(client(id), serves, session, 3, now)
     }
 
     #[test]

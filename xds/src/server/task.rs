@@ -10,11 +10,20 @@ use tonic::{Code, Status, Streaming};
 use super::Hub;
 use super::client::Client;
 use super::registry::Stream;
+use crate::resource::TypeUrl;
 use crate::snapshot::Snapshot;
 use crate::stream::{Outcome, Request, Response, Session, Variant, Violation};
 
 /// Where a stream's responses go.
 type Responses<R> = mpsc::Sender<Result<R, Status>>;
+
+/// What a stream serves.
+#[derive(Debug, Clone)]
+pub(super) struct Serves {
+    pub(super) variant: Variant,
+    /// The one type of a stream that isn't aggregated.
+    pub(super) only: Option<TypeUrl>,
+}
 
 /// Ends the registration of a stream, however its task ends.
 struct Registration {
@@ -34,14 +43,14 @@ enum Wake<Q> {
 /// Serves one stream until either side ends it.
 pub(super) async fn run<Q, R>(
     hub: Arc<Hub>,
-    variant: Variant,
+    serves: Serves,
     inbound: Streaming<Q>,
     responses: Responses<R>,
     encode: fn(Response, &str) -> R,
 ) where
     Q: Into<Request>,
 {
-    if let Err(status) = serve(hub, variant, inbound, &responses, encode).await {
+    if let Err(status) = serve(hub, serves, inbound, &responses, encode).await {
         tracing::info!(code = ?status.code(), reason = status.message(), "xds stream ended");
         // If the client doesn't read, its connection ends with the stream anyway.
         let _ = responses.try_send(Err(status));
@@ -50,7 +59,7 @@ pub(super) async fn run<Q, R>(
 
 async fn serve<Q, R>(
     hub: Arc<Hub>,
-    variant: Variant,
+    serves: Serves,
     mut inbound: Streaming<Q>,
     responses: &Responses<R>,
     encode: fn(Response, &str) -> R,
@@ -66,7 +75,7 @@ where
         return Ok(());
     };
     let request: Request = request.into();
-    let mut session = Session::new(variant, hub.settings.session.clone());
+    let mut session = serves.session(&hub);
     let client = request
         .node()
         .map(Client::of)
@@ -84,7 +93,7 @@ where
         .registry
         .connect(
             client,
-            variant,
+            serves,
             session,
             hub.settings.streams_max,
             Instant::now(),
@@ -94,7 +103,8 @@ where
     registration.hub.bump();
     tracing::info!(
         node = registration.stream.client.node_id,
-        ?variant,
+        variant = ?registration.stream.serves.variant,
+        only = registration.stream.serves.only.as_ref().map(TypeUrl::short_name),
         "xds stream opened"
     );
     views.mark_changed();
@@ -142,6 +152,18 @@ fn refusal(violation: Violation) -> Status {
         _ => Code::InvalidArgument,
     };
     Status::new(code, violation.to_string())
+}
+
+// === impl Serves ===
+
+impl Serves {
+    fn session(&self, hub: &Hub) -> Session {
+        let session = Session::new(self.variant, hub.settings.session.clone());
+        match &self.only {
+            Some(only) => session.only(only.clone()),
+            None => session,
+        }
+    }
 }
 
 // === impl Registration ===

@@ -42,7 +42,9 @@ use std::time::Duration;
 pub use request::Request;
 pub use session::Session;
 
-use crate::limits::{GATE_DEADLINE, NAME_BYTES_MAX, NAMES_MAX, TYPE_URL_BYTES_MAX, TYPES_MAX};
+use crate::limits::{
+    GATE_DEADLINE, NAME_BYTES_MAX, NAMES_MAX, REMOVAL_GRACE, TYPE_URL_BYTES_MAX, TYPES_MAX,
+};
 use crate::resource::{Name, Resource, TypeUrl};
 use state::TypeState;
 
@@ -60,6 +62,9 @@ pub enum Variant {
 pub struct SessionSettings {
     /// How long a gate waits for a silent client (xDS protocol rule O4).
     pub gate_deadline: Duration,
+    /// How long a stream of one type keeps what the view no longer has. What leads to it is on
+    /// other streams, so that nothing tells when it may go (rule O5).
+    pub removal_grace: Duration,
 }
 
 /// What to send next. The bodies are shared with the snapshot.
@@ -114,6 +119,16 @@ pub enum Violation {
     /// Rule C2.
     #[error("a request on an aggregated stream must carry `type_url`")]
     TypeMissing,
+    /// Rule C2, on a stream of one type.
+    #[error(
+        "this stream serves {expected} only; ask for `{url:.120}` on its own service, or on the aggregated one"
+    )]
+    TypeDiffers {
+        /// What the stream serves.
+        expected: TypeUrl,
+        /// What was asked for.
+        url: String,
+    },
     /// Requests of the two protocols on one stream.
     #[error("the request is of the other protocol variant than its stream")]
     VariantDiffers,
@@ -136,6 +151,7 @@ impl Default for SessionSettings {
     fn default() -> Self {
         Self {
             gate_deadline: GATE_DEADLINE,
+            removal_grace: REMOVAL_GRACE,
         }
     }
 }

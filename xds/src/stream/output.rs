@@ -68,6 +68,7 @@ impl Session {
             view,
             clocks: &self.clocks,
             gate_deadline: self.settings.gate_deadline,
+            lone_grace: self.only.as_ref().map(|_| self.settings.removal_grace),
             reconnected: self.reconnected,
             now,
         };

@@ -17,6 +17,8 @@ use crate::snapshot::Snapshot;
 pub struct Session {
     pub(super) variant: Variant,
     pub(super) settings: SessionSettings,
+    /// The only type that the stream serves, if it isn't an aggregated one.
+    pub(super) only: Option<TypeUrl>,
     /// The first request was seen, and with it the node (xDS protocol rule C1).
     identified: bool,
     /// The client takes a time to live in state-of-the-world responses (rule S13).
@@ -54,6 +56,7 @@ impl Session {
         Self {
             variant,
             settings,
+            only: None,
             identified: false,
             ttl_in_sotw: false,
             view: None,
@@ -65,6 +68,14 @@ impl Session {
             behind_since: None,
             gates_forced: 0,
         }
+    }
+
+    /// Makes it a stream of one type, as the per-type services have them: an empty `type_url`
+    /// means that type (rule C2), and nothing waits for what is on other streams (rule O5).
+    #[must_use]
+    pub fn only(mut self, type_url: TypeUrl) -> Self {
+        self.only = Some(type_url);
+        self
     }
 
     /// Takes a request in.
@@ -201,10 +212,17 @@ impl Session {
 
     /// The type of a request that passes the limits.
     fn admit(&self, request: &Request) -> Result<TypeUrl, Violation> {
-        let url = request.type_url();
-        if url.is_empty() {
-            return Err(Violation::TypeMissing);
-        }
+        let url = match (&self.only, request.type_url()) {
+            (None, "") => return Err(Violation::TypeMissing),
+            (Some(only), "") => only.as_str(),
+            (Some(only), url) if url != only.as_str() => {
+                return Err(Violation::TypeDiffers {
+                    expected: only.clone(),
+                    url: url.to_owned(),
+                });
+            }
+            (_, url) => url,
+        };
         if url.len() > TYPE_URL_BYTES_MAX || request.names().any(|name| name.len() > NAME_BYTES_MAX)
         {
             return Err(Violation::TooLong);

@@ -126,6 +126,10 @@ impl Session {
     /// Whether the client asked for everything that what it has leads to: a listener without its
     /// routes serves nothing, whatever was acknowledged.
     fn is_complete(&self, view: &Snapshot) -> bool {
+        if self.only.is_some() {
+            // What it leads to is on other streams.
+            return true;
+        }
         let asked = |type_url: &TypeUrl, name: &str| {
             let state = self.types.get(type_url);
             view.get(type_url, name).is_none()

@@ -1,5 +1,7 @@
 //! A server on a real port, and clients that speak to it.
 
+#![allow(dead_code, reason = "each of the test programs uses a part of this")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,6 +103,31 @@ impl Running {
         AggregatedDiscoveryServiceClient::connect(self.address.clone())
             .await
             .unwrap()
+    }
+
+    pub(crate) async fn channel(&self) -> tonic::transport::Channel {
+        let endpoint = tonic::transport::Endpoint::from_shared(self.address.clone());
+        endpoint.unwrap().connect().await.unwrap()
+    }
+
+    /// A stream of any method, such as `/envoy.service.cluster.v3.ClusterDiscoveryService/DeltaClusters`.
+    pub(crate) async fn call<Q, R>(&self, path: &str) -> Stream<Q, R>
+    where
+        Q: prost::Message + Send + 'static,
+        R: prost::Message + Default + Send + 'static,
+    {
+        let (requests, outbound) = mpsc::channel(16);
+        let mut client = tonic::client::Grpc::new(self.channel().await);
+        client.ready().await.unwrap();
+        let outbound = tonic::Request::new(ReceiverStream::new(outbound));
+        let codec = tonic_prost::ProstCodec::<Q, R>::default();
+        let call = client
+            .streaming(outbound, path.parse().unwrap(), codec)
+            .await;
+        Stream {
+            requests,
+            responses: call.unwrap().into_inner(),
+        }
     }
 
     pub(crate) async fn delta(&self) -> Stream<DeltaDiscoveryRequest, DeltaDiscoveryResponse> {

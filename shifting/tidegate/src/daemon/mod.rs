@@ -149,7 +149,7 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
 
     let stop = watch::Sender::new(false);
     let xds = server::transport()
-        .add_service(server.ads())
+        .add_routes(server.routes())
         .add_service(metrics.into_server())
         .add_service(load.into_server())
         .serve_with_incoming_shutdown(server::incoming(xds_listener), told(stop.subscribe()));

@@ -44,6 +44,14 @@ impl Peer {
         }
     }
 
+    /// On a stream of one type.
+    pub(super) fn only(variant: Variant, type_url: TypeUrl, view: &Arc<Snapshot>) -> Self {
+        let mut peer = Self::new(variant);
+        peer.session = Session::new(variant, SessionSettings::default()).only(type_url);
+        peer.view(view);
+        peer
+    }
+
     pub(super) fn with_view(variant: Variant, view: &Arc<Snapshot>) -> Self {
         let mut peer = Self::new(variant);
         peer.view(view);

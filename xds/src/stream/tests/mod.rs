@@ -6,6 +6,7 @@ mod delivery;
 mod delta;
 mod expiry;
 mod order;
+mod per_type;
 mod properties;
 mod sotw;
 
