@@ -39,6 +39,13 @@ pub const REJECTED_VERSIONS_MAX: usize = 16;
 /// each is one that it rejected together with others.
 pub const DOUBTFUL_VERSIONS_MAX: usize = 4;
 
+/// Contents that are remembered as taken by some client, and as refused by some; 8 bytes each and
+/// the tree around them.
+pub const PROVEN_MAX: usize = 200_000;
+
+/// Contents that are remembered as refused by some client, for all streams together.
+pub const CONTESTED_MAX: usize = 10_000;
+
 /// How long a gate waits for a silent client before the resource goes out anyway (rule O4). Envoy
 /// holds the ACK of clusters back until they are warm or their fetch timed out, 15 s by default.
 pub const GATE_DEADLINE: Duration = Duration::from_secs(15);

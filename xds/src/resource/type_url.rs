@@ -118,6 +118,12 @@ impl TypeUrl {
         )
     }
 
+    /// Whether one bad resource in a response spoils the others: Envoy takes some, and may then say
+    /// nothing at all (design M12).
+    pub(crate) fn is_spoilt_by_one(&self) -> bool {
+        matches!(self.0, Repr::Cluster | Repr::Listener)
+    }
+
     /// The most resources of the type in one response. Envoy rejects a runtime response that
     /// doesn't carry exactly one (rule D3c).
     pub(crate) fn per_response_max(&self) -> usize {

@@ -26,6 +26,7 @@ mod held;
 mod order;
 mod output;
 mod plan;
+mod proven;
 mod request;
 mod session;
 mod sotw;
@@ -39,6 +40,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use proven::Proven;
 pub use request::Request;
 pub use session::Session;
 
@@ -65,6 +67,11 @@ pub struct SessionSettings {
     /// How long a stream of one type keeps what the view no longer has. What leads to it is on
     /// other streams, so that nothing tells when it may go (rule O5).
     pub removal_grace: Duration,
+    /// Whether a cluster or listener that no client took yet shares no incremental response with
+    /// others of its kind (invariant S22). Off only to show what happens then.
+    pub one_doubt_per_response: bool,
+    /// What clients took, shared by all sessions that were given clones of these settings.
+    pub proven: Arc<Proven>,
 }
 
 /// What to send next. The bodies are shared with the snapshot.
@@ -152,6 +159,8 @@ impl Default for SessionSettings {
         Self {
             gate_deadline: GATE_DEADLINE,
             removal_grace: REMOVAL_GRACE,
+            one_doubt_per_response: true,
+            proven: Arc::default(),
         }
     }
 }

@@ -101,7 +101,9 @@ impl Session {
                 });
             }
         }
-        let items = delta::batch(type_url, state, plan);
+        let isolates = self.settings.one_doubt_per_response && type_url.is_spoilt_by_one();
+        let proven = isolates.then_some(&*self.settings.proven);
+        let items = delta::batch(type_url, state, plan, proven);
         if !items.is_empty() {
             return Some(Parcel {
                 items,
@@ -114,7 +116,7 @@ impl Session {
             .take(type_url.per_response_max())
             .cloned()
             .collect();
-        (state.answer_due || !removed.is_empty()).then(|| Parcel {
+        (state.answer_due && !plan.has_more_to_come() || !removed.is_empty()).then(|| Parcel {
             removed,
             ..Parcel::default()
         })

@@ -75,6 +75,16 @@ impl Plan {
             && self.held_back.is_empty()
             && self.refused == 0
     }
+
+    /// Whether something new comes later: an answer without it would say that it doesn't exist,
+    /// and a starting Envoy would call itself ready too early.
+    pub(super) fn has_more_to_come(&self) -> bool {
+        self.updates.is_empty()
+            && self
+                .clocked
+                .iter()
+                .any(|waiting| matches!(waiting, Waiting::Update(_)))
+    }
 }
 
 // === impl Planner ===

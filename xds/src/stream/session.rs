@@ -114,6 +114,7 @@ impl Session {
                 sotw::skip_equal_set(&type_url, state, view);
             }
         }
+        self.learn();
         self.look_at_gates();
         Ok(outcome)
     }
@@ -130,6 +131,7 @@ impl Session {
             sotw::skip_equal_set(type_url, state, &view);
         }
         self.view = Some(view);
+        self.learn();
         self.look_at_gates();
         self.refresh(now);
     }
@@ -245,6 +247,20 @@ impl Session {
             return Err(Violation::TooManyNames);
         }
         Ok(type_url)
+    }
+
+    /// Lets all sessions know what this client took and refused.
+    fn learn(&mut self) {
+        let proven = &self.settings.proven;
+        for state in self.types.values_mut() {
+            for (resource, taken) in state.verdicts.drain(..) {
+                if taken {
+                    proven.acknowledged(&resource);
+                } else {
+                    proven.refused(&resource);
+                }
+            }
+        }
     }
 
     /// What waits at a gate is looked at again whenever something happened.

@@ -41,6 +41,9 @@ pub(super) struct TypeState {
     /// State of the world: `version_info` of the first request, from an earlier stream.
     pub(super) claimed_set: Option<String>,
     pub(super) counts: SentCounts,
+    /// What the client said since the session last asked, for all to learn: taken, or refused
+    /// alone.
+    pub(super) verdicts: Vec<(Arc<Resource>, bool)>,
     /// Something changed since `plan` last looked.
     pub(super) dirty: bool,
     /// As of the last look: nothing to send, nothing held back, nothing rejected.
@@ -128,7 +131,9 @@ impl TypeState {
     pub(super) fn confirm_claims(&mut self, view: &Snapshot, type_url: &crate::TypeUrl) {
         for (name, held) in self.held.iter_mut().filter(|(_, held)| held.is_foreign()) {
             if let Some(resource) = view.get(type_url, name) {
-                held.confirm_claim(resource);
+                if held.confirm_claim(resource) && type_url.is_spoilt_by_one() {
+                    self.verdicts.push((resource.clone(), true));
+                }
             }
         }
     }
@@ -162,6 +167,9 @@ impl TypeState {
         }
         for item in in_flight.items {
             self.isolate.remove(item.name());
+            if item.type_url().is_spoilt_by_one() {
+                self.verdicts.push((item.clone(), true));
+            }
             // Without an entry the client unsubscribed in the meantime.
             if let Some(held) = self.held.get_mut(item.name()) {
                 held.acknowledged(item, in_flight.nonce);
@@ -208,6 +216,7 @@ impl TypeState {
                 // Even if the client unsubscribed in the meantime: it may come back.
                 self.isolate.remove(item.name());
                 Rejected::note(&mut self.rejected, item, text, now);
+                self.verdicts.push((item.clone(), false));
             }
             let Some(held) = self.held.get_mut(item.name()) else {
                 continue;

@@ -51,7 +51,14 @@ pub(crate) struct Running {
 }
 
 pub(crate) async fn start(view: Snapshot) -> Running {
-    start_with(view, Settings::default()).await
+    start_with(view, together()).await
+}
+
+/// Settings that don't isolate what is unproven, for the tests of everything else.
+pub(crate) fn together() -> Settings {
+    let mut settings = Settings::default();
+    settings.session.one_doubt_per_response = false;
+    settings
 }
 
 pub(crate) async fn start_with(view: Snapshot, settings: Settings) -> Running {

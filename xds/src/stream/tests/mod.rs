@@ -4,6 +4,7 @@
 mod common;
 mod delivery;
 mod delta;
+mod doubt;
 mod expiry;
 mod order;
 mod per_type;
