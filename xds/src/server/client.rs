@@ -7,7 +7,7 @@ use std::time::Instant;
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::config::core::v3::node::UserAgentVersionType;
 
-use crate::delivery::{Delivery, Rejection, SentCounts};
+use crate::delivery::{Delivery, Rejection, SentCounts, Suspicion};
 use crate::limits::NODE_FIELD_BYTES_MAX;
 use crate::resource::TypeUrl;
 use crate::stream::Variant;
@@ -76,6 +76,10 @@ pub struct ClientStatus {
     pub takes_ttl: bool,
     /// How often its newest stream was sent something because a gate's deadline had passed.
     pub gates_forced: u64,
+    /// Silence where there should be words, on its newest stream.
+    pub suspect: Option<Suspicion>,
+    /// The newest suspicion of its newest stream, cured or not.
+    pub last_suspicion: Option<Suspicion>,
 }
 
 // === impl Client ===
@@ -150,6 +154,8 @@ impl ClientStatus {
             subscribed: delivery.subscribed,
             takes_ttl: delivery.takes_ttl,
             gates_forced: delivery.gates_forced,
+            suspect: delivery.suspect,
+            last_suspicion: delivery.last_suspicion,
         }
     }
 
@@ -171,5 +177,7 @@ impl ClientStatus {
         self.subscribed.dedup();
         self.takes_ttl &= other.takes_ttl;
         self.gates_forced += other.gates_forced;
+        self.suspect = self.suspect.take().or(other.suspect);
+        self.last_suspicion = self.last_suspicion.take().or(other.last_suspicion);
     }
 }

@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::client::{Client, ClientStatus};
+use super::client::{Client, ClientKind, ClientStatus};
 use super::task::Serves;
 use crate::delivery::ResourceStatus;
 use crate::limits::{GONE_CLIENT_KEPT, GONE_CLIENTS_MAX, STREAMS_PER_NODE_MAX};
 use crate::resource::TypeUrl;
-use crate::stream::Session;
+use crate::stream::{Legacy, Session};
 
 /// All streams, by node id.
 #[derive(Debug, Default)]
@@ -34,6 +34,8 @@ struct Node {
     live: Vec<Arc<Stream>>,
     /// What was last known, once no stream is left.
     gone: Option<ClientStatus>,
+    /// What its last aggregated stream left behind.
+    legacy: Option<Legacy>,
 }
 
 /// One stream. Its session is locked for moments only, never across a send.
@@ -119,7 +121,7 @@ impl Registry {
         &self,
         client: Client,
         serves: Serves,
-        session: Session,
+        mut session: Session,
         streams_max: usize,
         now: Instant,
     ) -> Result<Arc<Stream>, Full> {
@@ -132,6 +134,14 @@ impl Registry {
         let node = nodes.by_id.entry(client.node_id.clone()).or_default();
         if node.live.len() >= STREAMS_PER_NODE_MAX {
             return Err(Full::Node);
+        }
+        // An Envoy asks for the same on every stream; a gRPC client for what its channels need now.
+        if client.kind == ClientKind::Envoy && serves.only.is_none() {
+            let before = node.newest().find(|stream| stream.serves.only.is_none());
+            let legacy = before.map(|stream| stream.session().legacy());
+            if let Some(legacy) = legacy.or_else(|| node.legacy.take()) {
+                session.expect(legacy, now);
+            }
         }
         let session = Mutex::new(session);
         let stream = Arc::new(Stream {
@@ -151,6 +161,9 @@ impl Registry {
     pub(super) fn disconnect(&self, stream: &Stream, now: Instant) {
         let mut nodes = self.nodes();
         if let Some(node) = nodes.by_id.get_mut(&stream.client.node_id) {
+            if stream.serves.only.is_none() {
+                node.legacy = Some(stream.session().legacy());
+            }
             node.live.retain(|other| other.id != stream.id);
             if node.live.is_empty() {
                 let last = stream.status(0);

@@ -134,7 +134,7 @@ where
             // A source that is gone takes nothing back (invariant S12).
             Wake::AssignerGone => assigner_gone = true,
             Wake::Renewal => registration.stream.session().heartbeat(Instant::now()),
-            Wake::Time => registration.stream.session().handle_timeout(Instant::now()),
+            Wake::Time => registration.time(),
         }
     }
 }
@@ -192,6 +192,22 @@ impl Registration {
             }
         }
         Ok(())
+    }
+
+    fn time(&self) {
+        let mut session = self.stream.session();
+        let before = session.last_suspicion().map(|suspicion| suspicion.since);
+        session.handle_timeout(Instant::now());
+        let suspicion = session.last_suspicion().cloned();
+        drop(session);
+        if let Some(suspicion) = suspicion.filter(|suspicion| Some(suspicion.since) != before) {
+            tracing::warn!(
+                node = self.stream.client.node_id,
+                kind = ?suspicion.kind,
+                "{}", suspicion.sentence
+            );
+            self.hub.bump();
+        }
     }
 
     fn view(&self, views: &mut watch::Receiver<Option<Arc<Snapshot>>>) {

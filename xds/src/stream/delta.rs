@@ -38,7 +38,8 @@ pub(super) fn handle(
     if first && subscribe.is_empty() && type_url.is_full_state() {
         // The legacy wildcard; it lasts until `*` is unsubscribed (rule D2).
         state.subscription.wildcard = true;
-        state.answer_due = true;
+        // Unless this answers what was sent unasked.
+        state.answer_due |= outcome == Outcome::Stale;
     }
     for name in subscribe {
         if name == "*" {
@@ -56,7 +57,8 @@ pub(super) fn handle(
             if state.subscription.covers(name) {
                 state
                     .held
-                    .insert(Arc::from(name.as_str()), Held::claimed(version));
+                    .entry(Arc::from(name.as_str()))
+                    .or_insert_with(|| Held::claimed(version));
             }
         }
     }

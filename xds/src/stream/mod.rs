@@ -33,6 +33,7 @@ mod sotw;
 mod state;
 mod status;
 mod subscription;
+mod suspicion;
 #[cfg(test)]
 mod tests;
 
@@ -43,6 +44,7 @@ use std::time::Duration;
 pub use proven::Proven;
 pub use request::Request;
 pub use session::Session;
+pub(crate) use suspicion::Legacy;
 
 use crate::limits::{
     GATE_DEADLINE, NAME_BYTES_MAX, NAMES_MAX, REMOVAL_GRACE, TYPE_URL_BYTES_MAX, TYPES_MAX,

@@ -16,6 +16,7 @@ struct Parcel {
     removed: Vec<Name>,
     renewal: bool,
     set: Option<u64>,
+    cure: bool,
 }
 
 // === impl Session ===
@@ -25,6 +26,16 @@ impl Session {
     pub fn poll_response(&mut self, now: Instant) -> Option<Response> {
         let view = self.view.clone()?;
         let type_urls: Vec<TypeUrl> = self.types.keys().cloned().collect();
+        if let Some(cure) = self.cure(&view) {
+            let parcel = Parcel {
+                items: cure.items,
+                removed: cure.removed,
+                set: cure.set,
+                renewal: false,
+                cure: true,
+            };
+            return Some(self.send(&TypeUrl::CLUSTER, &view, parcel, now));
+        }
         let mut unsent = Vec::new();
         for type_url in &type_urls {
             let Some(mut plan) = self.plan(type_url, &view, now) else {
@@ -235,6 +246,7 @@ impl Session {
             sent_at: now,
             renewal: parcel.renewal,
             set: parcel.set.map(|hash| (hash, names)),
+            cure: parcel.cure,
         });
         self.owe_endpoints(&news, view);
         let item = |resource: Arc<Resource>| Item {

@@ -1,5 +1,6 @@
 //! All types of one stream: what comes in. What goes out is in `output`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,7 +8,9 @@ use envoy_types::pb::envoy::config::core::v3::Node;
 
 use super::plan::Clocks;
 use super::state::TypeState;
+use super::suspicion::Expected;
 use super::{Outcome, Request, SessionSettings, Types, Variant, Violation, delta, sotw};
+use crate::delivery::Suspicion;
 use crate::limits::{NAME_BYTES_MAX, NAMES_MAX, TYPE_URL_BYTES_MAX, TYPES_MAX};
 use crate::resource::TypeUrl;
 use crate::snapshot::Snapshot;
@@ -31,6 +34,11 @@ pub struct Session {
     pub(super) acknowledged: Option<Arc<str>>,
     pub(super) behind_since: Option<Instant>,
     pub(super) gates_forced: u64,
+    /// What the client had on its previous stream, until it is clear whether it asks again.
+    pub(super) expected: Option<Expected>,
+    /// What it didn't ask for again, and since when that is known.
+    pub(super) not_asked: BTreeMap<TypeUrl, Instant>,
+    pub(super) last_suspicion: Option<Suspicion>,
 }
 
 /// The spellings in which clients advertise that they take wrapped resources, or times to live, in
@@ -67,6 +75,9 @@ impl Session {
             acknowledged: None,
             behind_since: None,
             gates_forced: 0,
+            expected: None,
+            not_asked: BTreeMap::new(),
+            last_suspicion: None,
         }
     }
 
@@ -90,12 +101,14 @@ impl Session {
         let request = request.into();
         self.identify(request.node())?;
         let type_url = self.admit(&request)?;
-        let first = !self.types.contains_key(&type_url);
-        if first && self.types.len() >= TYPES_MAX {
+        let known = self.types.contains_key(&type_url);
+        if !known && self.types.len() >= TYPES_MAX {
             return Err(Violation::TooManyTypes);
         }
         let state = self.types.entry(type_url.clone()).or_default();
+        let first = !std::mem::replace(&mut state.asked, true);
         state.dirty |= first;
+        self.not_asked.remove(&type_url);
         let outcome = match (&request, self.variant) {
             (Request::Delta(request), Variant::Delta) => {
                 delta::handle(&type_url, state, request, first, now)
@@ -176,6 +189,7 @@ impl Session {
                 }
             }
         }
+        self.listen(now);
         self.refresh(now);
     }
 
@@ -192,7 +206,8 @@ impl Session {
             live.filter_map(|held| held.expires_at).min()
         };
         let of_type = |state: &TypeState| state.deadline.into_iter().chain(expiries(state)).min();
-        self.types.values().filter_map(of_type).min()
+        let of_types = self.types.values().filter_map(of_type);
+        of_types.chain(self.next_listening()).min()
     }
 
     /// Checks and takes the node of the first request.

@@ -19,6 +19,8 @@ impl Session {
             behind_since: self.behind_since,
             takes_ttl: self.takes_ttl(),
             gates_forced: self.gates_forced,
+            suspect: self.suspicion(),
+            last_suspicion: self.last_suspicion.clone(),
             ..Delivery::default()
         };
         for (type_url, state) in &self.types {

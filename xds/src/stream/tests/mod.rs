@@ -10,5 +10,6 @@ mod order;
 mod per_type;
 mod properties;
 mod sotw;
+mod suspicion;
 
 use common::*;

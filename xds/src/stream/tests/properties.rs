@@ -229,6 +229,9 @@ fn drain(peer: &mut Peer, model: &mut Model, variant: Variant) {
     loop {
         let before = peer.session.delivery().gates_forced;
         let Some(response) = peer.poll() else { return };
+        // What was given up needs no answer any more.
+        let overdue = peer.session.given_up();
+        model.open.retain(|_, open| !overdue.contains(&open.nonce));
         let forced = peer.session.delivery().gates_forced > before;
         model.receive(variant, response, forced);
     }
