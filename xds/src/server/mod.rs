@@ -7,6 +7,7 @@
 //! this service is mounted on.
 
 mod client;
+mod csds;
 mod per_type;
 mod registry;
 mod task;
@@ -29,6 +30,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
 pub use client::{Client, ClientKind, ClientStatus};
+pub use csds::ClientStatusService;
 
 use crate::delivery::ResourceStatus;
 use crate::limits::{

@@ -12,7 +12,7 @@ use super::client::{Client, ClientKind, ClientStatus};
 use super::task::Serves;
 use crate::delivery::ResourceStatus;
 use crate::limits::{GONE_CLIENT_KEPT, GONE_CLIENTS_MAX, STREAMS_PER_NODE_MAX};
-use crate::resource::TypeUrl;
+use crate::resource::{Resource, TypeUrl};
 use crate::stream::{Legacy, Session};
 
 /// All streams, by node id.
@@ -199,6 +199,36 @@ impl Registry {
     ) -> Option<ResourceStatus> {
         let stream = self.nodes().by_id.get(node_id)?.serving(type_url)?.clone();
         stream.session().resource_status(type_url, name)
+    }
+}
+
+impl Registry {
+    /// Who has a stream now, by node id.
+    pub(super) fn connected(&self) -> Vec<Client> {
+        let nodes = self.nodes();
+        let newest = nodes.by_id.values().filter_map(|node| node.live.last());
+        newest.map(|stream| stream.client.clone()).collect()
+    }
+
+    /// Every resource of its view that a client asked for, on its newest streams, and where it
+    /// stands: in the order of types and names.
+    pub(super) fn resources(&self, node_id: &str) -> Vec<(Arc<Resource>, ResourceStatus)> {
+        let Some(streams) = self
+            .nodes()
+            .by_id
+            .get(node_id)
+            .map(|node| node.newest().cloned().collect::<Vec<_>>())
+        else {
+            return Vec::new();
+        };
+        let of_stream = |stream: Arc<Stream>| stream.session().resource_statuses();
+        let mut all: Vec<_> = streams.into_iter().flat_map(of_stream).collect();
+        let key = |(resource, _): &(Arc<Resource>, ResourceStatus)| {
+            (resource.type_url().clone(), resource.name().clone())
+        };
+        all.sort_by_key(key);
+        all.dedup_by_key(|one| key(one));
+        all
     }
 }
 

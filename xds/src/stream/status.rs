@@ -88,6 +88,22 @@ impl Session {
         })
     }
 
+    /// Every resource of the wanted view that the client asked for, and where it stands.
+    pub fn resource_statuses(&self) -> Vec<(Arc<Resource>, ResourceStatus)> {
+        let Some(view) = &self.view else {
+            return Vec::new();
+        };
+        let mut statuses = Vec::new();
+        for (type_url, state) in &self.types {
+            let asked = |resource: &&Arc<Resource>| state.subscription.covers(resource.name());
+            for resource in view.iter(type_url).filter(asked) {
+                let status = self.resource_status(type_url, resource.name());
+                statuses.extend(status.map(|status| (resource.clone(), status)));
+            }
+        }
+        statuses
+    }
+
     /// The newest view of which everything subscribed is acknowledged.
     pub fn acknowledged(&self) -> Option<&Arc<str>> {
         self.acknowledged.as_ref()
