@@ -90,6 +90,10 @@ pub const BLOCKED_MAX: Duration = Duration::from_secs(30);
 /// Responses queued between a stream's task and its connection. More would only be staler.
 pub const RESPONSES_QUEUED_MAX: usize = 2;
 
+/// Changes that a receiver of [`Server::watch_delivery`](crate::Server::watch_delivery) may be
+/// behind before it misses some: several for each of a thousand clients.
+pub const CHANGES_KEPT: usize = 4_096;
+
 /// Clients that are remembered after they left.
 pub const GONE_CLIENTS_MAX: usize = 10_000;
 

@@ -65,6 +65,9 @@ pub struct ClientStatus {
     pub acknowledged: Option<Arc<str>>,
     /// Since when the two differ.
     pub behind_since: Option<Instant>,
+    /// That view, if its version gauges prove it in force on its newest streams (see
+    /// [`Server::note_versions`](super::Server::note_versions)).
+    pub applied: Option<Arc<str>>,
     /// What it refuses.
     pub rejections: Vec<Rejection>,
     /// What its newest stream was sent, by type.
@@ -149,6 +152,7 @@ impl ClientStatus {
             wanted: delivery.wanted,
             acknowledged: delivery.acknowledged,
             behind_since: delivery.behind_since,
+            applied: None,
             rejections: delivery.rejections,
             sent: delivery.sent,
             subscribed: delivery.subscribed,

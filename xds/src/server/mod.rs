@@ -8,6 +8,7 @@
 
 mod client;
 mod csds;
+mod delivered;
 mod per_type;
 mod registry;
 mod task;
@@ -24,17 +25,19 @@ use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
 pub use client::{Client, ClientKind, ClientStatus};
 pub use csds::ClientStatusService;
+pub use delivered::{Delivered, DeliveryChange, NotApplied};
 
 use crate::delivery::ResourceStatus;
 use crate::limits::{
-    BLOCKED_MAX, FIRST_REQUEST_TIMEOUT, REQUEST_BYTES_MAX, RESPONSES_QUEUED_MAX, STREAMS_MAX,
+    BLOCKED_MAX, CHANGES_KEPT, FIRST_REQUEST_TIMEOUT, REQUEST_BYTES_MAX, RESPONSES_QUEUED_MAX,
+    STREAMS_MAX,
 };
 use crate::resource::TypeUrl;
 use crate::snapshot::Snapshot;
@@ -94,6 +97,7 @@ pub(crate) struct Hub {
     settings: Settings,
     registry: Registry,
     changes: watch::Sender<u64>,
+    deliveries: broadcast::Sender<DeliveryChange>,
     renewals: watch::Sender<u64>,
     closing: watch::Sender<bool>,
 }
@@ -122,6 +126,7 @@ impl Server {
             settings,
             registry: Registry::default(),
             changes: watch::Sender::new(0),
+            deliveries: broadcast::Sender::new(CHANGES_KEPT),
             renewals: watch::Sender::new(0),
             closing: watch::Sender::new(false),
         };

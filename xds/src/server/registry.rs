@@ -12,6 +12,7 @@ use super::client::{Client, ClientKind, ClientStatus};
 use super::task::Serves;
 use crate::delivery::ResourceStatus;
 use crate::limits::{GONE_CLIENT_KEPT, GONE_CLIENTS_MAX, STREAMS_PER_NODE_MAX};
+use crate::report::MAX_ENTRIES;
 use crate::resource::{Resource, TypeUrl};
 use crate::stream::{Legacy, Session};
 
@@ -36,6 +37,8 @@ struct Node {
     gone: Option<ClientStatus>,
     /// What its last aggregated stream left behind.
     legacy: Option<Legacy>,
+    /// Its version gauges, since it opened its newest stream.
+    gauges: BTreeMap<String, u64>,
 }
 
 /// One stream. Its session is locked for moments only, never across a send.
@@ -81,7 +84,16 @@ impl Node {
             return self.gone.clone();
         };
         newest.for_each(|other| status.join(other));
+        status.applied = status.acknowledged.clone().filter(|_| self.proves());
         Some(status)
+    }
+
+    /// Whether the gauges show everything that was sent on its newest streams.
+    fn proves(&self) -> bool {
+        let mut expected = self
+            .newest()
+            .flat_map(|stream| stream.session().expected_gauges());
+        !self.gauges.is_empty() && expected.all(|gauge| gauge.is_shown_by(&self.gauges))
     }
 
     /// The newest stream of each kind: aggregated, or of one type. Newest first.
@@ -152,6 +164,8 @@ impl Registry {
             session,
         });
         node.live.push(stream.clone());
+        // They may be of a process that is gone.
+        node.gauges.clear();
         node.gone = None;
         nodes.streams += 1;
         Ok(stream)
@@ -203,6 +217,27 @@ impl Registry {
 }
 
 impl Registry {
+    /// Takes in gauges. The view that they newly prove, if they do.
+    pub(super) fn note_versions(
+        &self,
+        node_id: &str,
+        versions: &BTreeMap<String, u64>,
+    ) -> Option<Arc<str>> {
+        let mut nodes = self.nodes();
+        let node = nodes.by_id.get_mut(node_id)?;
+        if node.live.is_empty() || versions.is_empty() {
+            return None;
+        }
+        let before = node.status()?.applied;
+        for (name, version) in versions.iter().take(MAX_ENTRIES) {
+            if node.gauges.len() < MAX_ENTRIES || node.gauges.contains_key(name) {
+                node.gauges.insert(name.clone(), *version);
+            }
+        }
+        let after = node.status()?.applied;
+        after.filter(|after| before.as_ref() != Some(after))
+    }
+
     /// Who has a stream now, by node id.
     pub(super) fn connected(&self) -> Vec<Client> {
         let nodes = self.nodes();

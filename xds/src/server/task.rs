@@ -9,6 +9,7 @@ use tonic::{Code, Status, Streaming};
 
 use super::Hub;
 use super::client::Client;
+use super::delivered::Delivered;
 use super::registry::Stream;
 use crate::resource::TypeUrl;
 use crate::snapshot::Snapshot;
@@ -100,7 +101,7 @@ where
         )
         .map_err(|full| Status::resource_exhausted(full.to_string()))?;
     let registration = Registration { hub, stream };
-    registration.hub.bump();
+    registration.tell(Delivered::Connected);
     tracing::info!(
         node = registration.stream.client.node_id,
         variant = ?registration.stream.serves.variant,
@@ -169,6 +170,10 @@ impl Serves {
 // === impl Registration ===
 
 impl Registration {
+    fn tell(&self, what: Delivered) {
+        self.hub.tell(&self.stream.client.node_id, what);
+    }
+
     fn request(&self, request: Request) -> Result<(), Status> {
         let outcome = self
             .stream
@@ -176,7 +181,7 @@ impl Registration {
             .handle_request(request, Instant::now());
         match outcome.map_err(refusal)? {
             Outcome::Stale => {}
-            Outcome::Acknowledged => self.hub.bump(),
+            Outcome::Acknowledged => self.tell(Delivered::Acknowledged),
             Outcome::Rejected => {
                 let delivery = self.stream.session().delivery();
                 for rejection in &delivery.rejections {
@@ -188,7 +193,7 @@ impl Registration {
                         "the client rejected resources"
                     );
                 }
-                self.hub.bump();
+                self.tell(Delivered::Rejected(delivery.rejections));
             }
         }
         Ok(())
@@ -206,7 +211,7 @@ impl Registration {
                 kind = ?suspicion.kind,
                 "{}", suspicion.sentence
             );
-            self.hub.bump();
+            self.tell(Delivered::Suspected(suspicion));
         }
     }
 
@@ -235,8 +240,12 @@ impl Registration {
                 return Ok(());
             }
         }
-        if before != self.settled_on() {
-            self.hub.bump();
+        let settled_on = self.settled_on();
+        if before != settled_on {
+            match settled_on {
+                Some(view) => self.tell(Delivered::CaughtUp(view)),
+                None => self.hub.bump(),
+            }
         }
         Ok(())
     }
@@ -249,7 +258,7 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         self.hub.registry.disconnect(&self.stream, Instant::now());
-        self.hub.bump();
+        self.tell(Delivered::Disconnected);
         tracing::info!(node = self.stream.client.node_id, "xds stream closed");
     }
 }

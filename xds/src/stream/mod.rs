@@ -22,6 +22,7 @@
 //! renew a time to live (if the embedder's brain is dead, what it raised must expire).
 
 mod delta;
+mod gauges;
 mod held;
 mod order;
 mod output;

@@ -225,6 +225,10 @@ impl Session {
                 Arc::from(sotw::version(parcel.set.unwrap_or_else(whole)))
             }
         };
+        if !parcel.renewal && !(parcel.items.is_empty() && parcel.removed.is_empty()) {
+            let names = parcel.items.iter().map(|item| item.name().clone());
+            state.last_news = Some((version.clone(), names.collect()));
+        }
         state.last_nonce = nonce;
         state.answer_due &= parcel.renewal;
         state.counts.responses += 1;

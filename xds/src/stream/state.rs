@@ -44,6 +44,8 @@ pub(super) struct TypeState {
     /// What the client said since the session last asked, for all to learn: taken, or refused
     /// alone.
     pub(super) verdicts: Vec<(Arc<Resource>, bool)>,
+    /// `version` of the last response with news, and the names in it.
+    pub(super) last_news: Option<(Arc<str>, Vec<Name>)>,
     /// The client asked for the type on this stream; otherwise it was sent unasked.
     pub(super) asked: bool,
     /// Responses that were given up, oldest first.
