@@ -90,6 +90,9 @@ where
         .map_err(|refused| Status::permission_denied(refused.reason))?;
     let mut renewals = hub.renewals.subscribe();
     let mut closing = hub.closing.subscribe();
+    if *closing.borrow() {
+        return Err(stopping());
+    }
     let stream = hub
         .registry
         .connect(
@@ -120,7 +123,7 @@ where
             },
             () = responses.closed() => return Ok(()),
             _ = closing.wait_for(|closing| *closing) => {
-                return Err(Status::unavailable("the control plane is stopping; connect again"));
+                return Err(stopping());
             }
             changed = views.changed(), if !assigner_gone => match changed {
                 Ok(()) => Wake::View,
@@ -145,6 +148,10 @@ async fn until(deadline: Option<Instant>) {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,
     }
+}
+
+fn stopping() -> Status {
+    Status::unavailable("the control plane is stopping; connect again")
 }
 
 fn refusal(violation: Violation) -> Status {

@@ -225,7 +225,8 @@ impl Session {
                 Arc::from(sotw::version(parcel.set.unwrap_or_else(whole)))
             }
         };
-        if !parcel.renewal && !(parcel.items.is_empty() && parcel.removed.is_empty()) {
+        let empty = parcel.items.is_empty() && parcel.removed.is_empty();
+        if !parcel.renewal && !empty {
             let names = parcel.items.iter().map(|item| item.name().clone());
             state.last_news = Some((version.clone(), names.collect()));
         }

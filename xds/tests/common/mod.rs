@@ -180,6 +180,13 @@ impl<Q: std::fmt::Debug, R> Stream<Q, R> {
             .expect("an open stream")
     }
 
+    /// Closes the sending side. Whether the stream then ends without an error.
+    pub(crate) async fn half_close(mut self) -> bool {
+        drop(self.requests);
+        let next = tokio::time::timeout(PATIENCE, self.responses.message()).await;
+        matches!(next.expect("an end in time"), Ok(None))
+    }
+
     /// How the stream ends.
     pub(crate) async fn error(&mut self) -> Status {
         let next = tokio::time::timeout(PATIENCE, self.responses.message()).await;
