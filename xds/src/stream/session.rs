@@ -144,6 +144,7 @@ impl Session {
             sotw::skip_equal_set(type_url, state, &view);
         }
         self.view = Some(view);
+        self.miss_less();
         self.learn();
         self.look_at_gates();
         self.refresh(now);

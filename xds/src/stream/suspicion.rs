@@ -142,7 +142,8 @@ impl Session {
     /// The client came back and doesn't ask for what it had.
     fn miss(&mut self, legacy: Legacy, now: Instant) {
         for type_url in legacy.types {
-            if self.types.get(&type_url).is_some_and(|state| state.asked) {
+            let asked = self.types.get(&type_url).is_some_and(|state| state.asked);
+            if asked || !self.is_missed(&type_url) {
                 continue;
             }
             let kind = SuspicionKind::NotAsked(type_url.clone());
@@ -164,6 +165,20 @@ impl Session {
                 self.reconnected.get_or_insert(now);
             }
         }
+    }
+
+    /// Whether a client that doesn't ask for a type lacks something. What is asked for by name is
+    /// asked for because of something else, and that may be gone.
+    fn is_missed(&self, type_url: &TypeUrl) -> bool {
+        let exists = |view: &Arc<Snapshot>| view.len(type_url) > 0;
+        *type_url == TypeUrl::CLUSTER || self.view.as_ref().is_some_and(exists)
+    }
+
+    /// A view without any resource of a type ends the suspicion that it should be asked for.
+    pub(super) fn miss_less(&mut self) {
+        let mut not_asked = std::mem::take(&mut self.not_asked);
+        not_asked.retain(|type_url, _| self.is_missed(type_url));
+        self.not_asked = not_asked;
     }
 
     /// The response that cures, if one is due.

@@ -1,5 +1,6 @@
 //! Clients that fall silent.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
@@ -252,4 +253,26 @@ fn m12_an_error_that_comes_with_the_nonce_of_the_cure_is_about_what_was_given_up
     peer.view(&world(&["a"], "a"));
     assert_eq!(peer.settle(), ["cds a"]);
     assert!(peer.acknowledged().is_some());
+}
+
+#[test]
+fn m12_a_type_that_the_view_does_not_have_any_more_is_not_missed() {
+    let connect = |view: &Arc<Snapshot>| {
+        let mut peer = Peer::with_view(Delta, view);
+        let legacy = Legacy {
+            types: vec![CDS, RDS],
+            unanswered: Vec::new(),
+        };
+        peer.session.expect(legacy, peer.now);
+        peer.subscribe(CDS, &[]);
+        peer.settle();
+        peer.pass(SUSPECT_AFTER);
+        peer
+    };
+    let without_routes = snapshot([static_cluster("a")]);
+    assert_eq!(suspect(&connect(&without_routes)), None);
+    let mut peer = connect(&world(&["a"], "a"));
+    assert_eq!(suspect(&peer), Some(SuspicionKind::NotAsked(RDS)));
+    peer.view(&without_routes);
+    assert_eq!(suspect(&peer), None);
 }
