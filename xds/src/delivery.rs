@@ -30,6 +30,62 @@ pub struct Delivery {
     /// How often a gate was passed by its deadline and not by an acknowledgement: the client was
     /// sent something without proof that it was ready for it.
     pub gates_forced: u64,
+    /// Silence where there should be words.
+    pub suspect: Option<Suspicion>,
+    /// The newest suspicion, cured or not.
+    pub last_suspicion: Option<Suspicion>,
+}
+
+// === impl Suspicion ===
+
+impl Suspicion {
+    pub(crate) fn new(kind: SuspicionKind, since: Instant) -> Self {
+        let clusters = |type_url: &TypeUrl| *type_url == TypeUrl::CLUSTER;
+        let sentence = match &kind {
+            SuspicionKind::Unanswered(type_url) if clusters(type_url) => {
+                "clusters are unanswered for more than 10 s: one of them may warm for ever, or be \
+                 invalid; what the client took last is sent again, then each alone"
+                    .to_owned()
+            }
+            SuspicionKind::Unanswered(type_url) => format!(
+                "{type_url} is unanswered for more than 10 s: the client may be overloaded or stuck"
+            ),
+            SuspicionKind::NotAsked(type_url) if clusters(type_url) => {
+                "the client came back and didn't ask for clusters within 10 s; they are sent \
+                 without being asked for"
+                    .to_owned()
+            }
+            SuspicionKind::NotAsked(type_url) => {
+                format!("the client came back and didn't ask for {type_url} within 10 s")
+            }
+        };
+        Self {
+            kind,
+            since,
+            sentence,
+        }
+    }
+}
+
+/// A client that is silent where it should speak. An embedder should page somebody if it lasts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suspicion {
+    /// What is missing.
+    pub kind: SuspicionKind,
+    /// Since when it counts as missing.
+    pub since: Instant,
+    /// What it means, and what was done.
+    pub sentence: String,
+}
+
+/// What is missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SuspicionKind {
+    /// A response of this type is unanswered for more than 10 s.
+    Unanswered(TypeUrl),
+    /// The client had asked for this type on its previous stream, and didn't within 10 s on this
+    /// one.
+    NotAsked(TypeUrl),
 }
 
 /// A refusal.

@@ -8,17 +8,21 @@
 //! ```
 
 pub mod delivery;
+mod guard;
 pub mod identity;
 pub mod limits;
 pub mod report;
 mod resource;
+mod saved;
 pub mod server;
 mod snapshot;
 pub mod stream;
 mod wire;
 
-pub use delivery::{Delivery, Rejection, ResourceStatus, SentCounts};
+pub use delivery::{Delivery, Rejection, ResourceStatus, SentCounts, Suspicion, SuspicionKind};
+pub use guard::{Guard, Loss, TooMuchLost};
 pub use resource::{Name, References, Resource, ResourceError, TypeUrl, Version};
+pub use saved::LoadError;
 pub use server::{
     Assign, Client, ClientKind, ClientStatus, Refused, Server, Settings, incoming, transport,
 };

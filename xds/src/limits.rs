@@ -39,9 +39,41 @@ pub const REJECTED_VERSIONS_MAX: usize = 16;
 /// each is one that it rejected together with others.
 pub const DOUBTFUL_VERSIONS_MAX: usize = 4;
 
+/// Contents that are remembered as taken by some client, and as refused by some; 8 bytes each and
+/// the tree around them.
+pub const PROVEN_MAX: usize = 200_000;
+
+/// Contents that are remembered as refused by some client, for all streams together.
+pub const CONTESTED_MAX: usize = 10_000;
+
 /// How long a gate waits for a silent client before the resource goes out anyway (rule O4). Envoy
 /// holds the ACK of clusters back until they are warm or their fetch timed out, 15 s by default.
 pub const GATE_DEADLINE: Duration = Duration::from_secs(15);
+
+/// How long a client may leave a response unanswered, or come back without asking for what it
+/// had, before it counts as suspect (design M12).
+pub const SUSPECT_AFTER: Duration = Duration::from_secs(10);
+
+/// How long clusters may stay unanswered before they are taken back: longer than Envoy's default
+/// `initial_fetch_timeout` of 15 s, for which it rightly holds its answer while a cluster warms.
+pub const CURE_AFTER: Duration = Duration::from_secs(16);
+
+/// How long to wait before the next cure.
+pub const CURE_AGAIN_AFTER: Duration = Duration::from_secs(8);
+
+/// Cures on one stream for one state of the clusters. More would only be more noise: somebody has
+/// to look.
+pub const CURES_MAX: u32 = 3;
+
+/// Responses that were given up and whose late answers are still understood.
+pub const OVERDUE_MAX: usize = 4;
+
+/// Resources of a type that a view may lose any number of (but not all) without being asked.
+pub const SHRINK_FREE_MAX: usize = 10;
+
+/// How long a stream of one type (not aggregated) keeps what the view no longer has (rule O5):
+/// twice the time within which a client's other streams are served, gates included.
+pub const REMOVAL_GRACE: Duration = Duration::from_secs(30);
 
 /// Streams that are served at the same time, all nodes together. 23 to 31 KiB of memory each.
 pub const STREAMS_MAX: usize = 20_000;
@@ -57,6 +89,10 @@ pub const BLOCKED_MAX: Duration = Duration::from_secs(30);
 
 /// Responses queued between a stream's task and its connection. More would only be staler.
 pub const RESPONSES_QUEUED_MAX: usize = 2;
+
+/// Changes that a receiver of [`Server::watch_delivery`](crate::Server::watch_delivery) may be
+/// behind before it misses some: several for each of a thousand clients.
+pub const CHANGES_KEPT: usize = 4_096;
 
 /// Clients that are remembered after they left.
 pub const GONE_CLIENTS_MAX: usize = 10_000;

@@ -153,7 +153,7 @@ impl Snapshot {
         SnapshotBuilder::new()
     }
 
-    fn of(resources: BTreeMap<(TypeUrl, Name), Arc<Resource>>) -> Self {
+    pub(crate) fn of(resources: BTreeMap<(TypeUrl, Name), Arc<Resource>>) -> Self {
         let mut types: BTreeMap<TypeUrl, OfType> = BTreeMap::new();
         for ((type_url, name), resource) in resources {
             types
@@ -189,6 +189,11 @@ impl Snapshot {
             .get(type_url)
             .into_iter()
             .flat_map(|of_type| of_type.by_name.values())
+    }
+
+    /// The types of which there are resources, in sending order.
+    pub fn type_urls(&self) -> impl Iterator<Item = &TypeUrl> {
+        self.types.keys()
     }
 
     /// How many resources of a type there are.

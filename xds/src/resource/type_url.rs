@@ -7,7 +7,8 @@ use std::sync::Arc;
 ///
 /// The types that this crate understands cost nothing to clone or compare; any other is carried
 /// as it is. The order of types is the order in which they are sent (xDS protocol rule O1):
-/// clusters, endpoints, listeners, routes, what isn't understood, the runtime layer.
+/// clusters, endpoints, secrets, listeners, scopes, routes, virtual hosts, extensions, what isn't
+/// understood, the runtime layer.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TypeUrl(Repr);
 
@@ -15,8 +16,12 @@ pub struct TypeUrl(Repr);
 enum Repr {
     Cluster,
     ClusterLoadAssignment,
+    Secret,
     Listener,
+    ScopedRouteConfiguration,
     RouteConfiguration,
+    VirtualHost,
+    ExtensionConfig,
     Other(Arc<str>),
     Runtime,
 }
@@ -26,6 +31,11 @@ const CLUSTER_LOAD_ASSIGNMENT: &str =
     "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";
 const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
 const ROUTE_CONFIGURATION: &str = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
+const SECRET: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
+const SCOPED_ROUTE_CONFIGURATION: &str =
+    "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration";
+const VIRTUAL_HOST: &str = "type.googleapis.com/envoy.config.route.v3.VirtualHost";
+const EXTENSION_CONFIG: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
 const RUNTIME: &str = "type.googleapis.com/envoy.service.runtime.v3.Runtime";
 
 // === impl TypeUrl ===
@@ -39,6 +49,14 @@ impl TypeUrl {
     pub const LISTENER: TypeUrl = TypeUrl(Repr::Listener);
     /// RDS.
     pub const ROUTE_CONFIGURATION: TypeUrl = TypeUrl(Repr::RouteConfiguration);
+    /// SDS.
+    pub const SECRET: TypeUrl = TypeUrl(Repr::Secret);
+    /// SRDS.
+    pub const SCOPED_ROUTE_CONFIGURATION: TypeUrl = TypeUrl(Repr::ScopedRouteConfiguration);
+    /// VHDS.
+    pub const VIRTUAL_HOST: TypeUrl = TypeUrl(Repr::VirtualHost);
+    /// ECDS.
+    pub const EXTENSION_CONFIG: TypeUrl = TypeUrl(Repr::ExtensionConfig);
     /// RTDS.
     pub const RUNTIME: TypeUrl = TypeUrl(Repr::Runtime);
 
@@ -49,6 +67,10 @@ impl TypeUrl {
             CLUSTER_LOAD_ASSIGNMENT => Repr::ClusterLoadAssignment,
             LISTENER => Repr::Listener,
             ROUTE_CONFIGURATION => Repr::RouteConfiguration,
+            SECRET => Repr::Secret,
+            SCOPED_ROUTE_CONFIGURATION => Repr::ScopedRouteConfiguration,
+            VIRTUAL_HOST => Repr::VirtualHost,
+            EXTENSION_CONFIG => Repr::ExtensionConfig,
             RUNTIME => Repr::Runtime,
             other => Repr::Other(Arc::from(other)),
         })
@@ -61,26 +83,44 @@ impl TypeUrl {
             Repr::ClusterLoadAssignment => CLUSTER_LOAD_ASSIGNMENT,
             Repr::Listener => LISTENER,
             Repr::RouteConfiguration => ROUTE_CONFIGURATION,
+            Repr::Secret => SECRET,
+            Repr::ScopedRouteConfiguration => SCOPED_ROUTE_CONFIGURATION,
+            Repr::VirtualHost => VIRTUAL_HOST,
+            Repr::ExtensionConfig => EXTENSION_CONFIG,
             Repr::Runtime => RUNTIME,
             Repr::Other(url) => url,
         }
     }
 
-    /// What people call it: `cds`, `eds`, `lds`, `rds`, `rtds`; the whole URL of any other.
+    /// What people call it: `cds`, `eds`, `lds`, `rds`, and so on; the whole URL of any other.
     pub fn short_name(&self) -> &str {
         match &self.0 {
             Repr::Cluster => "cds",
             Repr::ClusterLoadAssignment => "eds",
             Repr::Listener => "lds",
             Repr::RouteConfiguration => "rds",
+            Repr::Secret => "sds",
+            Repr::ScopedRouteConfiguration => "srds",
+            Repr::VirtualHost => "vhds",
+            Repr::ExtensionConfig => "ecds",
             Repr::Runtime => "rtds",
             Repr::Other(url) => url,
         }
     }
 
     /// Whether a state-of-the-world response must hold every resource of the type, because what
-    /// it lacks counts as deleted (rule S1). It is also where an empty list of names means all.
+    /// it lacks counts as deleted (rule S1). It is also where an empty list of names means all:
+    /// Envoy asks for scopes, too, without a name, and takes each response for all of them.
     pub(crate) fn is_full_state(&self) -> bool {
+        matches!(
+            self.0,
+            Repr::Cluster | Repr::Listener | Repr::ScopedRouteConfiguration
+        )
+    }
+
+    /// Whether one bad resource in a response spoils the others: Envoy takes some, and may then say
+    /// nothing at all (design M12).
+    pub(crate) fn is_spoilt_by_one(&self) -> bool {
         matches!(self.0, Repr::Cluster | Repr::Listener)
     }
 
@@ -115,8 +155,12 @@ mod tests {
         let types = [
             TypeUrl::CLUSTER,
             TypeUrl::CLUSTER_LOAD_ASSIGNMENT,
+            TypeUrl::SECRET,
             TypeUrl::LISTENER,
+            TypeUrl::SCOPED_ROUTE_CONFIGURATION,
             TypeUrl::ROUTE_CONFIGURATION,
+            TypeUrl::VIRTUAL_HOST,
+            TypeUrl::EXTENSION_CONFIG,
             TypeUrl::new("type.googleapis.com/acme.Thing"),
             TypeUrl::RUNTIME,
         ];

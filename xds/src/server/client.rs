@@ -7,7 +7,7 @@ use std::time::Instant;
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::config::core::v3::node::UserAgentVersionType;
 
-use crate::delivery::{Delivery, Rejection, SentCounts};
+use crate::delivery::{Delivery, Rejection, SentCounts, Suspicion};
 use crate::identity::SpiffeId;
 use crate::limits::NODE_FIELD_BYTES_MAX;
 use crate::resource::TypeUrl;
@@ -68,6 +68,9 @@ pub struct ClientStatus {
     pub acknowledged: Option<Arc<str>>,
     /// Since when the two differ.
     pub behind_since: Option<Instant>,
+    /// That view, if its version gauges prove it in force on its newest streams (see
+    /// [`Server::note_versions`](super::Server::note_versions)).
+    pub applied: Option<Arc<str>>,
     /// What it refuses.
     pub rejections: Vec<Rejection>,
     /// What its newest stream was sent, by type.
@@ -79,6 +82,10 @@ pub struct ClientStatus {
     pub takes_ttl: bool,
     /// How often its newest stream was sent something because a gate's deadline had passed.
     pub gates_forced: u64,
+    /// Silence where there should be words, on its newest stream.
+    pub suspect: Option<Suspicion>,
+    /// The newest suspicion of its newest stream, cured or not.
+    pub last_suspicion: Option<Suspicion>,
 }
 
 // === impl Client ===
@@ -149,11 +156,36 @@ impl ClientStatus {
             wanted: delivery.wanted,
             acknowledged: delivery.acknowledged,
             behind_since: delivery.behind_since,
+            applied: None,
             rejections: delivery.rejections,
             sent: delivery.sent,
             subscribed: delivery.subscribed,
             takes_ttl: delivery.takes_ttl,
             gates_forced: delivery.gates_forced,
+            suspect: delivery.suspect,
+            last_suspicion: delivery.last_suspicion,
         }
+    }
+
+    /// Adds what another stream of the same client tells, of another type.
+    pub(super) fn join(&mut self, other: Self) {
+        if self.acknowledged != other.acknowledged {
+            self.acknowledged = None;
+        }
+        self.behind_since = match (self.behind_since, other.behind_since) {
+            (Some(one), Some(two)) => Some(one.min(two)),
+            (one, two) => one.or(two),
+        };
+        self.rejections.extend(other.rejections);
+        for (type_url, counts) in other.sent {
+            self.sent.entry(type_url).or_insert(counts);
+        }
+        self.subscribed.extend(other.subscribed);
+        self.subscribed.sort();
+        self.subscribed.dedup();
+        self.takes_ttl &= other.takes_ttl;
+        self.gates_forced += other.gates_forced;
+        self.suspect = self.suspect.take().or(other.suspect);
+        self.last_suspicion = self.last_suspicion.take().or(other.last_suspicion);
     }
 }

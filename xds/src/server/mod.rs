@@ -7,6 +7,9 @@
 //! before anything else.
 
 mod client;
+mod csds;
+mod delivered;
+mod per_type;
 mod registry;
 mod task;
 
@@ -22,18 +25,20 @@ use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
 pub use client::{Client, ClientKind, ClientStatus};
+pub use csds::ClientStatusService;
+pub use delivered::{Delivered, DeliveryChange, NotApplied};
 
 use crate::delivery::ResourceStatus;
 use crate::identity::{Access, AccessLimits, Peer};
 use crate::limits::{
-    BLOCKED_MAX, FIRST_REQUEST_TIMEOUT, FRAME_BYTES_MAX, HEADER_LIST_BYTES_MAX, KEEPALIVE_INTERVAL,
-    KEEPALIVE_TIMEOUT, LOCAL_RESETS_MAX, PENDING_RESETS_MAX, REQUEST_BYTES_MAX,
+    BLOCKED_MAX, CHANGES_KEPT, FIRST_REQUEST_TIMEOUT, FRAME_BYTES_MAX, HEADER_LIST_BYTES_MAX,
+    KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LOCAL_RESETS_MAX, PENDING_RESETS_MAX, REQUEST_BYTES_MAX,
     RESPONSES_QUEUED_MAX, STREAMS_MAX, STREAMS_PER_CONNECTION_MAX,
 };
 use crate::resource::TypeUrl;
@@ -96,6 +101,7 @@ pub(crate) struct Hub {
     settings: Settings,
     registry: Registry,
     changes: watch::Sender<u64>,
+    deliveries: broadcast::Sender<DeliveryChange>,
     renewals: watch::Sender<u64>,
     closing: watch::Sender<bool>,
 }
@@ -125,6 +131,7 @@ impl Server {
             settings,
             registry: Registry::default(),
             changes: watch::Sender::new(0),
+            deliveries: broadcast::Sender::new(CHANGES_KEPT),
             renewals: watch::Sender::new(0),
             closing: watch::Sender::new(false),
         };
@@ -173,7 +180,8 @@ impl Server {
         self.hub.changes.subscribe()
     }
 
-    /// The service, to be mounted on a router. Use [`transport`] for one with the right limits.
+    /// The aggregated service alone, to be mounted on a router. Use [`transport`] for one with the
+    /// right limits.
     pub fn ads(&self) -> AggregatedDiscoveryServiceServer<Ads> {
         AggregatedDiscoveryServiceServer::new(Ads {
             hub: self.hub.clone(),
@@ -182,7 +190,7 @@ impl Server {
     }
 
     /// Serves on a listener until `shutdown` is ready. To serve reports on the same port, mount
-    /// [`ads`](Self::ads) on [`transport`] instead, and pass it [`incoming`].
+    /// [`routes`](Self::routes) on [`transport`] instead, and pass it [`incoming`].
     ///
     /// # Errors
     /// If the connections can't be served at all.
@@ -191,7 +199,7 @@ impl Server {
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), tonic::transport::Error> {
-        let router = transport().add_service(self.ads());
+        let router = transport().add_routes(self.routes());
         router
             .serve_with_incoming_shutdown(incoming(listener), shutdown)
             .await
@@ -244,35 +252,54 @@ impl AggregatedDiscoveryService for Ads {
         &self,
         request: Request<Streaming<DiscoveryRequest>>,
     ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
-        let (responses, stream) = mpsc::channel(RESPONSES_QUEUED_MAX);
-        let peer = request.extensions().get::<Peer>().cloned();
-        let (hub, inbound) = (self.hub.clone(), request.into_inner());
-        tokio::spawn(task::run(
-            hub,
-            Variant::Sotw,
-            peer,
-            inbound,
-            responses,
-            wire::sotw,
-        ));
-        Ok(Response::new(ReceiverStream::new(stream)))
+        Ok(open_sotw(&self.hub, None, request))
     }
 
     async fn delta_aggregated_resources(
         &self,
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
-        let (responses, stream) = mpsc::channel(RESPONSES_QUEUED_MAX);
-        let peer = request.extensions().get::<Peer>().cloned();
-        let (hub, inbound) = (self.hub.clone(), request.into_inner());
-        tokio::spawn(task::run(
-            hub,
-            Variant::Delta,
-            peer,
-            inbound,
-            responses,
-            wire::delta,
-        ));
-        Ok(Response::new(ReceiverStream::new(stream)))
+        Ok(open_delta(&self.hub, None, request))
     }
+}
+
+/// Starts the task of a state-of-the-world stream: of one type, or of all.
+fn open_sotw(
+    hub: &Arc<Hub>,
+    only: Option<TypeUrl>,
+    request: Request<Streaming<DiscoveryRequest>>,
+) -> Response<ReceiverStream<Result<DiscoveryResponse, Status>>> {
+    let (responses, stream) = mpsc::channel(RESPONSES_QUEUED_MAX);
+    let peer = request.extensions().get::<Peer>().cloned();
+    let (hub, inbound) = (hub.clone(), request.into_inner());
+    let serves = task::Serves {
+        variant: Variant::Sotw,
+        only,
+    };
+    tokio::spawn(task::run(hub, serves, peer, inbound, responses, wire::sotw));
+    Response::new(ReceiverStream::new(stream))
+}
+
+/// Starts the task of an incremental stream: of one type, or of all.
+fn open_delta(
+    hub: &Arc<Hub>,
+    only: Option<TypeUrl>,
+    request: Request<Streaming<DeltaDiscoveryRequest>>,
+) -> Response<ReceiverStream<Result<DeltaDiscoveryResponse, Status>>> {
+    let (responses, stream) = mpsc::channel(RESPONSES_QUEUED_MAX);
+    let peer = request.extensions().get::<Peer>().cloned();
+    let (hub, inbound) = (hub.clone(), request.into_inner());
+    let serves = task::Serves {
+        variant: Variant::Delta,
+        only,
+    };
+    tokio::spawn(task::run(
+        hub,
+        serves,
+        peer,
+        inbound,
+        responses,
+        wire::delta,
+    ));
+    Response::new(ReceiverStream::new(stream))
 }

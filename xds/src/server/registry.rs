@@ -4,15 +4,17 @@
 //! connection was found dead, or for good, with gRPC. The newest one tells the status; an older
 //! one that closes later changes nothing but the count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::client::{Client, ClientStatus};
+use super::client::{Client, ClientKind, ClientStatus};
+use super::task::Serves;
 use crate::delivery::ResourceStatus;
 use crate::limits::{GONE_CLIENT_KEPT, GONE_CLIENTS_MAX, STREAMS_PER_NODE_MAX};
-use crate::resource::TypeUrl;
-use crate::stream::{Session, Variant};
+use crate::report::MAX_ENTRIES;
+use crate::resource::{Resource, TypeUrl};
+use crate::stream::{Legacy, Session};
 
 /// All streams, by node id.
 #[derive(Debug, Default)]
@@ -33,6 +35,10 @@ struct Node {
     live: Vec<Arc<Stream>>,
     /// What was last known, once no stream is left.
     gone: Option<ClientStatus>,
+    /// What its last aggregated stream left behind.
+    legacy: Option<Legacy>,
+    /// Its version gauges, since it opened its newest stream.
+    gauges: BTreeMap<String, u64>,
 }
 
 /// One stream. Its session is locked for moments only, never across a send.
@@ -40,7 +46,7 @@ struct Node {
 pub(super) struct Stream {
     id: u64,
     pub(super) client: Client,
-    variant: Variant,
+    pub(super) serves: Serves,
     since: Instant,
     session: Mutex<Session>,
 }
@@ -63,7 +69,8 @@ impl Stream {
 
     fn status(&self, streams: usize) -> ClientStatus {
         let delivery = self.session().delivery();
-        let status = ClientStatus::new(self.client.clone(), self.variant, self.since, delivery);
+        let (client, variant) = (self.client.clone(), self.serves.variant);
+        let status = ClientStatus::new(client, variant, self.since, delivery);
         ClientStatus { streams, ..status }
     }
 }
@@ -72,10 +79,45 @@ impl Stream {
 
 impl Node {
     fn status(&self) -> Option<ClientStatus> {
-        match self.live.last() {
-            Some(newest) => Some(newest.status(self.live.len())),
-            None => self.gone.clone(),
-        }
+        let mut newest = self.newest().map(|stream| stream.status(self.live.len()));
+        let Some(mut status) = newest.next() else {
+            return self.gone.clone();
+        };
+        newest.for_each(|other| status.join(other));
+        status.applied = status.acknowledged.clone().filter(|_| self.proves());
+        Some(status)
+    }
+
+    /// Whether the gauges show everything that was sent on its newest streams.
+    fn proves(&self) -> bool {
+        let mut expected = self
+            .newest()
+            .flat_map(|stream| stream.session().expected_gauges());
+        !self.gauges.is_empty() && expected.all(|gauge| gauge.is_shown_by(&self.gauges))
+    }
+
+    /// The newest stream of each kind: aggregated, or of one type. Newest first.
+    fn newest(&self) -> impl Iterator<Item = &Arc<Stream>> {
+        let mut seen = BTreeSet::new();
+        let kind = move |stream: &&Arc<Stream>| seen.insert(stream.serves.only.clone());
+        self.live.iter().rev().filter(kind)
+    }
+
+    /// The newest stream that serves a type.
+    fn serving(&self, type_url: &TypeUrl) -> Option<&Arc<Stream>> {
+        let serves = |stream: &&Arc<Stream>| {
+            stream
+                .serves
+                .only
+                .as_ref()
+                .is_none_or(|only| only == type_url)
+        };
+        let mut newest = self.newest().filter(serves);
+        // A type's own stream knows more of it than an aggregated one.
+        let own = self
+            .newest()
+            .find(|stream| stream.serves.only.is_some() && serves(stream));
+        own.or_else(|| newest.next())
     }
 }
 
@@ -90,8 +132,8 @@ impl Registry {
     pub(super) fn connect(
         &self,
         client: Client,
-        variant: Variant,
-        session: Session,
+        serves: Serves,
+        mut session: Session,
         streams_max: usize,
         now: Instant,
     ) -> Result<Arc<Stream>, Full> {
@@ -105,15 +147,25 @@ impl Registry {
         if node.live.len() >= STREAMS_PER_NODE_MAX {
             return Err(Full::Node);
         }
+        // An Envoy asks for the same on every stream; a gRPC client for what its channels need now.
+        if client.kind == ClientKind::Envoy && serves.only.is_none() {
+            let before = node.newest().find(|stream| stream.serves.only.is_none());
+            let legacy = before.map(|stream| stream.session().legacy());
+            if let Some(legacy) = legacy.or_else(|| node.legacy.take()) {
+                session.expect(legacy, now);
+            }
+        }
         let session = Mutex::new(session);
         let stream = Arc::new(Stream {
             id,
             client,
-            variant,
+            serves,
             since: now,
             session,
         });
         node.live.push(stream.clone());
+        // They may be of a process that is gone.
+        node.gauges.clear();
         node.gone = None;
         nodes.streams += 1;
         Ok(stream)
@@ -123,6 +175,9 @@ impl Registry {
     pub(super) fn disconnect(&self, stream: &Stream, now: Instant) {
         let mut nodes = self.nodes();
         if let Some(node) = nodes.by_id.get_mut(&stream.client.node_id) {
+            if stream.serves.only.is_none() {
+                node.legacy = Some(stream.session().legacy());
+            }
             node.live.retain(|other| other.id != stream.id);
             if node.live.is_empty() {
                 let last = stream.status(0);
@@ -156,8 +211,59 @@ impl Registry {
         type_url: &TypeUrl,
         name: &str,
     ) -> Option<ResourceStatus> {
-        let newest = self.nodes().by_id.get(node_id)?.live.last()?.clone();
-        newest.session().resource_status(type_url, name)
+        let stream = self.nodes().by_id.get(node_id)?.serving(type_url)?.clone();
+        stream.session().resource_status(type_url, name)
+    }
+}
+
+impl Registry {
+    /// Takes in gauges. The view that they newly prove, if they do.
+    pub(super) fn note_versions(
+        &self,
+        node_id: &str,
+        versions: &BTreeMap<String, u64>,
+    ) -> Option<Arc<str>> {
+        let mut nodes = self.nodes();
+        let node = nodes.by_id.get_mut(node_id)?;
+        if node.live.is_empty() || versions.is_empty() {
+            return None;
+        }
+        let before = node.status()?.applied;
+        for (name, version) in versions.iter().take(MAX_ENTRIES) {
+            if node.gauges.len() < MAX_ENTRIES || node.gauges.contains_key(name) {
+                node.gauges.insert(name.clone(), *version);
+            }
+        }
+        let after = node.status()?.applied;
+        after.filter(|after| before.as_ref() != Some(after))
+    }
+
+    /// Who has a stream now, by node id.
+    pub(super) fn connected(&self) -> Vec<Client> {
+        let nodes = self.nodes();
+        let newest = nodes.by_id.values().filter_map(|node| node.live.last());
+        newest.map(|stream| stream.client.clone()).collect()
+    }
+
+    /// Every resource of its view that a client asked for, on its newest streams, and where it
+    /// stands: in the order of types and names.
+    pub(super) fn resources(&self, node_id: &str) -> Vec<(Arc<Resource>, ResourceStatus)> {
+        let Some(streams) = self
+            .nodes()
+            .by_id
+            .get(node_id)
+            .map(|node| node.newest().cloned().collect::<Vec<_>>())
+        else {
+            return Vec::new();
+        };
+        let of_stream = |stream: Arc<Stream>| stream.session().resource_statuses();
+        let mut all: Vec<_> = streams.into_iter().flat_map(of_stream).collect();
+        let key = |(resource, _): &(Arc<Resource>, ResourceStatus)| {
+            (resource.type_url().clone(), resource.name().clone())
+        };
+        all.sort_by_key(key);
+        all.dedup_by_key(|one| key(one));
+        all
     }
 }
 
@@ -195,7 +301,7 @@ mod tests {
 
     use super::*;
     use crate::server::ClientKind;
-    use crate::stream::SessionSettings;
+    use crate::stream::{SessionSettings, Variant};
 
     fn client(id: &str) -> Client {
         Client {
@@ -213,7 +319,11 @@ mod tests {
 
     fn connect(registry: &Registry, id: &str, now: Instant) -> Result<Arc<Stream>, Full> {
         let session = Session::new(Variant::Delta, SessionSettings::default());
-        registry.connect(client(id), Variant::Delta, session, 3, now)
+        let serves = Serves {
+            variant: Variant::Delta,
+            only: None,
+        };
+        registry.connect(client(id), serves, session, 3, now)
     }
 
     #[test]

@@ -8,14 +8,24 @@ use tokio::sync::{mpsc, watch};
 use tonic::{Code, Status, Streaming};
 
 use super::client::Client;
+use super::delivered::Delivered;
 use super::registry::Stream;
 use super::{Hub, Settings};
 use crate::identity::{Access, Grants, Incident, Peer, StreamKind};
+use crate::resource::TypeUrl;
 use crate::snapshot::Snapshot;
 use crate::stream::{Outcome, Request, Response, Session, Variant, Violation};
 
 /// Where a stream's responses go.
 type Responses<R> = mpsc::Sender<Result<R, Status>>;
+
+/// What a stream serves.
+#[derive(Debug, Clone)]
+pub(super) struct Serves {
+    pub(super) variant: Variant,
+    /// The one type of a stream that isn't aggregated.
+    pub(super) only: Option<TypeUrl>,
+}
 
 /// Ends the registration of a stream, however its task ends.
 struct Registration {
@@ -36,7 +46,7 @@ enum Wake<Q> {
 /// Serves one stream until either side ends it.
 pub(super) async fn run<Q, R>(
     hub: Arc<Hub>,
-    variant: Variant,
+    serves: Serves,
     peer: Option<Peer>,
     inbound: Streaming<Q>,
     responses: Responses<R>,
@@ -44,7 +54,7 @@ pub(super) async fn run<Q, R>(
 ) where
     Q: Into<Request>,
 {
-    if let Err(status) = serve(hub, variant, peer, inbound, &responses, encode).await {
+    if let Err(status) = serve(hub, serves, peer, inbound, &responses, encode).await {
         tracing::info!(code = ?status.code(), reason = status.message(), "xds stream ended");
         // If the client doesn't read, its connection ends with the stream anyway.
         let _ = responses.try_send(Err(status));
@@ -53,7 +63,7 @@ pub(super) async fn run<Q, R>(
 
 async fn serve<Q, R>(
     hub: Arc<Hub>,
-    variant: Variant,
+    serves: Serves,
     peer: Option<Peer>,
     mut inbound: Streaming<Q>,
     responses: &Responses<R>,
@@ -95,7 +105,7 @@ where
         identity: peer.map(|peer| peer.id),
         ..Client::of(node)
     };
-    let mut session = Session::new(variant, hub.settings.session.clone());
+    let mut session = serves.session(&hub);
     session
         .handle_request(request, Instant::now())
         .map_err(refused)?;
@@ -108,7 +118,7 @@ where
         .registry
         .connect(
             client,
-            variant,
+            serves,
             session,
             hub.settings.streams_max,
             Instant::now(),
@@ -119,10 +129,11 @@ where
         stream,
         grants,
     };
-    registration.hub.bump();
+    registration.tell(Delivered::Connected);
     tracing::info!(
         node = registration.stream.client.node_id,
-        ?variant,
+        variant = ?registration.stream.serves.variant,
+        only = registration.stream.serves.only.as_ref().map(TypeUrl::short_name),
         "xds stream opened"
     );
     views.mark_changed();
@@ -150,7 +161,7 @@ where
             // A source that is gone takes nothing back (invariant S12).
             Wake::AssignerGone => assigner_gone = true,
             Wake::Renewal => registration.stream.session().heartbeat(Instant::now()),
-            Wake::Time => registration.stream.session().handle_timeout(Instant::now()),
+            Wake::Time => registration.time(),
         }
     }
 }
@@ -175,9 +186,25 @@ fn refusal(access: &Access, violation: &Violation) -> Status {
     Status::new(code, violation.to_string())
 }
 
+// === impl Serves ===
+
+impl Serves {
+    fn session(&self, hub: &Hub) -> Session {
+        let session = Session::new(self.variant, hub.settings.session.clone());
+        match &self.only {
+            Some(only) => session.only(only.clone()),
+            None => session,
+        }
+    }
+}
+
 // === impl Registration ===
 
 impl Registration {
+    fn tell(&self, what: Delivered) {
+        self.hub.tell(&self.stream.client.node_id, what);
+    }
+
     fn request(&self, request: Request) -> Result<(), Status> {
         let (access, client) = (&self.hub.settings.access, &self.stream.client);
         access.same_node(&client.node_id, &client.cluster, request.node())?;
@@ -187,7 +214,7 @@ impl Registration {
             .handle_request(request, Instant::now());
         match outcome.map_err(|violation| refusal(access, &violation))? {
             Outcome::Stale => {}
-            Outcome::Acknowledged => self.hub.bump(),
+            Outcome::Acknowledged => self.tell(Delivered::Acknowledged),
             Outcome::Rejected => {
                 let delivery = self.stream.session().delivery();
                 for rejection in &delivery.rejections {
@@ -199,10 +226,26 @@ impl Registration {
                         "the client rejected resources"
                     );
                 }
-                self.hub.bump();
+                self.tell(Delivered::Rejected(delivery.rejections));
             }
         }
         Ok(())
+    }
+
+    fn time(&self) {
+        let mut session = self.stream.session();
+        let before = session.last_suspicion().map(|suspicion| suspicion.since);
+        session.handle_timeout(Instant::now());
+        let suspicion = session.last_suspicion().cloned();
+        drop(session);
+        if let Some(suspicion) = suspicion.filter(|suspicion| Some(suspicion.since) != before) {
+            tracing::warn!(
+                node = self.stream.client.node_id,
+                kind = ?suspicion.kind,
+                "{}", suspicion.sentence
+            );
+            self.tell(Delivered::Suspected(suspicion));
+        }
     }
 
     fn view(&self, views: &mut watch::Receiver<Option<Arc<Snapshot>>>) {
@@ -231,8 +274,12 @@ impl Registration {
                 return Ok(());
             }
         }
-        if before != self.settled_on() {
-            self.hub.bump();
+        let settled_on = self.settled_on();
+        if before != settled_on {
+            match settled_on {
+                Some(view) => self.tell(Delivered::CaughtUp(view)),
+                None => self.hub.bump(),
+            }
         }
         Ok(())
     }
@@ -245,7 +292,7 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         self.hub.registry.disconnect(&self.stream, Instant::now());
-        self.hub.bump();
+        self.tell(Delivered::Disconnected);
         tracing::info!(node = self.stream.client.node_id, "xds stream closed");
     }
 }

@@ -9,6 +9,7 @@ use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use super::Outcome;
 use super::held::Held;
 use super::plan::Plan;
+use super::proven::Proven;
 use super::state::TypeState;
 use crate::limits::RESPONSE_BYTES_TARGET;
 use crate::resource::{Resource, TypeUrl};
@@ -37,7 +38,8 @@ pub(super) fn handle(
     if first && subscribe.is_empty() && type_url.is_full_state() {
         // The legacy wildcard; it lasts until `*` is unsubscribed (rule D2).
         state.subscription.wildcard = true;
-        state.answer_due = true;
+        // Unless this answers what was sent unasked.
+        state.answer_due |= outcome == Outcome::Stale;
     }
     for name in subscribe {
         if name == "*" {
@@ -55,7 +57,8 @@ pub(super) fn handle(
             if state.subscription.covers(name) {
                 state
                     .held
-                    .insert(Arc::from(name.as_str()), Held::claimed(version));
+                    .entry(Arc::from(name.as_str()))
+                    .or_insert_with(|| Held::claimed(version));
             }
         }
     }
@@ -79,16 +82,30 @@ fn unsubscribe(state: &mut TypeState, name: &str) {
     }
 }
 
-/// The resources of the next response: what was rejected with others goes alone, the rest together
-/// up to the size limit (rule C17) and to what the type allows.
-pub(super) fn batch(type_url: &TypeUrl, state: &TypeState, plan: &Plan) -> Vec<Arc<Resource>> {
-    let (suspects, others): (Vec<_>, Vec<_>) = plan
-        .updates
-        .iter()
-        .partition(|resource| state.isolate.contains(resource.name()));
+/// The resources of the next response: what some client took already together, up to the size
+/// limit (rule C17) and to what the type allows; then what nobody took, one by one (invariant
+/// S22); at last what was rejected with others, one by one. Without `proven` all counts as taken.
+pub(super) fn batch(
+    type_url: &TypeUrl,
+    state: &TypeState,
+    plan: &Plan,
+    proven: Option<&Proven>,
+) -> Vec<Arc<Resource>> {
+    let updates = plan.updates.iter();
+    let suspects = updates
+        .clone()
+        .filter(|resource| state.isolate.contains(resource.name()));
+    let others = updates
+        .clone()
+        .filter(|resource| !state.isolate.contains(resource.name()));
+    let taken = |resource: &&Arc<Resource>| proven.is_none_or(|proven| proven.contains(resource));
     let mut batch: Vec<Arc<Resource>> = Vec::new();
     let mut bytes = 0;
-    for resource in others.into_iter().take(type_url.per_response_max()) {
+    for resource in others
+        .clone()
+        .filter(taken)
+        .take(type_url.per_response_max())
+    {
         bytes += resource.body().len() + resource.name().len();
         if !batch.is_empty() && bytes > RESPONSE_BYTES_TARGET {
             break;
@@ -96,7 +113,7 @@ pub(super) fn batch(type_url: &TypeUrl, state: &TypeState, plan: &Plan) -> Vec<A
         batch.push(resource.clone());
     }
     if batch.is_empty() {
-        batch.extend(suspects.into_iter().take(1).cloned());
+        batch.extend(others.chain(suspects).take(1).cloned());
     }
     batch
 }

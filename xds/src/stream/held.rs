@@ -78,12 +78,14 @@ impl Held {
         !self.unsure && self.acked.as_ref().is_some_and(equal) && self.pending.iter().all(equal)
     }
 
-    /// Takes the view's word for a claim: the client holds these very bytes.
-    pub(super) fn confirm_claim(&mut self, resource: &Arc<Resource>) {
-        if self.claimed == Some(Claim::Version(resource.version())) {
+    /// Takes the view's word for a claim, if it is of these very bytes.
+    pub(super) fn confirm_claim(&mut self, resource: &Arc<Resource>) -> bool {
+        let same = self.claimed == Some(Claim::Version(resource.version()));
+        if same {
             self.claimed = None;
             self.acked = Some(resource.clone());
         }
+        same
     }
 
     pub(super) fn acknowledged(&mut self, resource: Arc<Resource>, nonce: u64) {

@@ -22,16 +22,19 @@
 //! renew a time to live (if the embedder's brain is dead, what it raised must expire).
 
 mod delta;
+mod gauges;
 mod held;
 mod order;
 mod output;
 mod plan;
+mod proven;
 mod request;
 mod session;
 mod sotw;
 mod state;
 mod status;
 mod subscription;
+mod suspicion;
 #[cfg(test)]
 mod tests;
 
@@ -39,10 +42,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use proven::Proven;
 pub use request::Request;
 pub use session::Session;
+pub(crate) use suspicion::Legacy;
 
-use crate::limits::{GATE_DEADLINE, NAME_BYTES_MAX, NAMES_MAX, TYPE_URL_BYTES_MAX, TYPES_MAX};
+use crate::limits::{
+    GATE_DEADLINE, NAME_BYTES_MAX, NAMES_MAX, REMOVAL_GRACE, TYPE_URL_BYTES_MAX, TYPES_MAX,
+};
 use crate::resource::{Name, Resource, TypeUrl};
 use state::TypeState;
 
@@ -60,6 +67,14 @@ pub enum Variant {
 pub struct SessionSettings {
     /// How long a gate waits for a silent client (xDS protocol rule O4).
     pub gate_deadline: Duration,
+    /// How long a stream of one type keeps what the view no longer has. What leads to it is on
+    /// other streams, so that nothing tells when it may go (rule O5).
+    pub removal_grace: Duration,
+    /// Whether a cluster or listener that no client took yet shares no incremental response with
+    /// others of its kind (invariant S22). Off only to show what happens then.
+    pub one_doubt_per_response: bool,
+    /// What clients took, shared by all sessions that were given clones of these settings.
+    pub proven: Arc<Proven>,
 }
 
 /// What to send next. The bodies are shared with the snapshot.
@@ -114,6 +129,16 @@ pub enum Violation {
     /// Rule C2.
     #[error("a request on an aggregated stream must carry `type_url`")]
     TypeMissing,
+    /// Rule C2, on a stream of one type.
+    #[error(
+        "this stream serves {expected} only; ask for `{url:.120}` on its own service, or on the aggregated one"
+    )]
+    TypeDiffers {
+        /// What the stream serves.
+        expected: TypeUrl,
+        /// What was asked for.
+        url: String,
+    },
     /// Requests of the two protocols on one stream.
     #[error("the request is of the other protocol variant than its stream")]
     VariantDiffers,
@@ -136,6 +161,9 @@ impl Default for SessionSettings {
     fn default() -> Self {
         Self {
             gate_deadline: GATE_DEADLINE,
+            removal_grace: REMOVAL_GRACE,
+            one_doubt_per_response: true,
+            proven: Arc::default(),
         }
     }
 }

@@ -16,6 +16,7 @@ struct Parcel {
     removed: Vec<Name>,
     renewal: bool,
     set: Option<u64>,
+    cure: bool,
 }
 
 // === impl Session ===
@@ -25,6 +26,16 @@ impl Session {
     pub fn poll_response(&mut self, now: Instant) -> Option<Response> {
         let view = self.view.clone()?;
         let type_urls: Vec<TypeUrl> = self.types.keys().cloned().collect();
+        if let Some(cure) = self.cure(&view) {
+            let parcel = Parcel {
+                items: cure.items,
+                removed: cure.removed,
+                set: cure.set,
+                renewal: false,
+                cure: true,
+            };
+            return Some(self.send(&TypeUrl::CLUSTER, &view, parcel, now));
+        }
         let mut unsent = Vec::new();
         for type_url in &type_urls {
             let Some(mut plan) = self.plan(type_url, &view, now) else {
@@ -68,6 +79,7 @@ impl Session {
             view,
             clocks: &self.clocks,
             gate_deadline: self.settings.gate_deadline,
+            lone_grace: self.only.as_ref().map(|_| self.settings.removal_grace),
             reconnected: self.reconnected,
             now,
         };
@@ -100,7 +112,9 @@ impl Session {
                 });
             }
         }
-        let items = delta::batch(type_url, state, plan);
+        let isolates = self.settings.one_doubt_per_response && type_url.is_spoilt_by_one();
+        let proven = isolates.then_some(&*self.settings.proven);
+        let items = delta::batch(type_url, state, plan, proven);
         if !items.is_empty() {
             return Some(Parcel {
                 items,
@@ -113,7 +127,7 @@ impl Session {
             .take(type_url.per_response_max())
             .cloned()
             .collect();
-        (state.answer_due || !removed.is_empty()).then(|| Parcel {
+        (state.answer_due && !plan.has_more_to_come() || !removed.is_empty()).then(|| Parcel {
             removed,
             ..Parcel::default()
         })
@@ -211,6 +225,11 @@ impl Session {
                 Arc::from(sotw::version(parcel.set.unwrap_or_else(whole)))
             }
         };
+        let empty = parcel.items.is_empty() && parcel.removed.is_empty();
+        if !parcel.renewal && !empty {
+            let names = parcel.items.iter().map(|item| item.name().clone());
+            state.last_news = Some((version.clone(), names.collect()));
+        }
         state.last_nonce = nonce;
         state.answer_due &= parcel.renewal;
         state.counts.responses += 1;
@@ -232,6 +251,7 @@ impl Session {
             sent_at: now,
             renewal: parcel.renewal,
             set: parcel.set.map(|hash| (hash, names)),
+            cure: parcel.cure,
         });
         self.owe_endpoints(&news, view);
         let item = |resource: Arc<Resource>| Item {

@@ -58,6 +58,8 @@ pub(super) struct Planner<'a> {
     pub(super) view: &'a Snapshot,
     pub(super) clocks: &'a Clocks,
     pub(super) gate_deadline: Duration,
+    /// On a stream of one type: how long what the view lacks stays.
+    pub(super) lone_grace: Option<Duration>,
     pub(super) reconnected: Option<Instant>,
     pub(super) now: Instant,
 }
@@ -72,6 +74,16 @@ impl Plan {
             && self.removals.is_empty()
             && self.held_back.is_empty()
             && self.refused == 0
+    }
+
+    /// Whether something new comes later: an answer without it would say that it doesn't exist,
+    /// and a starting Envoy would call itself ready too early.
+    pub(super) fn has_more_to_come(&self) -> bool {
+        self.updates.is_empty()
+            && self
+                .clocked
+                .iter()
+                .any(|waiting| matches!(waiting, Waiting::Update(_)))
     }
 }
 
@@ -153,7 +165,10 @@ impl Planner<'_> {
             plan.refused += 1;
             return;
         };
-        let gate = removal_gate(self.types, self.view, type_url, name, self.reconnected);
+        let gate = match self.lone_grace {
+            Some(_) => Gate::Wait(None),
+            None => removal_gate(self.types, self.view, type_url, name, self.reconnected),
+        };
         if self.passes(type_url, Waiting::Removal(name.clone()), gate, plan) {
             plan.removals.push(name.clone());
         }
@@ -177,9 +192,13 @@ impl Planner<'_> {
         plan.clocked.insert(waiting.clone());
         let key = (type_url.clone(), waiting);
         let since = self.clocks.get(&key).copied().unwrap_or(self.now);
-        let deadline = start.map_or(since, |start| start.max(since)) + self.gate_deadline;
+        let wait = self.lone_grace.unwrap_or(self.gate_deadline);
+        let deadline = start.map_or(since, |start| start.max(since)) + wait;
         if self.now >= deadline {
-            plan.forced.insert(key.1);
+            // On a stream of one type the grace is the rule, and nothing to be counted.
+            if self.lone_grace.is_none() {
+                plan.forced.insert(key.1);
+            }
             return true;
         }
         plan.deadline = Some(

@@ -1,5 +1,6 @@
 //! All types of one stream: what comes in. What goes out is in `output`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,7 +8,9 @@ use envoy_types::pb::envoy::config::core::v3::Node;
 
 use super::plan::Clocks;
 use super::state::TypeState;
+use super::suspicion::Expected;
 use super::{Outcome, Request, SessionSettings, Types, Variant, Violation, delta, sotw};
+use crate::delivery::Suspicion;
 use crate::limits::{NAME_BYTES_MAX, NAMES_MAX, TYPE_URL_BYTES_MAX, TYPES_MAX};
 use crate::resource::TypeUrl;
 use crate::snapshot::Snapshot;
@@ -17,6 +20,8 @@ use crate::snapshot::Snapshot;
 pub struct Session {
     pub(super) variant: Variant,
     pub(super) settings: SessionSettings,
+    /// The only type that the stream serves, if it isn't an aggregated one.
+    pub(super) only: Option<TypeUrl>,
     /// The first request was seen, and with it the node (xDS protocol rule C1).
     identified: bool,
     /// The client takes a time to live in state-of-the-world responses (rule S13).
@@ -29,6 +34,11 @@ pub struct Session {
     pub(super) acknowledged: Option<Arc<str>>,
     pub(super) behind_since: Option<Instant>,
     pub(super) gates_forced: u64,
+    /// What the client had on its previous stream, until it is clear whether it asks again.
+    pub(super) expected: Option<Expected>,
+    /// What it didn't ask for again, and since when that is known.
+    pub(super) not_asked: BTreeMap<TypeUrl, Instant>,
+    pub(super) last_suspicion: Option<Suspicion>,
 }
 
 /// The spellings in which clients advertise that they take wrapped resources, or times to live, in
@@ -54,6 +64,7 @@ impl Session {
         Self {
             variant,
             settings,
+            only: None,
             identified: false,
             ttl_in_sotw: false,
             view: None,
@@ -64,7 +75,18 @@ impl Session {
             acknowledged: None,
             behind_since: None,
             gates_forced: 0,
+            expected: None,
+            not_asked: BTreeMap::new(),
+            last_suspicion: None,
         }
+    }
+
+    /// Makes it a stream of one type, as the per-type services have them: an empty `type_url`
+    /// means that type (rule C2), and nothing waits for what is on other streams (rule O5).
+    #[must_use]
+    pub fn only(mut self, type_url: TypeUrl) -> Self {
+        self.only = Some(type_url);
+        self
     }
 
     /// Takes a request in.
@@ -79,12 +101,14 @@ impl Session {
         let request = request.into();
         self.identify(request.node())?;
         let type_url = self.admit(&request)?;
-        let first = !self.types.contains_key(&type_url);
-        if first && self.types.len() >= TYPES_MAX {
+        let known = self.types.contains_key(&type_url);
+        if !known && self.types.len() >= TYPES_MAX {
             return Err(Violation::TooManyTypes);
         }
         let state = self.types.entry(type_url.clone()).or_default();
+        let first = !std::mem::replace(&mut state.asked, true);
         state.dirty |= first;
+        self.not_asked.remove(&type_url);
         let outcome = match (&request, self.variant) {
             (Request::Delta(request), Variant::Delta) => {
                 delta::handle(&type_url, state, request, first, now)
@@ -103,6 +127,7 @@ impl Session {
                 sotw::skip_equal_set(&type_url, state, view);
             }
         }
+        self.learn();
         self.look_at_gates();
         Ok(outcome)
     }
@@ -119,6 +144,8 @@ impl Session {
             sotw::skip_equal_set(type_url, state, &view);
         }
         self.view = Some(view);
+        self.miss_less();
+        self.learn();
         self.look_at_gates();
         self.refresh(now);
     }
@@ -163,6 +190,7 @@ impl Session {
                 }
             }
         }
+        self.listen(now);
         self.refresh(now);
     }
 
@@ -179,7 +207,8 @@ impl Session {
             live.filter_map(|held| held.expires_at).min()
         };
         let of_type = |state: &TypeState| state.deadline.into_iter().chain(expiries(state)).min();
-        self.types.values().filter_map(of_type).min()
+        let of_types = self.types.values().filter_map(of_type);
+        of_types.chain(self.next_listening()).min()
     }
 
     /// Checks and takes the node of the first request.
@@ -201,10 +230,17 @@ impl Session {
 
     /// The type of a request that passes the limits.
     fn admit(&self, request: &Request) -> Result<TypeUrl, Violation> {
-        let url = request.type_url();
-        if url.is_empty() {
-            return Err(Violation::TypeMissing);
-        }
+        let url = match (&self.only, request.type_url()) {
+            (None, "") => return Err(Violation::TypeMissing),
+            (Some(only), "") => only.as_str(),
+            (Some(only), url) if url != only.as_str() => {
+                return Err(Violation::TypeDiffers {
+                    expected: only.clone(),
+                    url: url.to_owned(),
+                });
+            }
+            (_, url) => url,
+        };
         if url.len() > TYPE_URL_BYTES_MAX || request.names().any(|name| name.len() > NAME_BYTES_MAX)
         {
             return Err(Violation::TooLong);
@@ -227,6 +263,20 @@ impl Session {
             return Err(Violation::TooManyNames);
         }
         Ok(type_url)
+    }
+
+    /// Lets all sessions know what this client took and refused.
+    fn learn(&mut self) {
+        let proven = &self.settings.proven;
+        for state in self.types.values_mut() {
+            for (resource, taken) in state.verdicts.drain(..) {
+                if taken {
+                    proven.acknowledged(&resource);
+                } else {
+                    proven.refused(&resource);
+                }
+            }
+        }
     }
 
     /// What waits at a gate is looked at again whenever something happened.

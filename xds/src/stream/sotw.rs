@@ -90,6 +90,7 @@ pub(super) fn skip_equal_set(type_url: &TypeUrl, state: &mut TypeState, view: &S
                 ..Held::default()
             };
             state.held.insert(resource.name().clone(), held);
+            state.verdicts.push((resource.clone(), true));
         }
         state.answer_due = false;
     }
@@ -107,7 +108,7 @@ pub(super) fn subscribed_digest(type_url: &TypeUrl, state: &TypeState, view: &Sn
 /// The whole set to send now, with its hash: with additions while there are any, else without what
 /// may go. `None` if there is nothing to send, or the client refused this very set.
 pub(super) fn next_set(state: &mut TypeState, plan: &mut Plan, removals: bool) -> Option<u64> {
-    let news = !plan.updates.is_empty() || state.answer_due;
+    let news = !plan.updates.is_empty() || state.answer_due && !plan.has_more_to_come();
     let due = if removals {
         !plan.removals.is_empty()
     } else {

@@ -41,6 +41,23 @@ pub(super) struct TypeState {
     /// State of the world: `version_info` of the first request, from an earlier stream.
     pub(super) claimed_set: Option<String>,
     pub(super) counts: SentCounts,
+    /// What the client said since the session last asked, for all to learn: taken, or refused
+    /// alone.
+    pub(super) verdicts: Vec<(Arc<Resource>, bool)>,
+    /// `version` of the last response with news, and the names in it.
+    pub(super) last_news: Option<(Arc<str>, Vec<Name>)>,
+    /// The client asked for the type on this stream; otherwise it was sent unasked.
+    pub(super) asked: bool,
+    /// Responses that were given up, oldest first.
+    pub(super) overdue: Vec<InFlight>,
+    /// Since when an answer is overdue.
+    pub(super) suspect_since: Option<Instant>,
+    /// Cures since the content changed.
+    pub(super) cures: u32,
+    /// A cure is to be sent.
+    pub(super) cure_due: bool,
+    /// What was in unanswered responses: not to be in the cure.
+    pub(super) suspects: BTreeSet<Name>,
     /// Something changed since `plan` last looked.
     pub(super) dirty: bool,
     /// As of the last look: nothing to send, nothing held back, nothing rejected.
@@ -62,6 +79,8 @@ pub(super) struct InFlight {
     pub(super) renewal: bool,
     /// State of the world, whole sets: the set's hash, and the names that are news to the client.
     pub(super) set: Option<(u64, Vec<Name>)>,
+    /// It holds what the client took last, and not what it should have.
+    pub(super) cure: bool,
 }
 
 /// What a client rejected of one resource.
@@ -127,8 +146,11 @@ impl TypeState {
     /// Confirms claims of versions that the view has.
     pub(super) fn confirm_claims(&mut self, view: &Snapshot, type_url: &crate::TypeUrl) {
         for (name, held) in self.held.iter_mut().filter(|(_, held)| held.is_foreign()) {
-            if let Some(resource) = view.get(type_url, name) {
-                held.confirm_claim(resource);
+            if let Some(resource) = view.get(type_url, name)
+                && held.confirm_claim(resource)
+                && type_url.is_spoilt_by_one()
+            {
+                self.verdicts.push((resource.clone(), true));
             }
         }
     }
@@ -138,9 +160,14 @@ impl TypeState {
     pub(super) fn conclude(&mut self, nonce: &str, error: Option<&str>, now: Instant) -> Outcome {
         let is_it = |in_flight: &mut InFlight| in_flight.nonce.to_string() == nonce;
         let Some(in_flight) = self.in_flight.take_if(is_it) else {
-            return Outcome::Stale;
+            let late = self.conclude_late(nonce, error.map(truncated).as_ref(), now);
+            if late != Outcome::Stale && self.in_flight.is_none() {
+                self.suspect_since = None;
+            }
+            return late;
         };
         self.dirty = true;
+        self.suspect_since = None;
         match error {
             None => {
                 self.acknowledge(in_flight);
@@ -158,10 +185,15 @@ impl TypeState {
             // What a whole set lacks is deleted (rule S1).
             let names: BTreeSet<&Name> = in_flight.items.iter().map(|item| item.name()).collect();
             self.held.retain(|name, _| names.contains(name));
-            self.nack = None;
+            if !in_flight.cure {
+                self.nack = None;
+            }
         }
         for item in in_flight.items {
             self.isolate.remove(item.name());
+            if item.type_url().is_spoilt_by_one() {
+                self.verdicts.push((item.clone(), true));
+            }
             // Without an entry the client unsubscribed in the meantime.
             if let Some(held) = self.held.get_mut(item.name()) {
                 held.acknowledged(item, in_flight.nonce);
@@ -195,11 +227,19 @@ impl TypeState {
             .iter()
             .map(|item| item.name().clone())
             .collect();
-        if let Some((hash, news)) = &in_flight.set {
-            if self.rejected_sets.len() >= REJECTED_VERSIONS_MAX {
-                self.rejected_sets.pop_front();
+        if let (true, Some(nack)) = (in_flight.cure && in_flight.set.is_some(), &mut self.nack) {
+            // Envoy answers a burst of sets once, with the last nonce and the first error: what
+            // it means is what was given up.
+            nack.text = text.clone();
+            for item in &in_flight.items {
+                if let Some(held) = self.held.get_mut(item.name()) {
+                    held.pending = None;
+                }
             }
-            self.rejected_sets.push_back(*hash);
+            return;
+        }
+        if let Some((hash, news)) = &in_flight.set {
+            self.refuse_set(*hash);
             names.clone_from(news);
         }
         let alone = in_flight.set.is_none() && names.len() == 1;
@@ -207,7 +247,7 @@ impl TypeState {
             if alone {
                 // Even if the client unsubscribed in the meantime: it may come back.
                 self.isolate.remove(item.name());
-                Rejected::note(&mut self.rejected, item, text, now);
+                self.refuse(item, text, now);
             }
             let Some(held) = self.held.get_mut(item.name()) else {
                 continue;
@@ -232,6 +272,23 @@ impl TypeState {
         self.close_nack();
     }
 
+    /// The client refuses a whole set.
+    pub(super) fn refuse_set(&mut self, hash: u64) {
+        if self.rejected_sets.contains(&hash) {
+            return;
+        }
+        if self.rejected_sets.len() >= REJECTED_VERSIONS_MAX {
+            self.rejected_sets.pop_front();
+        }
+        self.rejected_sets.push_back(hash);
+    }
+
+    /// The client refuses this, alone.
+    pub(super) fn refuse(&mut self, item: &Arc<Resource>, text: &Arc<str>, now: Instant) {
+        Rejected::note(&mut self.rejected, item, text, now);
+        self.verdicts.push((item.clone(), false));
+    }
+
     /// There was nothing to send now.
     pub(super) fn looked_at(&mut self, plan: &Plan) {
         self.dirty = false;
@@ -247,6 +304,7 @@ impl TypeState {
     /// Content of the type changed: removals that the client rejected are tried again.
     pub(super) fn content_changed(&mut self) {
         self.dirty = true;
+        self.cures = 0;
         self.held
             .values_mut()
             .for_each(|held| held.removal_refused = false);

@@ -19,6 +19,8 @@ impl Session {
             behind_since: self.behind_since,
             takes_ttl: self.takes_ttl(),
             gates_forced: self.gates_forced,
+            suspect: self.suspicion(),
+            last_suspicion: self.last_suspicion.clone(),
             ..Delivery::default()
         };
         for (type_url, state) in &self.types {
@@ -86,6 +88,22 @@ impl Session {
         })
     }
 
+    /// Every resource of the wanted view that the client asked for, and where it stands.
+    pub fn resource_statuses(&self) -> Vec<(Arc<Resource>, ResourceStatus)> {
+        let Some(view) = &self.view else {
+            return Vec::new();
+        };
+        let mut statuses = Vec::new();
+        for (type_url, state) in &self.types {
+            let asked = |resource: &&Arc<Resource>| state.subscription.covers(resource.name());
+            for resource in view.iter(type_url).filter(asked) {
+                let status = self.resource_status(type_url, resource.name());
+                statuses.extend(status.map(|status| (resource.clone(), status)));
+            }
+        }
+        statuses
+    }
+
     /// The newest view of which everything subscribed is acknowledged.
     pub fn acknowledged(&self) -> Option<&Arc<str>> {
         self.acknowledged.as_ref()
@@ -126,6 +144,10 @@ impl Session {
     /// Whether the client asked for everything that what it has leads to: a listener without its
     /// routes serves nothing, whatever was acknowledged.
     fn is_complete(&self, view: &Snapshot) -> bool {
+        if self.only.is_some() {
+            // What it leads to is on other streams.
+            return true;
+        }
         let asked = |type_url: &TypeUrl, name: &str| {
             let state = self.types.get(type_url);
             view.get(type_url, name).is_none()

@@ -1,5 +1,7 @@
 //! A server on a real port, and clients that speak to it.
 
+#![allow(dead_code, reason = "each of the test programs uses a part of this")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,7 +51,14 @@ pub(crate) struct Running {
 }
 
 pub(crate) async fn start(view: Snapshot) -> Running {
-    start_with(view, Settings::default()).await
+    start_with(view, together()).await
+}
+
+/// Settings that don't isolate what is unproven, for the tests of everything else.
+pub(crate) fn together() -> Settings {
+    let mut settings = Settings::default();
+    settings.session.one_doubt_per_response = false;
+    settings
 }
 
 pub(crate) async fn start_with(view: Snapshot, settings: Settings) -> Running {
@@ -103,6 +112,31 @@ impl Running {
             .unwrap()
     }
 
+    pub(crate) async fn channel(&self) -> tonic::transport::Channel {
+        let endpoint = tonic::transport::Endpoint::from_shared(self.address.clone());
+        endpoint.unwrap().connect().await.unwrap()
+    }
+
+    /// A stream of any method, such as `/envoy.service.cluster.v3.ClusterDiscoveryService/DeltaClusters`.
+    pub(crate) async fn call<Q, R>(&self, path: &str) -> Stream<Q, R>
+    where
+        Q: prost::Message + Send + 'static,
+        R: prost::Message + Default + Send + 'static,
+    {
+        let (requests, outbound) = mpsc::channel(16);
+        let mut client = tonic::client::Grpc::new(self.channel().await);
+        client.ready().await.unwrap();
+        let outbound = tonic::Request::new(ReceiverStream::new(outbound));
+        let codec = tonic_prost::ProstCodec::<Q, R>::default();
+        let call = client
+            .streaming(outbound, path.parse().unwrap(), codec)
+            .await;
+        Stream {
+            requests,
+            responses: call.unwrap().into_inner(),
+        }
+    }
+
     pub(crate) async fn delta(&self) -> Stream<DeltaDiscoveryRequest, DeltaDiscoveryResponse> {
         let (requests, outbound) = mpsc::channel(16);
         let mut client = self.client().await;
@@ -145,6 +179,13 @@ impl<Q: std::fmt::Debug, R> Stream<Q, R> {
         next.expect("a response in time")
             .expect("no error")
             .expect("an open stream")
+    }
+
+    /// Closes the sending side. Whether the stream then ends without an error.
+    pub(crate) async fn half_close(mut self) -> bool {
+        drop(self.requests);
+        let next = tokio::time::timeout(PATIENCE, self.responses.message()).await;
+        matches!(next.expect("an end in time"), Ok(None))
     }
 
     /// How the stream ends.

@@ -175,7 +175,7 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
 
     let stop = watch::Sender::new(false);
     let xds = server::transport()
-        .add_service(server.ads())
+        .add_routes(server.routes())
         .add_service(metrics.guarded_by(Arc::clone(&access)).into_server())
         .add_service(load.guarded_by(Arc::clone(&access)).into_server());
     let told_to_stop = told(stop.subscribe());

@@ -17,6 +17,14 @@ pub(super) const LDS: TypeUrl = TypeUrl::LISTENER;
 pub(super) const RDS: TypeUrl = TypeUrl::ROUTE_CONFIGURATION;
 pub(super) const RTDS: TypeUrl = TypeUrl::RUNTIME;
 
+/// Settings of sessions that don't isolate what is unproven, for the tests of everything else.
+pub(super) fn together() -> SessionSettings {
+    SessionSettings {
+        one_doubt_per_response: false,
+        ..SessionSettings::default()
+    }
+}
+
 pub(super) struct Peer {
     pub(super) session: Session,
     pub(super) now: Instant,
@@ -31,7 +39,12 @@ pub(super) struct Peer {
 
 impl Peer {
     pub(super) fn new(variant: Variant) -> Self {
-        let session = Session::new(variant, SessionSettings::default());
+        Self::with_settings(variant, together())
+    }
+
+    /// As a server has them: what nobody took yet goes alone.
+    pub(super) fn with_settings(variant: Variant, settings: SessionSettings) -> Self {
+        let session = Session::new(variant, settings);
         let names = std::collections::BTreeMap::new();
         Self {
             session,
@@ -42,6 +55,14 @@ impl Peer {
             agent: String::new(),
             last_nonces: Default::default(),
         }
+    }
+
+    /// On a stream of one type.
+    pub(super) fn only(variant: Variant, type_url: TypeUrl, view: &Arc<Snapshot>) -> Self {
+        let mut peer = Self::new(variant);
+        peer.session = Session::new(variant, together()).only(type_url);
+        peer.view(view);
+        peer
     }
 
     pub(super) fn with_view(variant: Variant, view: &Arc<Snapshot>) -> Self {

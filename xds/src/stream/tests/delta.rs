@@ -462,3 +462,52 @@ fn a_request_of_the_other_variant_is_refused() {
         Err(Violation::VariantDiffers)
     );
 }
+
+#[test]
+fn c6_no_name_comes_twice_in_a_response_that_replaces_and_removes() {
+    let mut peer = envoy(Delta, &world(&["a", "b"], "a"));
+    peer.view(&world(&["a", "c"], "a"));
+    peer.subscribe(CDS, &["b", "c", "nowhere"]);
+    let mut seen = 0;
+    while let Some(response) = peer.poll() {
+        let sent = response.items.iter().map(|item| item.resource.name());
+        let mut names: Vec<_> = sent.chain(&response.removed).cloned().collect();
+        seen += names.len();
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count, "{}", brief(&response));
+        for item in &response.items {
+            assert_eq!(*item.resource.type_url(), response.type_url);
+        }
+        peer.ack(&response);
+    }
+    assert!(seen >= 3, "`c` came, `b` and `nowhere` are gone: {seen}");
+}
+
+#[test]
+fn d5_a_spontaneous_request_answers_nothing_and_its_edits_count() {
+    let mut peer = envoy(Delta, &world(&["a"], "a"));
+    peer.view(&world(&["a", "b"], "a"));
+    let response = peer.one();
+    let spontaneous = DeltaDiscoveryRequest {
+        type_url: EDS.as_str().to_owned(),
+        resource_names_subscribe: vec!["b".to_owned()],
+        ..Default::default()
+    };
+    assert_eq!(peer.send(spontaneous), Outcome::Stale);
+    assert_eq!(brief(&peer.one()), "eds b");
+    peer.ack(&response);
+}
+
+#[test]
+fn d13_a_version_is_never_empty_and_changes_with_the_bytes_only() {
+    assert_eq!(version(&cluster("a", 1)), version(&cluster("a", 1)));
+    assert_ne!(version(&cluster("a", 1)), version(&cluster("a", 2)));
+    let empty = Resource::new(
+        TypeUrl::new("type.googleapis.com/acme.Thing"),
+        "x",
+        Vec::new().into(),
+    );
+    assert_eq!(version(&empty.unwrap()).len(), 16);
+}

@@ -4,9 +4,12 @@
 mod common;
 mod delivery;
 mod delta;
+mod doubt;
 mod expiry;
 mod order;
+mod per_type;
 mod properties;
 mod sotw;
+mod suspicion;
 
 use common::*;

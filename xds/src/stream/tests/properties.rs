@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::stream::Variant::{self, Delta, Sotw};
-use crate::stream::{Outcome, Response};
+use crate::stream::{Outcome, Proven, Response, SessionSettings};
 use crate::{ResourceStatus, Version};
 
 /// What may happen to a stream.
@@ -83,6 +83,8 @@ struct Model {
     rejected_alone: BTreeSet<(TypeUrl, String, Version)>,
     rejected_sets: BTreeSet<(TypeUrl, String)>,
     nonces: BTreeSet<u64>,
+    /// What the session may send together with others, if it isolates the rest.
+    proven: Option<Arc<Proven>>,
 }
 
 impl Model {
@@ -96,6 +98,16 @@ impl Model {
             !self.open.contains_key(&type_url),
             "X1: two {type_url} responses in flight"
         );
+        if let Some(proven) = &self.proven
+            && variant == Delta
+            && (type_url == CDS || type_url == LDS)
+        {
+            let mut items = response.items.iter();
+            assert!(
+                items.len() <= 1 || items.all(|item| proven.contains(&item.resource)),
+                "S22: something unproven in company"
+            );
+        }
         let names: Vec<_> = response
             .items
             .iter()
@@ -217,6 +229,9 @@ fn drain(peer: &mut Peer, model: &mut Model, variant: Variant) {
     loop {
         let before = peer.session.delivery().gates_forced;
         let Some(response) = peer.poll() else { return };
+        // What was given up needs no answer any more.
+        let overdue = peer.session.given_up();
+        model.open.retain(|_, open| !overdue.contains(&open.nonce));
         let forced = peer.session.delivery().gates_forced > before;
         model.receive(variant, response, forced);
     }
@@ -227,9 +242,15 @@ fn restate(peer: &mut Peer, model: &Model) {
     peer.state_names(EDS, &names);
 }
 
-fn run(variant: Variant, steps: Vec<Step>) {
-    let mut peer = Peer::new(variant);
-    let mut model = Model::default();
+fn run(variant: Variant, settings: SessionSettings, steps: Vec<Step>) {
+    let proven = settings
+        .one_doubt_per_response
+        .then(|| settings.proven.clone());
+    let mut peer = Peer::with_settings(variant, settings);
+    let mut model = Model {
+        proven,
+        ..Model::default()
+    };
     peer.subscribe(RTDS, &["shift"]);
     peer.subscribe(CDS, &[]);
     model.eds = (0..5).map(name).collect();
@@ -346,11 +367,16 @@ proptest! {
 
     #[test]
     fn x1_x8_o6_hold_and_a_delta_client_converges(steps in proptest::collection::vec(step(), 0..80)) {
-        run(Delta, steps);
+        run(Delta, together(), steps);
+    }
+
+    #[test]
+    fn s22_x1_x8_o6_hold_and_a_delta_client_converges_one_doubt_at_a_time(steps in proptest::collection::vec(step(), 0..80)) {
+        run(Delta, SessionSettings::default(), steps);
     }
 
     #[test]
     fn x1_x8_o6_hold_and_a_state_of_the_world_client_converges(steps in proptest::collection::vec(step(), 0..80)) {
-        run(Sotw, steps);
+        run(Sotw, SessionSettings::default(), steps);
     }
 }

