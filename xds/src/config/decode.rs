@@ -77,13 +77,16 @@ impl<'t, 'a> Decoder<'t, 'a> {
         descriptor: &MessageDescriptor,
         depth: usize,
     ) -> Option<DynamicMessage> {
-        if !self.admit(node, depth) {
-            return None;
-        }
         match descriptor.full_name() {
             "google.protobuf.Any" => self.any(node, descriptor, depth),
-            name if well_known::is_special(name) => well_known::read(self, node, descriptor, depth),
-            _ => self.fields(node, descriptor, depth),
+            name if well_known::is_special(name) => {
+                if self.admit(node, depth) {
+                    well_known::read(self, node, descriptor, depth)
+                } else {
+                    None
+                }
+            }
+            _ => self.fields(node, descriptor, depth, false),
         }
     }
 
@@ -92,7 +95,11 @@ impl<'t, 'a> Decoder<'t, 'a> {
         node: NodeId,
         descriptor: &MessageDescriptor,
         depth: usize,
+        typed: bool,
     ) -> Option<DynamicMessage> {
+        if !self.admit(node, depth) {
+            return None;
+        }
         let Some(tree::Value::Mapping(entries)) = self.tree.value(node) else {
             let found = self.tree.kind(node);
             let fields: Vec<_> = descriptor.fields().collect();
@@ -111,7 +118,7 @@ impl<'t, 'a> Decoder<'t, 'a> {
         let mut seen = BTreeMap::new();
         for (key, value) in entries {
             let name = self.tree.text(*key).unwrap_or_default();
-            if name == TYPE {
+            if name == TYPE && typed {
                 continue;
             }
             self.path.field(name);
@@ -294,7 +301,7 @@ impl<'t, 'a> Decoder<'t, 'a> {
             self.path.pop();
             message
         } else {
-            self.message(node, &inner, depth + 1)
+            self.fields(node, &inner, depth + 1, true)
         };
         Some((type_url, message?))
     }

@@ -6,7 +6,7 @@ pub const FILE_BYTES_MAX: usize = 32 << 20;
 
 /// Values in one file, with what aliases stand for counted every time. Ten aliases of ten aliases
 /// of ten … turn a kilobyte into terabytes.
-pub const VALUES_MAX: usize = 2_000_000;
+pub const VALUES_MAX: usize = 500_000;
 
 /// Lists, mappings and messages within each other. Protobuf parsers stop at 100.
 pub const DEPTH_MAX: usize = 100;

@@ -18,6 +18,7 @@
 mod decode;
 mod diagnostic;
 mod encode;
+mod fields;
 pub mod limits;
 mod path;
 mod reader;

@@ -7,8 +7,9 @@ use prost_reflect::{DynamicMessage, ReflectMessage as _, Value};
 use super::decode::{Decoder, TYPE};
 use super::diagnostic::{Diagnostic, Fault, shown, suggest};
 use super::encode::encode;
+use super::fields::{sub, text};
 use super::path::Path;
-use super::references::Link;
+use super::references::{Link, Target};
 use super::rules::Violation;
 use super::tree::{self, NodeId, Tree};
 use super::walk::Walk;
@@ -96,7 +97,11 @@ impl Reader {
                 .map(|(_, name)| name.clone()),
         );
         for (link, mut diagnostic) in std::mem::take(&mut outcome.wanted) {
-            if let Some(fault) = missing(&link.cluster, &clusters) {
+            if link.target != Target::Cluster {
+                // The secrets of the bootstraps that this goes to aren't known.
+                continue;
+            }
+            if let Some(fault) = missing("cluster", &link.name, &clusters) {
                 (diagnostic.message, diagnostic.help) = (fault.message, fault.help);
                 outcome.diagnostics.push(diagnostic);
             }
@@ -198,7 +203,11 @@ impl Reader {
             return;
         };
         let mut decoder = Decoder::new(tree);
-        let Some(message) = decoder.message(document, &descriptor, 0) else {
+        let message = match tree.get(document, TYPE) {
+            Some(_) => decoder.typed(document, 0).map(|(_, message)| message),
+            None => decoder.message(document, &descriptor, 0),
+        };
+        let Some(message) = message else {
             outcome.report(&decoder, document, Vec::new());
             return;
         };
@@ -206,9 +215,26 @@ impl Reader {
         walk.message(&message, 0);
         outcome.report(&decoder, document, walk.violations);
 
+        let node = sub(&message, "node");
+        let identified = |node: DynamicMessage| {
+            ["id", "cluster"]
+                .iter()
+                .all(|field| !text(&node, field).is_empty())
+        };
+        if walk.subscribes && !node.is_some_and(identified) {
+            let fault = Fault::new(
+                "needs an `id` and a `cluster`: configuration is fetched from a management server",
+                "add them",
+            );
+            let mut path = Path::default();
+            path.field("node");
+            let place = path.locate(tree, document);
+            let diagnostic = tree.diagnostic(place, path.to_string(), fault);
+            outcome.diagnostics.push(diagnostic);
+        }
         let mut path = Path::default();
         path.field("static_resources");
-        let mut clusters = self.clusters.clone();
+        let (mut clusters, mut secrets) = (self.clusters.clone(), BTreeSet::new());
         let statics = message.get_field_by_name("static_resources");
         let statics = statics.as_deref().and_then(Value::as_message);
         for kind in ["clusters", "listeners", "secrets"] {
@@ -220,8 +246,10 @@ impl Reader {
             path.field(kind);
             for (index, item) in items.iter().enumerate() {
                 let Value::Message(item) = item else { continue };
-                if kind == "clusters" {
-                    clusters.extend(name_of(item));
+                match kind {
+                    "clusters" => clusters.extend(name_of(item)),
+                    "secrets" => secrets.extend(name_of(item)),
+                    _ => {}
                 }
                 path.index(index);
                 let type_url = format!("{TYPE_PREFIX}{}", item.descriptor().full_name());
@@ -231,7 +259,11 @@ impl Reader {
             path.pop();
         }
         for link in walk.links {
-            if let Some(fault) = missing(&link.cluster, &clusters) {
+            let fault = match link.target {
+                Target::Cluster => missing("cluster", &link.name, &clusters),
+                Target::StaticSecret => missing("static secret", &link.name, &secrets),
+            };
+            if let Some(fault) = fault {
                 let node = link.path.locate(tree, document);
                 let diagnostic = tree.diagnostic(node, link.path.to_string(), fault);
                 outcome.diagnostics.push(diagnostic);
@@ -248,8 +280,12 @@ impl Outcome {
     fn report(&mut self, decoder: &Decoder<'_, '_>, document: NodeId, violations: Vec<Violation>) {
         let tree = decoder.tree;
         for violation in violations {
+            let at = &violation.path;
             let repeats = decoder.findings.iter().any(|(path, _, _)| {
-                path.starts_with(&violation.path) || path.parent() == violation.path.parent()
+                path == at
+                    || path.parent() == at.segments()
+                    || (says_missing(&violation.rule)
+                        && (path.starts_with(at) || path.parent() == at.parent()))
             });
             if !repeats {
                 let node = violation.path.locate(tree, document);
@@ -291,8 +327,9 @@ impl Outcome {
                 "no name, by which clients could ask for it",
                 "add `name` (`cluster_name` of an assignment of endpoints)",
             );
-            let there = path.with("name").to_string();
-            if !self.diagnostics.iter().any(|d| d.path == there) {
+            let there = ["name", "cluster_name"].map(|field| path.with(field).to_string());
+            let reported = |d: &Diagnostic| d.file == tree.file && there.contains(&d.path);
+            if !self.diagnostics.iter().any(reported) {
                 self.diagnostics
                     .push(tree.diagnostic(node, path.to_string(), fault));
             }
@@ -390,16 +427,23 @@ fn name_of(message: &DynamicMessage) -> Option<String> {
     })
 }
 
-fn missing(cluster: &str, clusters: &BTreeSet<String>) -> Option<Fault> {
-    if clusters.contains(cluster) {
+/// Whether a breach of the rule may come from a mistake next to its place.
+fn says_missing(rule: &str) -> bool {
+    ["required", "min_len", "min_bytes", "min_items", "min_pairs"]
+        .iter()
+        .any(|end| rule.rsplit('.').next() == Some(end))
+}
+
+fn missing(what: &str, name: &str, known: &BTreeSet<String>) -> Option<Fault> {
+    if known.contains(name) {
         return None;
     }
-    let help = match clusters.len() {
-        0 => "there are no clusters".to_owned(),
-        _ => suggest(cluster, clusters.iter().map(String::as_str), "there are"),
+    let help = match known.len() {
+        0 => format!("there is no {what} at all"),
+        _ => suggest(name, known.iter().map(String::as_str), "there are"),
     };
     Some(Fault::new(
-        format!("there is no cluster {}", shown(cluster)),
+        format!("there is no {what} {}", shown(name)),
         help,
     ))
 }

@@ -234,10 +234,12 @@ fn enumeration(
 ) -> Result<Value, Fault> {
     match scalar {
         Scalar::Text(name) => {
-            if let Some(value) = descriptor.get_value_by_name(name) {
+            let values: Vec<_> = descriptor.values().collect();
+            // Envoy's parser of JSON doesn't look at the case.
+            let same = values.iter().find(|v| v.name().eq_ignore_ascii_case(name));
+            if let Some(value) = same {
                 return Ok(Value::EnumNumber(value.number()));
             }
-            let values: Vec<_> = descriptor.values().collect();
             let names = values.iter().map(|value| value.name());
             let upper = name.to_ascii_uppercase();
             Err(Fault::new(

@@ -3,6 +3,7 @@
 use prost_reflect::{DynamicMessage, MapKey, ReflectMessage as _, Value};
 
 use super::diagnostic::shown;
+use super::fields::has;
 use super::path::Path;
 use super::references::{self, Link};
 use super::rules::{self, Findings, Violation};
@@ -24,6 +25,8 @@ pub(super) struct Walk {
     pub(super) path: Path,
     pub(super) violations: Vec<Violation>,
     pub(super) links: Vec<Link>,
+    /// Whether anything is fetched from a management server, which needs to know who asks.
+    pub(super) subscribes: bool,
 }
 
 // === impl Walk ===
@@ -51,6 +54,11 @@ impl Walk {
         let plan = rules::plan_of(&descriptor);
         rules::check(message, &mut self.findings());
         semantics::check(message, &mut self.findings());
+        self.subscribes |= match name {
+            "envoy.config.core.v3.ApiConfigSource" => true,
+            "envoy.config.core.v3.ConfigSource" => has(message, "ads") || has(message, "self"),
+            _ => false,
+        };
         references::collect(message, &mut self.path, &mut self.links);
         if is_special(name) {
             return;

@@ -20,6 +20,13 @@ use tidegate_xds::config::{Diagnostic, Reader};
 
 use crate::mutate::{Random, mutate};
 
+/// What Envoy says of its surroundings and not of the configuration, which the validator can't
+/// know: words of its reason, and the explanation.
+const SURROUNDINGS: [(&str, &str); 1] = [(
+    "unable to open file",
+    "Envoy opens the files of access logs; which there are depends on the machine",
+)];
+
 /// What the command line asks for.
 struct Options {
     count: u32,
@@ -79,7 +86,8 @@ fn compare(options: &Options) -> Result<bool, String> {
     let file = scratch.path().join("config.yaml");
 
     let reader = Reader::new();
-    let (mut ours, mut theirs) = (BTreeMap::new(), BTreeMap::new());
+    let (mut ours, mut theirs, mut surroundings) =
+        (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     let (mut both_refuse, mut both_accept) = (0_u32, 0_u32);
     let (mut our_time, mut their_time) = (Duration::ZERO, Duration::ZERO);
     for (name, config) in &good {
@@ -112,7 +120,18 @@ fn compare(options: &Options) -> Result<bool, String> {
                 both_accept += 1;
                 continue;
             }
-            (Ok(_), Err(cause)) => (&mut theirs, "envoy", category(cause), cause.clone()),
+            (Ok(_), Err(cause)) => {
+                let explained = SURROUNDINGS.iter().find(|(words, _)| cause.contains(words));
+                match explained {
+                    Some((_, why)) => (
+                        &mut surroundings,
+                        "machine",
+                        (*why).to_owned(),
+                        cause.clone(),
+                    ),
+                    None => (&mut theirs, "envoy", category(cause), cause.clone()),
+                }
+            }
             (Err(found), Ok(())) => (&mut ours, "we", category_of(found), listed(found)),
         };
         if let Some(keep) = &options.keep {
@@ -135,6 +154,7 @@ fn compare(options: &Options) -> Result<bool, String> {
         their_time.as_secs_f64() * 1e3 / f64::from(options.count.max(1)),
     );
     print("only Envoy refuses", &theirs);
+    print("only Envoy refuses, because of the machine", &surroundings);
     print("only we refuse", &ours);
     Ok(theirs.is_empty())
 }

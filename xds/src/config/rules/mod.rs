@@ -11,7 +11,9 @@ mod plan;
 mod range;
 mod text;
 
-use prost_reflect::{DynamicMessage, FieldDescriptor, MapKey, OneofDescriptor, ReflectMessage as _, Value};
+use prost_reflect::{
+    DynamicMessage, FieldDescriptor, MapKey, OneofDescriptor, ReflectMessage as _, Value,
+};
 
 pub(super) use self::plan::plan_of;
 use self::plan::{Check, FieldRules, ItemRules};

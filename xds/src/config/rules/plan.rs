@@ -5,13 +5,14 @@ use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use prost_reflect::{
     DynamicMessage, ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor, OneofDescriptor,
-    ReflectMessage as _, Value,
+    Value,
 };
 use regex::RegexBuilder;
 
 use super::range::Range;
 use super::text::{BytesRules, Form, TextRules};
 use super::{Findings, integer, nanoseconds};
+use crate::config::fields::{count, get, sub, texts, truth};
 use crate::config::schema;
 
 /// What to check of a message.
@@ -383,37 +384,6 @@ impl TextRules {
     }
 }
 
-fn get(rules: &DynamicMessage, name: &str) -> Option<Value> {
-    let field = rules.descriptor().get_field_by_name(name)?;
-    rules
-        .has_field(&field)
-        .then(|| rules.get_field(&field).into_owned())
-}
-
-fn sub(rules: &DynamicMessage, name: &str) -> Option<DynamicMessage> {
-    match get(rules, name)? {
-        Value::Message(message) => Some(message),
-        _ => None,
-    }
-}
-
-fn truth(rules: &DynamicMessage, name: &str) -> bool {
-    get(rules, name).and_then(|value| value.as_bool()) == Some(true)
-}
-
-fn count(rules: &DynamicMessage, name: &str) -> Option<u64> {
-    get(rules, name)?.as_u64()
-}
-
-fn texts(rules: &DynamicMessage, name: &str) -> Vec<String> {
-    let values = get(rules, name);
-    let items = values.as_ref().and_then(Value::as_list).unwrap_or_default();
-    items
-        .iter()
-        .filter_map(|item| item.as_str().map(str::to_owned))
-        .collect()
-}
-
 fn float(value: &Value) -> Option<f64> {
     value.as_f64().or(value.as_f32().map(f64::from))
 }
@@ -426,5 +396,50 @@ fn seconds(nanos: &i128) -> String {
     match places.trim_end_matches('0') {
         "" => format!("{sign}{whole}s"),
         places => format!("{sign}{whole}.{places}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_expressions_of_the_schema_compile_and_match_whole_texts() {
+        let extension = EXTENSIONS.rules.as_ref().unwrap();
+        let mut expressions = BTreeSet::new();
+        for message in schema::pool().all_messages() {
+            for field in message.fields() {
+                let rules = field.options().get_extension(extension).into_owned();
+                let rules = rules.as_message().unwrap();
+                let items = sub(rules, "repeated").and_then(|rules| sub(&rules, "items"));
+                for rules in [Some(rules.clone()), items].into_iter().flatten() {
+                    if let Some(rules) = sub(&rules, "string")
+                        && let Some(pattern) = get(&rules, "pattern")
+                    {
+                        assert!(TextRules::of(&rules).pattern.is_some(), "{pattern:?}");
+                        expressions.insert(pattern.as_str().unwrap().to_owned());
+                    }
+                }
+            }
+        }
+        assert!(!expressions.is_empty());
+        for expression in expressions {
+            let anchored = expression.starts_with('^') && expression.ends_with('$');
+            assert!(
+                anchored,
+                "whether {expression} must match the whole text is open"
+            );
+        }
+    }
+
+    #[test]
+    fn seconds_are_shown_as_people_write_them() {
+        for (nanos, wanted) in [
+            (0, "0s"),
+            (250_000_000, "0.25s"),
+            (-1_000_000_001, "-1.000000001s"),
+        ] {
+            assert_eq!(seconds(&nanos), wanted);
+        }
     }
 }
