@@ -80,12 +80,17 @@ fn find(probe: &Path) -> Result<PathBuf, Box<dyn Error>> {
         return Err(format!("cargo metadata failed: {said}; set {VARIABLE} instead").into());
     }
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-    let manifest = metadata["packages"]
-        .as_array()
+    let manifest = metadata
+        .get("packages")
+        .and_then(serde_json::Value::as_array)
         .into_iter()
         .flatten()
-        .find(|package| package["name"] == "envoy-types")
-        .and_then(|package| package["manifest_path"].as_str())
+        .find(|package| {
+            package
+                .get("name")
+                .is_some_and(|name| name == "envoy-types")
+        })
+        .and_then(|package| package.get("manifest_path")?.as_str())
         .ok_or("cargo metadata doesn't know envoy-types")?;
     Ok(Path::new(manifest).with_file_name("src/generated/types.bin"))
 }
@@ -116,7 +121,7 @@ fn fields(message: &[u8]) -> Result<Vec<(u64, Field<'_>)>, Box<dyn Error>> {
             }
             other => return Err(format!("wire type {other} in a descriptor").into()),
         };
-        let whole = &start[..start.len() - rest.len()];
+        let (whole, _) = start.split_at(start.len() - rest.len());
         found.push((tag >> 3, Field { whole, payload }));
     }
     Ok(found)

@@ -144,7 +144,7 @@ impl<'t, 'a> Decoder<'t, 'a> {
 
     /// Reports a field that is written in both of its spellings, or beside another one of its
     /// `oneof`.
-    fn once<'d>(
+    fn once(
         &mut self,
         key: NodeId,
         field: &FieldDescriptor,

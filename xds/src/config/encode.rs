@@ -84,10 +84,7 @@ fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
 }
 
 /// A number without its key. `as` here is the wire's own sign extension.
-#[expect(
-    clippy::cast_sign_loss,
-    reason = "negative numbers are varints of their two's complement in 64 bits"
-)]
+// Negative numbers are varints of their two's complement in 64 bits.
 fn put_bare(out: &mut Vec<u8>, kind: &Kind, value: &Value) {
     match (kind, value) {
         (Kind::Sint32, Value::I32(n)) => {

@@ -59,7 +59,10 @@ fn yaml_integer(text: &str) -> Option<i128> {
     if !digits.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
     }
-    let magnitude = if let Some(hex) = digits.strip_prefix("0x").or(digits.strip_prefix("0X")) {
+    let magnitude = if let Some(hex) = digits
+        .strip_prefix('0')
+        .and_then(|rest| rest.strip_prefix(['x', 'X']))
+    {
         i128::from_str_radix(hex, 16).ok()?
     } else if digits.len() > 1 && digits.starts_with('0') {
         i128::from_str_radix(digits, 8).ok()?
@@ -96,10 +99,7 @@ pub(super) fn read(kind: &Kind, text: &str, plain: bool) -> Result<Value, Fault>
         Kind::Double => number(&scalar, text).map(Value::F64),
         Kind::Float => {
             let wide = number(&scalar, text)?;
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "rounding is what a float does"
-            )]
+            // Rounding is what a float does.
             let narrow = wide as f32;
             if wide.is_finite() && !narrow.is_finite() {
                 return Err(Fault::new(
@@ -178,14 +178,14 @@ fn whole(text: &str) -> Option<i128> {
         return Some(value);
     }
     let value: f64 = text.parse().ok()?;
-    #[expect(clippy::cast_possible_truncation, reason = "below 2^53 and whole")]
+    // Below 2^53 and whole.
     (value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0).then_some(value as i128)
 }
 
 fn number(scalar: &Scalar<'_>, text: &str) -> Result<f64, Fault> {
     let expected = || Fault::new(format!("expected a number, found {}", shown(text)), "");
     match scalar {
-        #[expect(clippy::cast_precision_loss, reason = "rounding is what a double does")]
+        // Rounding is what a double does.
         Scalar::Integer(value) => Ok(*value as f64),
         Scalar::Text("NaN") => Ok(f64::NAN),
         Scalar::Text("Infinity") => Ok(f64::INFINITY),

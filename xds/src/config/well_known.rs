@@ -218,7 +218,7 @@ fn value(
         _ if tree.is_null(node) => ("null_value", Value::EnumNumber(0)),
         tree::Value::Single { text, plain } => match Scalar::of(text, *plain) {
             Scalar::Bool(b) => ("bool_value", Value::Bool(b)),
-            #[expect(clippy::cast_precision_loss, reason = "JSON's numbers are doubles")]
+            // JSON's numbers are doubles.
             Scalar::Integer(n) => ("number_value", Value::F64(n as f64)),
             Scalar::Text(text) => match text.parse::<f64>() {
                 Ok(n) if *plain && n.is_finite() => ("number_value", Value::F64(n)),

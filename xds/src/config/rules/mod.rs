@@ -110,10 +110,8 @@ fn check_value(check: &Check, value: &Value, findings: &mut Findings<'_>) {
         }
         (Check::Float(range), Value::F64(number)) => range.check(*number, findings),
         (Check::Float(range), Value::F32(number)) => range.check(f64::from(*number), findings),
-        (Check::Bool(wanted), Value::Bool(found)) => {
-            if wanted != found {
-                findings.add("bool.const", format!("must be {wanted}"));
-            }
+        (Check::Bool(wanted), Value::Bool(found)) if wanted != found => {
+            findings.add("bool.const", format!("must be {wanted}"));
         }
         (Check::Text(rules), Value::String(text)) => rules.check(text, findings),
         (Check::Bytes(rules), Value::Bytes(bytes)) => rules.check(bytes, findings),

@@ -235,7 +235,8 @@ impl Check {
                 let numbers: Vec<i32> = descriptor.values().map(|value| value.number()).collect();
                 numbers
             });
-            let read = |value: &Value| integer(value).or(value.as_enum_number().map(i128::from));
+            let read =
+                |value: &Value| integer(value).or_else(|| value.as_enum_number().map(i128::from));
             return Some(Self::Enum(EnumRules {
                 defined_only: truth(&rules, "defined_only"),
                 defined: defined.collect(),
@@ -385,7 +386,7 @@ impl TextRules {
 }
 
 fn float(value: &Value) -> Option<f64> {
-    value.as_f64().or(value.as_f32().map(f64::from))
+    value.as_f64().or_else(|| value.as_f32().map(f64::from))
 }
 
 /// Nanoseconds as people read them: `0.25s`.
