@@ -20,6 +20,7 @@ mod diagnostic;
 mod encode;
 mod fields;
 pub mod limits;
+mod outcome;
 mod path;
 mod reader;
 mod references;

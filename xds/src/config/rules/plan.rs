@@ -7,10 +7,9 @@ use prost_reflect::{
     DynamicMessage, ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor, OneofDescriptor,
     Value,
 };
-use regex::RegexBuilder;
 
 use super::range::Range;
-use super::text::{BytesRules, Form, TextRules};
+use super::text::{BytesRules, TextRules};
 use super::{Findings, integer, nanoseconds};
 use crate::config::fields::{count, get, sub, texts, truth};
 use crate::config::schema;
@@ -303,85 +302,6 @@ impl ItemRules {
             findings.add(&format!("{kind}.max_{unit}"), message);
         }
         true
-    }
-}
-
-// === impl Range ===
-
-impl<T> Range<T> {
-    fn of(
-        kind: &'static str,
-        rules: &DynamicMessage,
-        read: impl Fn(&Value) -> Option<T>,
-        show: fn(&T) -> String,
-    ) -> Self {
-        let one = |name| get(rules, name).as_ref().and_then(&read);
-        let many = |name| {
-            let values = get(rules, name);
-            let items = values.as_ref().and_then(Value::as_list).unwrap_or_default();
-            items.iter().filter_map(&read).collect()
-        };
-        Self {
-            kind,
-            exactly: one("const"),
-            lt: one("lt"),
-            lte: one("lte"),
-            gt: one("gt"),
-            gte: one("gte"),
-            within: many("in"),
-            not_in: many("not_in"),
-            ignore_empty: truth(rules, "ignore_empty"),
-            show,
-        }
-    }
-}
-
-// === impl TextRules ===
-
-impl TextRules {
-    fn of(rules: &DynamicMessage) -> Self {
-        let text = |name| get(rules, name)?.as_str().map(str::to_owned);
-        // Absent means strict.
-        let strict = get(rules, "strict").and_then(|value| value.as_bool()) != Some(false);
-        let form = match get(rules, "well_known_regex").and_then(|value| value.as_enum_number()) {
-            Some(1) => Some(Form::HeaderName { strict }),
-            Some(2) => Some(Form::HeaderValue { strict }),
-            _ => [
-                ("email", Form::Email),
-                ("hostname", Form::Hostname),
-                ("ip", Form::Ip),
-                ("ipv4", Form::Ipv4),
-                ("ipv6", Form::Ipv6),
-                ("uri", Form::Uri),
-                ("uri_ref", Form::UriReference),
-                ("address", Form::Address),
-                ("uuid", Form::Uuid),
-            ]
-            .into_iter()
-            .find(|(name, _)| truth(rules, name))
-            .map(|(_, form)| form),
-        };
-        Self {
-            exactly: text("const"),
-            len: count(rules, "len"),
-            min_len: count(rules, "min_len"),
-            max_len: count(rules, "max_len"),
-            len_bytes: count(rules, "len_bytes"),
-            min_bytes: count(rules, "min_bytes"),
-            max_bytes: count(rules, "max_bytes"),
-            // The schema's expressions are RE2's, of which this is a superset but for `\C`; a test
-            // compiles them all.
-            pattern: text("pattern")
-                .and_then(|pattern| RegexBuilder::new(&pattern).size_limit(1 << 24).build().ok()),
-            prefix: text("prefix"),
-            suffix: text("suffix"),
-            contains: text("contains"),
-            not_contains: text("not_contains"),
-            within: texts(rules, "in"),
-            not_in: texts(rules, "not_in"),
-            form,
-            ignore_empty: truth(rules, "ignore_empty"),
-        }
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::fmt::Display;
 
+use prost_reflect::{DynamicMessage, Value};
+
 use super::Findings;
+use crate::config::fields::{get, truth};
 
 /// The bounds of a number.
 #[derive(Debug)]
@@ -22,6 +25,34 @@ pub(super) struct Range<T> {
 }
 
 // === impl Range ===
+
+impl<T> Range<T> {
+    pub(super) fn of(
+        kind: &'static str,
+        rules: &DynamicMessage,
+        read: impl Fn(&Value) -> Option<T>,
+        show: fn(&T) -> String,
+    ) -> Self {
+        let one = |name| get(rules, name).as_ref().and_then(&read);
+        let many = |name| {
+            let values = get(rules, name);
+            let items = values.as_ref().and_then(Value::as_list).unwrap_or_default();
+            items.iter().filter_map(&read).collect()
+        };
+        Self {
+            kind,
+            exactly: one("const"),
+            lt: one("lt"),
+            lte: one("lte"),
+            gt: one("gt"),
+            gte: one("gte"),
+            within: many("in"),
+            not_in: many("not_in"),
+            ignore_empty: truth(rules, "ignore_empty"),
+            show,
+        }
+    }
+}
 
 impl<T: PartialOrd + Default + Display> Range<T> {
     pub(super) fn check(&self, value: T, findings: &mut Findings<'_>) {

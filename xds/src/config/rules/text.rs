@@ -2,10 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use regex::Regex;
+use prost_reflect::DynamicMessage;
+use regex::{Regex, RegexBuilder};
 
 use super::Findings;
 use crate::config::diagnostic::shown;
+use crate::config::fields::{count, get, texts, truth};
 
 /// The rules of a text. The names are those of protoc-gen-validate; `len` counts characters.
 #[derive(Debug, Default)]
@@ -56,6 +58,51 @@ pub(super) enum Form {
 // === impl TextRules ===
 
 impl TextRules {
+    pub(super) fn of(rules: &DynamicMessage) -> Self {
+        let text = |name| get(rules, name)?.as_str().map(str::to_owned);
+        // Absent means strict.
+        let strict = get(rules, "strict").and_then(|value| value.as_bool()) != Some(false);
+        let form = match get(rules, "well_known_regex").and_then(|value| value.as_enum_number()) {
+            Some(1) => Some(Form::HeaderName { strict }),
+            Some(2) => Some(Form::HeaderValue { strict }),
+            _ => [
+                ("email", Form::Email),
+                ("hostname", Form::Hostname),
+                ("ip", Form::Ip),
+                ("ipv4", Form::Ipv4),
+                ("ipv6", Form::Ipv6),
+                ("uri", Form::Uri),
+                ("uri_ref", Form::UriReference),
+                ("address", Form::Address),
+                ("uuid", Form::Uuid),
+            ]
+            .into_iter()
+            .find(|(name, _)| truth(rules, name))
+            .map(|(_, form)| form),
+        };
+        Self {
+            exactly: text("const"),
+            len: count(rules, "len"),
+            min_len: count(rules, "min_len"),
+            max_len: count(rules, "max_len"),
+            len_bytes: count(rules, "len_bytes"),
+            min_bytes: count(rules, "min_bytes"),
+            max_bytes: count(rules, "max_bytes"),
+            // The schema's expressions are RE2's, of which this is a superset but for `\C`; a test
+            // compiles them all.
+            pattern: text("pattern")
+                .and_then(|pattern| RegexBuilder::new(&pattern).size_limit(1 << 24).build().ok()),
+            prefix: text("prefix"),
+            suffix: text("suffix"),
+            contains: text("contains"),
+            not_contains: text("not_contains"),
+            within: texts(rules, "in"),
+            not_in: texts(rules, "not_in"),
+            form,
+            ignore_empty: truth(rules, "ignore_empty"),
+        }
+    }
+
     pub(super) fn check(&self, text: &str, findings: &mut Findings<'_>) {
         if self.ignore_empty && text.is_empty() {
             return;
