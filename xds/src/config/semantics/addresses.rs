@@ -57,7 +57,8 @@ fn distinct_chains(message: &DynamicMessage, findings: &mut Findings<'_>) {
     }
 }
 
-pub(super) fn admin(message: &DynamicMessage, findings: &mut Findings<'_>) {
+/// Where Envoy listens for its operators or sends its statistics.
+pub(super) fn fixed(message: &DynamicMessage, findings: &mut Findings<'_>) {
     if let Some(address) = sub(message, "address") {
         findings.path.field("address");
         check_ip(&address, findings);

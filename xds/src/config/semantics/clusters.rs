@@ -1,14 +1,20 @@
-//! Health checks, rings and protocol options of clusters.
+//! Health checks, balancers, rings and protocol options of clusters.
 
 use prost_reflect::{DynamicMessage, Value};
 
 use super::{at, at_item};
 use crate::config::diagnostic::shown;
-use crate::config::fields::{get, sub, subs, text, type_name};
+use crate::config::fields::{choice, get, has, sub, subs, text, type_name};
 use crate::config::rules::Findings;
 
 /// Options of this package go by the names of their types.
 const UPSTREAMS: &str = "envoy.extensions.upstreams.";
+/// `Cluster.DiscoveryType`.
+const ORIGINAL_DST: i32 = 4;
+/// `Cluster.LbPolicy`.
+const CLUSTER_PROVIDED: i32 = 6;
+const AGGREGATE: &str = "envoy.extensions.clusters.aggregate.v3.ClusterConfig";
+const FORWARD_PROXY: &str = "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig";
 /// Of a ring, when nothing is said.
 const RING_SIZE_MIN: u64 = 1_024;
 const RING_SIZE_MAX: u64 = 8 * 1_024 * 1_024;
@@ -41,6 +47,7 @@ pub(super) fn cluster(message: &DynamicMessage, findings: &mut Findings<'_>) {
             at(findings, "ring_hash_lb_config", "envoy.ring", message);
         }
     }
+    balancer(message, findings);
     let Some(Value::Map(options)) = get(message, "typed_extension_protocol_options") else {
         return;
     };
@@ -61,6 +68,33 @@ pub(super) fn cluster(message: &DynamicMessage, findings: &mut Findings<'_>) {
         );
         findings.path.pop();
         findings.path.pop();
+    }
+}
+
+/// Some kinds of clusters choose hosts themselves.
+fn balancer(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    let provides = match sub(message, "cluster_type") {
+        Some(kind) => {
+            let kind = sub(&kind, "typed_config").map(|config| type_name(&config));
+            match kind.as_deref() {
+                Some(AGGREGATE | FORWARD_PROXY) => Some(true),
+                // Other extensions may or may not.
+                _ => None,
+            }
+        }
+        None => Some(choice(message, "type") == ORIGINAL_DST),
+    };
+    let provided = choice(message, "lb_policy") == CLUSTER_PROVIDED;
+    match provides {
+        Some(false) if provided => {
+            let text = "CLUSTER_PROVIDED doesn't go with a cluster of this type";
+            at(findings, "lb_policy", "envoy.balancer", text);
+        }
+        Some(true) if !provided && !has(message, "load_balancing_policy") => {
+            let text = "must be CLUSTER_PROVIDED for a cluster of this type";
+            at(findings, "lb_policy", "envoy.balancer", text);
+        }
+        _ => {}
     }
 }
 

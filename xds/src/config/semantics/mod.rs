@@ -20,6 +20,7 @@ use super::rules::{Findings, nanoseconds};
 /// Checks one message, not those within it (but for what it says about them).
 pub(super) fn check(message: &DynamicMessage, findings: &mut Findings<'_>) {
     extensions::check_configured(message, findings);
+    sources::transport_version(message, findings);
     match message.descriptor().full_name() {
         "google.protobuf.Duration" => duration(message, findings),
         "envoy.config.bootstrap.v3.LayeredRuntime" => bootstrap::layers(message, findings),
@@ -37,7 +38,9 @@ pub(super) fn check(message: &DynamicMessage, findings: &mut Findings<'_>) {
         extensions::HTTP_CONNECTION_MANAGER => extensions::http_filters(message, findings),
         "envoy.config.core.v3.ApiConfigSource" => sources::api_config_source(message, findings),
         "envoy.config.route.v3.RouteConfiguration" => routes::configuration(message, findings),
-        "envoy.config.bootstrap.v3.Admin" => addresses::admin(message, findings),
+        "envoy.config.bootstrap.v3.Admin"
+        | "envoy.config.metrics.v3.StatsdSink"
+        | "envoy.config.metrics.v3.DogStatsdSink" => addresses::fixed(message, findings),
         "envoy.config.core.v3.HealthCheck.HttpHealthCheck" => {
             clusters::http_health_check(message, findings);
         }

@@ -13,16 +13,24 @@ const DELTA_GRPC: i32 = 3;
 const AGGREGATED_GRPC: i32 = 5;
 const AGGREGATED_DELTA_GRPC: i32 = 6;
 /// `ApiVersion`.
+const V2: i32 = 1;
 const V3: i32 = 2;
+const NOT_V3: &str = "must be V3, the only version that Envoy still speaks";
+
+/// Whatever is called in the second version of the API.
+pub(super) fn transport_version(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    if choice(message, "transport_api_version") == V2 {
+        at(findings, "transport_api_version", "envoy.source", NOT_V3);
+    }
+}
 
 pub(super) fn api_config_source(message: &DynamicMessage, findings: &mut Findings<'_>) {
     let (clusters, services) = (
         count_of(message, "cluster_names"),
         count_of(message, "grpc_services"),
     );
-    if choice(message, "transport_api_version") != V3 {
-        let text = "must be V3, the only version that Envoy still speaks";
-        at(findings, "transport_api_version", "envoy.source", text);
+    if ![V2, V3].contains(&choice(message, "transport_api_version")) {
+        at(findings, "transport_api_version", "envoy.source", NOT_V3);
     }
     match choice(message, "api_type") {
         GRPC | DELTA_GRPC | AGGREGATED_GRPC | AGGREGATED_DELTA_GRPC => {
