@@ -8,6 +8,12 @@
 //! [`Reader`] and through `envoy --mode validate`. What Envoy refuses, we must refuse: one
 //! configuration that we let pass makes the program fail. What only we refuse is listed by reason.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a program for developers: a mistake of its own may end it"
+)]
+
 mod mutate;
 
 use std::collections::BTreeMap;
@@ -61,7 +67,9 @@ fn options() -> Result<Options, String> {
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
-        let value = words.next().ok_or(format!("{word} needs a value"))?;
+        let value = words
+            .next()
+            .ok_or_else(|| format!("{word} needs a value"))?;
         let no_number = || format!("{word} {value}: not a number that fits");
         match word.as_str() {
             "--count" => options.count = value.parse().map_err(|_| no_number())?,
@@ -191,7 +199,7 @@ fn validate(envoy: &Path, file: &Path) -> Result<Result<(), String>, String> {
     let reason = log
         .lines()
         .find(|line| line.contains("error initializing") || line.contains("[critical]"))
-        .or(log.lines().next())
+        .or_else(|| log.lines().next())
         .unwrap_or("no reason");
     Ok(Err(format!("{}: {reason}", output.status)))
 }
