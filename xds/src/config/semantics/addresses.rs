@@ -84,6 +84,10 @@ pub(super) fn cluster(message: &DynamicMessage, findings: &mut Findings<'_>) {
         at(findings, "eds_cluster_config", "envoy.source", text);
     }
     let Some(assignment) = assignment else {
+        if kind == Some(LOGICAL_DNS) {
+            let text = "a LOGICAL_DNS cluster needs one endpoint";
+            at(findings, "load_assignment", "envoy.endpoints", text);
+        }
         return;
     };
     if kind == Some(LOGICAL_DNS) {

@@ -55,6 +55,7 @@ pub(super) fn check(message: &DynamicMessage, findings: &mut Findings<'_>) {
         }
         "envoy.config.route.v3.RouteMatch" => routes::route_match(message, findings),
         "envoy.type.matcher.v3.RegexMatcher" => routes::regex(message, findings),
+        "envoy.extensions.transport_sockets.tls.v3.Secret" => tls::secret(message, findings),
         "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext" => {
             tls::upstream(message, findings);
         }

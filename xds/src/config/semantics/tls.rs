@@ -39,3 +39,18 @@ pub(super) fn downstream(message: &DynamicMessage, findings: &mut Findings<'_>) 
         at(findings, "common_tls_context", "envoy.tls", text);
     }
 }
+
+pub(super) fn secret(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    let kinds = [
+        "tls_certificate",
+        "session_ticket_keys",
+        "validation_context",
+        "generic_secret",
+    ];
+    if !kinds.iter().any(|kind| has(message, kind)) {
+        findings.add(
+            "envoy.tls",
+            format!("needs one of `{}`", kinds.join("`, `")),
+        );
+    }
+}
