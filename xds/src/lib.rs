@@ -7,6 +7,8 @@
 //!                             └─► Delivery: wanted, acknowledged, rejected, held back
 //! ```
 
+#[cfg(feature = "config")]
+pub mod config;
 pub mod delivery;
 mod guard;
 pub mod identity;

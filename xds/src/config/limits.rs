@@ -1,0 +1,15 @@
+//! Bounds on what one file can make the reader do.
+
+/// Bytes in one file. Envoy itself takes a response of at most 4 MiB unless told otherwise; a
+/// bootstrap of 1,000 clusters is about 1 MB of YAML.
+pub const FILE_BYTES_MAX: usize = 32 << 20;
+
+/// Values in one file, with what aliases stand for counted every time. Ten aliases of ten aliases
+/// of ten … turn a kilobyte into terabytes.
+pub const VALUES_MAX: usize = 500_000;
+
+/// Lists, mappings and messages within each other. Protobuf parsers stop at 100.
+pub const DEPTH_MAX: usize = 100;
+
+/// Diagnostics for one file; beyond, the last one says that there are more.
+pub const DIAGNOSTICS_MAX: usize = 1_000;

@@ -1,0 +1,116 @@
+//! Health checks, balancers, rings and protocol options of clusters.
+
+use prost_reflect::{DynamicMessage, Value};
+
+use super::{at, at_item};
+use crate::config::diagnostic::shown;
+use crate::config::fields::{choice, get, has, sub, subs, text, type_name};
+use crate::config::rules::Findings;
+
+/// Options of this package go by the names of their types.
+const UPSTREAMS: &str = "envoy.extensions.upstreams.";
+/// `Cluster.DiscoveryType`.
+const ORIGINAL_DST: i32 = 4;
+/// `Cluster.LbPolicy`.
+const CLUSTER_PROVIDED: i32 = 6;
+const AGGREGATE: &str = "envoy.extensions.clusters.aggregate.v3.ClusterConfig";
+const FORWARD_PROXY: &str = "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig";
+/// Of a ring, when nothing is said.
+const RING_SIZE_MIN: u64 = 1_024;
+const RING_SIZE_MAX: u64 = 8 * 1_024 * 1_024;
+
+pub(super) fn cluster(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    let checks = subs(message, "health_checks");
+    for (index, check) in checks.iter().enumerate() {
+        if checks.len() > 1 && text(check, "name").is_empty() {
+            let message = "needs a `name`, because there are several";
+            at_item(
+                findings,
+                ("health_checks", index),
+                "envoy.health_check",
+                message,
+            );
+        }
+    }
+    if let Some(ring) = sub(message, "ring_hash_lb_config") {
+        let size = |field, default| match sub(&ring, field) {
+            Some(wrapper) => get(&wrapper, "value")
+                .and_then(|v| v.as_u64())
+                .unwrap_or_default(),
+            None => default,
+        };
+        let least = size("minimum_ring_size", RING_SIZE_MIN);
+        let most = size("maximum_ring_size", RING_SIZE_MAX);
+        if least > most {
+            let message =
+                format!("`minimum_ring_size` {least} is more than `maximum_ring_size` {most}");
+            at(findings, "ring_hash_lb_config", "envoy.ring", message);
+        }
+    }
+    balancer(message, findings);
+    let Some(Value::Map(options)) = get(message, "typed_extension_protocol_options") else {
+        return;
+    };
+    let mut wrong: Vec<(String, String)> = options
+        .iter()
+        .filter_map(|(key, value)| {
+            let (key, name) = (key.as_str()?.to_owned(), type_name(value.as_message()?));
+            (name.starts_with(UPSTREAMS) && key != name).then_some((key, name))
+        })
+        .collect();
+    wrong.sort();
+    for (key, name) in wrong {
+        findings.path.field("typed_extension_protocol_options");
+        findings.path.key(&key);
+        findings.add(
+            "envoy.typed_config",
+            format!("its key must be {}", shown(&name)),
+        );
+        findings.path.pop();
+        findings.path.pop();
+    }
+}
+
+/// Some kinds of clusters choose hosts themselves.
+fn balancer(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    let provides = match sub(message, "cluster_type") {
+        Some(kind) => {
+            let kind = sub(&kind, "typed_config").map(|config| type_name(&config));
+            match kind.as_deref() {
+                Some(AGGREGATE | FORWARD_PROXY) => Some(true),
+                // Other extensions may or may not.
+                _ => None,
+            }
+        }
+        None => Some(choice(message, "type") == ORIGINAL_DST),
+    };
+    let provided = choice(message, "lb_policy") == CLUSTER_PROVIDED;
+    match provides {
+        Some(false) if provided => {
+            let text = "CLUSTER_PROVIDED doesn't go with a cluster of this type";
+            at(findings, "lb_policy", "envoy.balancer", text);
+        }
+        Some(true) if !provided && !has(message, "load_balancing_policy") => {
+            let text = "must be CLUSTER_PROVIDED for a cluster of this type";
+            at(findings, "lb_policy", "envoy.balancer", text);
+        }
+        _ => {}
+    }
+}
+
+pub(super) fn http_health_check(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    for field in ["expected_statuses", "retriable_statuses"] {
+        for (index, range) in subs(message, field).iter().enumerate() {
+            let bound = |name| {
+                get(range, name)
+                    .and_then(|v| v.as_i64())
+                    .unwrap_or_default()
+            };
+            let (start, end) = (bound("start"), bound("end"));
+            if start >= end || start < 100 || end > 600 {
+                let message = "must be a range of status codes from 100 to 600, its end excluded";
+                at_item(findings, (field, index), "envoy.health_check", message);
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What Envoy refuses beyond the rules of the schema.
+//!
+//! Found by mutating good configurations and comparing with `envoy --mode validate` (the program
+//! `config_oracle` in `integration`). Each check looks at one message and nothing around it, and
+//! refuses what Envoy refuses; where Envoy's answer depends on what it was built with, it stays
+//! silent.
+
+mod addresses;
+mod bootstrap;
+mod clusters;
+mod extensions;
+mod routes;
+mod sources;
+mod tls;
+
+use prost_reflect::{DynamicMessage, ReflectMessage as _};
+
+use super::rules::{Findings, nanoseconds};
+
+/// Checks one message, not those within it (but for what it says about them).
+pub(super) fn check(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    extensions::check_configured(message, findings);
+    sources::transport_version(message, findings);
+    match message.descriptor().full_name() {
+        "google.protobuf.Duration" => duration(message, findings),
+        "envoy.config.bootstrap.v3.LayeredRuntime" => bootstrap::layers(message, findings),
+        "envoy.config.bootstrap.v3.RuntimeLayer" => bootstrap::layer(message, findings),
+        "envoy.config.overload.v3.OverloadManager" => bootstrap::overload(message, findings),
+        "envoy.config.bootstrap.v3.Bootstrap.StaticResources" => {
+            bootstrap::static_resources(message, findings);
+        }
+        "envoy.config.cluster.v3.Cluster" => {
+            addresses::cluster(message, findings);
+            clusters::cluster(message, findings);
+        }
+        "envoy.config.listener.v3.Listener" => addresses::listener(message, findings),
+        "envoy.config.listener.v3.FilterChain" => extensions::filter_chain(message, findings),
+        extensions::HTTP_CONNECTION_MANAGER => extensions::http_filters(message, findings),
+        "envoy.config.core.v3.ApiConfigSource" => sources::api_config_source(message, findings),
+        "envoy.config.route.v3.RouteConfiguration" => routes::configuration(message, findings),
+        "envoy.config.bootstrap.v3.Admin"
+        | "envoy.config.metrics.v3.StatsdSink"
+        | "envoy.config.metrics.v3.DogStatsdSink" => addresses::fixed(message, findings),
+        "envoy.config.core.v3.HealthCheck.HttpHealthCheck" => {
+            clusters::http_health_check(message, findings);
+        }
+        "envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig" => {
+            bootstrap::fixed_heap(message, findings);
+        }
+        "envoy.extensions.filters.network.http_connection_manager.v3.Rds" => {
+            sources::rds(message, findings);
+        }
+        "envoy.config.route.v3.WeightedCluster.ClusterWeight" => {
+            routes::cluster_weight(message, findings);
+        }
+        "envoy.config.route.v3.RouteMatch" => routes::route_match(message, findings),
+        "envoy.type.matcher.v3.RegexMatcher" => routes::regex(message, findings),
+        "envoy.extensions.transport_sockets.tls.v3.Secret" => tls::secret(message, findings),
+        "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext" => {
+            tls::upstream(message, findings);
+        }
+        "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext" => {
+            tls::downstream(message, findings);
+        }
+        _ => {}
+    }
+}
+
+/// Envoy converts durations to milliseconds and refuses what has no place there.
+fn duration(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    let nanos = nanoseconds(message);
+    if nanos < 0 {
+        findings.add("envoy.duration", "must not be negative");
+    } else if nanos > i128::from(i64::MAX) {
+        findings.add("envoy.duration", "must be at most 9223372036s");
+    }
+}
+
+/// Adds a finding at one of the message's fields.
+fn at(findings: &mut Findings<'_>, field: &str, rule: &str, message: impl Into<String>) {
+    findings.path.field(field);
+    findings.add(rule, message);
+    findings.path.pop();
+}
+
+/// Adds a finding at an item of one of the message's lists.
+fn at_item(
+    findings: &mut Findings<'_>,
+    (field, index): (&str, usize),
+    rule: &str,
+    message: impl Into<String>,
+) {
+    findings.path.field(field);
+    findings.path.index(index);
+    findings.add(rule, message);
+    findings.path.pop();
+    findings.path.pop();
+}
+
+/// Adds a finding at every item whose key stood in an earlier one.
+fn unique(
+    findings: &mut Findings<'_>,
+    field: &str,
+    keys: impl IntoIterator<Item = String>,
+    what: &str,
+) {
+    let mut seen = std::collections::BTreeMap::new();
+    for (index, key) in keys.into_iter().enumerate() {
+        if let Some(first) = seen.get(&key) {
+            let shown = super::diagnostic::shown(&key);
+            let message = format!("a second {what} {shown}; the first is {field}[{first}]");
+            at_item(findings, (field, index), "envoy.unique", message);
+        } else {
+            seen.insert(key, index);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Where configuration comes from.
+
+use prost_reflect::DynamicMessage;
+
+use super::at;
+use crate::config::fields::{choice, count_of, has, text};
+use crate::config::rules::Findings;
+
+/// `ApiConfigSource.ApiType`.
+const REST: i32 = 1;
+const GRPC: i32 = 2;
+const DELTA_GRPC: i32 = 3;
+const AGGREGATED_GRPC: i32 = 5;
+const AGGREGATED_DELTA_GRPC: i32 = 6;
+/// `ApiVersion`.
+const V2: i32 = 1;
+const V3: i32 = 2;
+const NOT_V3: &str = "must be V3, the only version that Envoy still speaks";
+
+/// Whatever is called in the second version of the API.
+pub(super) fn transport_version(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    if choice(message, "transport_api_version") == V2 {
+        at(findings, "transport_api_version", "envoy.source", NOT_V3);
+    }
+}
+
+pub(super) fn api_config_source(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    let (clusters, services) = (
+        count_of(message, "cluster_names"),
+        count_of(message, "grpc_services"),
+    );
+    if ![V2, V3].contains(&choice(message, "transport_api_version")) {
+        at(findings, "transport_api_version", "envoy.source", NOT_V3);
+    }
+    match choice(message, "api_type") {
+        GRPC | DELTA_GRPC | AGGREGATED_GRPC | AGGREGATED_DELTA_GRPC => {
+            if services != 1 {
+                let text = format!("must hold one service, holds {services}");
+                at(findings, "grpc_services", "envoy.source", text);
+            }
+            if clusters > 0 {
+                let text = "goes with REST only; a gRPC service names its own cluster";
+                at(findings, "cluster_names", "envoy.source", text);
+            }
+        }
+        REST => {
+            if clusters != 1 {
+                let text = format!("must hold one cluster, holds {clusters}");
+                at(findings, "cluster_names", "envoy.source", text);
+            }
+            if services > 0 {
+                let text = "doesn't go with REST; name the cluster in `cluster_names`";
+                at(findings, "grpc_services", "envoy.source", text);
+            }
+            if !has(message, "refresh_delay") {
+                let text = "needs a `refresh_delay` to poll with";
+                at(findings, "refresh_delay", "envoy.source", text);
+            }
+        }
+        _ => at(
+            findings,
+            "api_type",
+            "envoy.source",
+            "must be set: DELTA_GRPC, GRPC or REST",
+        ),
+    }
+}
+
+pub(super) fn rds(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    if !has(message, "config_source") && !text(message, "route_config_name").starts_with("xdstp:") {
+        findings.add("envoy.source", "needs a `config_source`");
+    }
+}
