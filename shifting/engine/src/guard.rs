@@ -32,7 +32,8 @@ pub fn check(current: &Mesh, in_use: &InUse, next: &Mesh) -> Result<(), Violatio
     for (name, versions) in in_use {
         let Some(service) = next.services.get(name) else {
             violations.push(format!(
-                "service `{name}` carries traffic and would vanish; declare it again"
+                "service `{name}` is in force and would vanish, and nothing can tell yet that it is \
+                 unused; declare it again"
             ));
             continue;
         };

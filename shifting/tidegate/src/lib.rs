@@ -6,7 +6,7 @@
 //! - [`journal`]: the append-only record of events
 //! - [`api`], [`client`]: the operators' API and its client
 //! - [`cli`], [`show`]: the command line and its tables
-//! - [`envoy`], [`bootstrap`]: finding Envoy and starting it
+//! - [`envoy`], [`bootstrap`]: finding Envoy, and the configuration that makes it a sidecar
 //! - [`demo`]: a whole canary on one machine
 
 pub mod api;

@@ -55,7 +55,12 @@ pub(super) async fn run<Q, R>(
     Q: Into<Request>,
 {
     if let Err(status) = serve(hub, serves, peer, inbound, &responses, encode).await {
-        tracing::info!(code = ?status.code(), reason = status.message(), "xds stream ended");
+        if matches!(status.code(), Code::Unknown | Code::Cancelled) {
+            // The connection broke or was closed in the middle: every day's end of a client.
+            tracing::debug!(reason = status.message(), "xds connection lost");
+        } else {
+            tracing::info!(code = ?status.code(), reason = status.message(), "xds stream ended");
+        }
         // If the client doesn't read, its connection ends with the stream anyway.
         let _ = responses.try_send(Err(status));
     }

@@ -9,7 +9,6 @@
     reason = "a panic is how a test fails"
 )]
 
-#[allow(dead_code, reason = "shared with other tests, which use the rest")]
 #[path = "../common/mod.rs"]
 mod common;
 

@@ -186,7 +186,9 @@ impl Rollout {
             .as_ref()
             .is_some_and(|delivery| delivery.expected == 0);
         if nobody {
-            let reason = "no sidecar that reaches the service is connected".to_owned();
+            let reason = "no sidecar that reaches the service is connected; start one with the output of `tidegate \
+                 bootstrap`, and see `tidegate sidecars`"
+                .to_owned();
             return Some(Hold::new("acknowledge", reason));
         }
         if !look.acknowledged {
@@ -250,6 +252,14 @@ impl Rollout {
         if let Some(off) = self.signals.share_off_since {
             let until = off.plus_ms(SHARE_OFF_MS);
             return Some(Hold::new("share", self.share_sentence()).until(Some(until)));
+        }
+        if !self.clock.traffic && recent(self.signals.canary_traffic) {
+            let reason = format!(
+                "the first requests to {} since the step to {} are not reported yet",
+                self.plan.to,
+                self.share()
+            );
+            return Some(Hold::new("traffic", reason));
         }
         if !self.clock.traffic || !recent(self.signals.canary_traffic) {
             let reason = format!(

@@ -150,6 +150,18 @@ impl State {
                 known: join(declared.versions.keys()),
             });
         };
+        if let Some(running) = state.running()
+            && running.phase == Phase::Reverting
+        {
+            return Err(Refusal::NotNow {
+                service: service.to_owned(),
+                why: format!(
+                    "a rollout to `{}` is still going back to `{}`; start again when `tidegate \
+                     rollout watch {service}` returns",
+                    running.plan.to, running.plan.from
+                ),
+            });
+        }
         if let Some(running) = state.running() {
             return Err(Refusal::Running {
                 service: service.to_owned(),

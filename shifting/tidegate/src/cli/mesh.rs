@@ -80,7 +80,7 @@ fn check(arguments: CheckArguments, json: bool) -> Outcome {
     }
     let mesh = result.map_err(Failure::new)?;
     print_text(&format!(
-        "{}: valid, revision {}, {} fleets, {} services",
+        "{}: valid, revision {}; fleets: {}, services: {}",
         directory.path().display(),
         mesh.revision(),
         mesh.fleets.len(),

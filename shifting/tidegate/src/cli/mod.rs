@@ -50,7 +50,7 @@ enum Command {
     /// Start, watch and end rollouts
     #[command(subcommand)]
     Rollout(rollout::RolloutCommand),
-    /// Show who is connected, on which revision, and how long behind
+    /// Show who is connected, which view each has, and for how long it is behind
     Sidecars(sidecars::SidecarsArguments),
     /// Check, show and reload the mesh
     #[command(subcommand)]

@@ -26,12 +26,12 @@ pub(crate) enum RolloutCommand {
     Status(StatusArguments),
     /// Follow a rollout until it ends: exit code 0 promoted, 10 reverted, 11 held past its deadline
     Watch(ServiceArguments),
-    /// Stop the clock; the exposure stays
-    Pause(CommandArguments),
+    /// Pause: the canary keeps its present share, and nothing advances
+    Pause(ActArguments),
     /// Let a paused or overdue rollout go on
-    Resume(CommandArguments),
+    Resume(ActArguments),
     /// Take the canary back now
-    Abort(CommandArguments),
+    Abort(AbortArguments),
 }
 
 #[derive(Debug, Args)]
@@ -67,12 +67,9 @@ pub(crate) struct ServiceArguments {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct CommandArguments {
+pub(crate) struct ActArguments {
     /// The service
     service: String,
-    /// Why; kept in the journal
-    #[arg(long, default_value = "")]
-    reason: String,
     #[command(flatten)]
     who: WhoArguments,
     #[command(flatten)]
@@ -80,8 +77,17 @@ pub(crate) struct CommandArguments {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct AbortArguments {
+    /// Why; kept in the journal
+    #[arg(long, default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    act: ActArguments,
+}
+
+#[derive(Debug, Args)]
 struct WhoArguments {
-    /// Who acts, for the journal [default: $USER]
+    /// Who acts, for the journal [default: $USER, else operator]
     #[arg(long = "as", value_name = "NAME")]
     actor: Option<String>,
 }
@@ -101,17 +107,19 @@ pub(crate) async fn run(command: RolloutCommand, json: bool) -> Outcome {
         RolloutCommand::Watch(arguments) => {
             watch(&arguments.api.client(), &arguments.service, json).await
         }
-        RolloutCommand::Pause(arguments) => command_one(arguments, Verb::Pause, json).await,
-        RolloutCommand::Resume(arguments) => command_one(arguments, Verb::Resume, json).await,
-        RolloutCommand::Abort(arguments) => command_one(arguments, Verb::Abort, json).await,
+        RolloutCommand::Pause(act) => act_on(act, Verb::Pause, json).await,
+        RolloutCommand::Resume(act) => act_on(act, Verb::Resume, json).await,
+        RolloutCommand::Abort(AbortArguments { reason, act }) => {
+            act_on(act, Verb::Abort { reason }, json).await
+        }
     }
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum Verb {
     Pause,
     Resume,
-    Abort,
+    Abort { reason: String },
 }
 
 async fn start(arguments: StartArguments, json: bool) -> Outcome {
@@ -151,17 +159,14 @@ async fn status(arguments: StatusArguments, json: bool) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn command_one(arguments: CommandArguments, verb: Verb, json: bool) -> Outcome {
+async fn act_on(arguments: ActArguments, verb: Verb, json: bool) -> Outcome {
     let client = arguments.api.client();
-    let service = &arguments.service;
-    let request = CommandRequest {
-        actor: arguments.who.name(),
-        reason: arguments.reason,
-    };
+    let (service, actor) = (&arguments.service, arguments.who.name());
+    let request = |reason| CommandRequest { actor, reason };
     let status = match verb {
-        Verb::Pause => client.pause(service, &request).await,
-        Verb::Resume => client.resume(service, &request).await,
-        Verb::Abort => client.abort(service, &request).await,
+        Verb::Pause => client.pause(service, &request(String::new())).await,
+        Verb::Resume => client.resume(service, &request(String::new())).await,
+        Verb::Abort { reason } => client.abort(service, &request(reason)).await,
     }
     .map_err(Failure::new)?;
     print_one(&status, json)?;

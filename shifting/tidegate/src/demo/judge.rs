@@ -154,11 +154,11 @@ fn expectations(run: &Run, figures: &Figures) -> Vec<Expectation> {
                 failed <= limit,
                 show::count(failed),
             ));
-            list.push(gone_within(figures, ERRORS_LIMIT_MS));
+            list.push(gone_within(run.scenario, figures, ERRORS_LIMIT_MS));
         }
         Scenario::Slow | Scenario::Hang => {
             list.push(ended(figures, Ending::Reverted));
-            list.push(gone_within(figures, SLOW_LIMIT_MS));
+            list.push(gone_within(run.scenario, figures, SLOW_LIMIT_MS));
         }
         Scenario::Gone => {
             list.push(expect(
@@ -255,9 +255,18 @@ fn all_on_canary(run: &Run) -> Expectation {
     )
 }
 
-fn gone_within(figures: &Figures, limit_ms: u64) -> Expectation {
-    let limit = show::duration(limit_ms);
-    let name = format!("the last request on v2 came within {limit} of the first failure");
+/// What the canary does wrong for the first time.
+fn fault_of(scenario: Scenario) -> &'static str {
+    match scenario {
+        Scenario::Slow => "the first slow answer",
+        Scenario::Hang => "the first unanswered request",
+        _ => "the first failure",
+    }
+}
+
+fn gone_within(scenario: Scenario, figures: &Figures, limit_ms: u64) -> Expectation {
+    let (limit, fault) = (show::duration(limit_ms), fault_of(scenario));
+    let name = format!("the last request on v2 came within {limit} of {fault}");
     match figures.fault_to_last_ms {
         Some(ms) => expect(name, ms <= limit_ms, seconds(ms)),
         None => expect(name, false, "no failure was seen, so nothing was tested"),
@@ -385,10 +394,8 @@ fn sentence(run: &Run, figures: &Figures) -> String {
         );
     }
     let event = match run.scenario {
-        Scenario::Slow => "the first slow answer",
-        Scenario::Hang => "the first unanswered request",
         Scenario::Gone => "the host died",
-        _ => "the first failure",
+        other => fault_of(other),
     };
     match (
         figures.outcome,

@@ -79,7 +79,7 @@ pub fn rollouts(answer: &RolloutsAnswer, style: &Style) -> String {
         "wanted",
         "acknowledged",
         "measured",
-        "failed",
+        "canary failed",
     ]);
     for status in &answer.rollouts {
         table.add_row([
@@ -300,7 +300,7 @@ sidecar-3  web    a     envoy 1.40.0  closed 2 min 5 s  01234567             -  
         assert_eq!(
             rollouts(&answer, &Style::plain()),
             "\
-service   from → to  phase              since    wanted   acknowledged  measured     failed
+service   from → to  phase              since    wanted   acknowledged  measured     canary failed
 cart      v1 → v2    reverted           4 s ago  3.2258%  -             nothing yet  80 (49.08%)
 checkout  v1 → v2    judging at 1 host  4 s ago  3.2258%  3 of 3        3.14%        80 (49.08%)
 cart: errors: 49.08% failed against 0%

@@ -28,8 +28,8 @@ pub fn rollout(status: &RolloutStatus, style: &Style) -> String {
     for (index, entry) in status.history.iter().enumerate() {
         let label = if index == 0 { "history" } else { "" };
         // Times in a column of their own, so that the sentences line up.
-        let text = format!("{:>12}  {}", ago(status.now, entry.at), clean(&entry.text));
-        page.hanging(label, &text, 14);
+        let text = format!("{:>15}  {}", ago(status.now, entry.at), clean(&entry.text));
+        page.hanging(label, &text, 17);
     }
     page.text
 }
@@ -246,7 +246,7 @@ impl Page<'_> {
 pub(super) fn place(status: &RolloutStatus) -> String {
     let word = phase_word(status.phase);
     match status.phase {
-        Phase::Preparing | Phase::Judging => format!("{word} at {}", clean(&status.rung)),
+        Phase::Judging => format!("{word} at {}", clean(&status.rung)),
         _ => word.to_owned(),
     }
 }
@@ -355,24 +355,25 @@ pub(super) fn decision_words(status: &RolloutStatus) -> String {
 }
 
 fn wait_words(status: &RolloutStatus, waiting: &Waiting) -> String {
-    let mut words = format!(
-        "waits for {}: {}",
-        clean(&waiting.kind),
-        clean(&waiting.reason)
-    );
-    let mut remarks = vec![clean(&waiting.owner)];
-    if let Some(until) = waiting.until {
+    let mut words = format!("waits: {}", clean(&waiting.reason));
+    let mut remarks = Vec::new();
+    // A bake says itself how long it takes.
+    if let Some(until) = waiting.until
+        && (waiting.kind != "bake" || waiting.overdue)
+    {
         let end = ago(status.now, until);
-        remarks.push(match end.strip_suffix(" ago") {
-            Some(time) if waiting.overdue => format!("overdue for {time}"),
-            Some(_) => "ends now".to_owned(),
-            None => format!("ends {end}"),
+        remarks.push(match (end.strip_suffix(" ago"), end.strip_prefix("in ")) {
+            (Some(time), _) if waiting.overdue => format!("overdue for {time}"),
+            (_, Some(time)) => format!("for at most {time}"),
+            _ => "no longer".to_owned(),
         });
     }
     if waiting.clock_stopped {
-        remarks.push("clock stopped".to_owned());
+        remarks.push("the clock of the step is stopped".to_owned());
     }
-    let _ = write!(words, " ({})", remarks.join(", "));
+    if !remarks.is_empty() {
+        let _ = write!(words, " ({})", remarks.join(", "));
+    }
     words
 }
 

@@ -122,7 +122,7 @@ fn a_scenario_in_which_nothing_was_wrong_proves_nothing() {
     let slow = judge(&run(Scenario::Slow, Phase::Reverted));
     assert_eq!(
         differing(&slow),
-        ["the last request on v2 came within 30 s of the first failure"]
+        ["the last request on v2 came within 30 s of the first slow answer"]
     );
     assert_eq!(
         differing(&judge(&run(Scenario::Gone, Phase::Reverted))),

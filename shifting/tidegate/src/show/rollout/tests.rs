@@ -15,10 +15,10 @@ share      wanted 3.2258% · acknowledged by 3 of 3 sidecars · measured 3.14%
 canary              163  80 (49.08%)         0       2 (1.23%)             2          v2
 stable            4,870  0 (0%)              0       12 (0.25%)            9          v1
 evidence   errors 12.4 of 1000 · latency 0.5 of 1000
-decision   waits for bake: this rung is watched for at least 12 s (engine, ends in 8 s)
+decision   waits: this rung is watched for at least 12 s
            tidegate rollout abort checkout
-history        12 s ago  started by ann: v1 → v2
-                4 s ago  1 host was acknowledged by 3 of 3
+history           12 s ago  started by ann: v1 → v2
+                   4 s ago  1 host was acknowledged by 3 of 3
 "
     );
 }
@@ -71,7 +71,7 @@ fn a_stopped_clock_and_an_overdue_hold_are_said() {
     }
     let line = rollout_line(&status);
     assert!(
-        line.ends_with("(engine, overdue for 60 s, clock stopped)"),
+        line.ends_with("(overdue for 60 s, the clock of the step is stopped)"),
         "{line}"
     );
 }
