@@ -188,7 +188,7 @@ fn good_configurations() -> std::io::Result<Vec<(String, String)>> {
 /// What Envoy says; the inner error is its reason.
 fn validate(envoy: &Path, file: &Path) -> Result<Result<(), String>, String> {
     // Validating creates the files that a configuration writes to; they go where it lies.
-    let directory = file.parent().unwrap_or(Path::new("."));
+    let directory = file.parent().unwrap_or_else(|| Path::new("."));
     let output = Command::new(envoy)
         .current_dir(directory)
         .args(["--mode", "validate", "--log-level", "error", "-c"])
