@@ -15,8 +15,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use tidegate_engine::rollout::RolloutStatus;
 
 use crate::api::model::{
-    CommandRequest, ErrorAnswer, MeshAnswer, RolloutsAnswer, SidecarsAnswer, StartRequest,
-    VersionAnswer,
+    AbortRequest, ActRequest, ErrorAnswer, MeshAnswer, RolloutsAnswer, SidecarsAnswer,
+    StartRequest, VersionAnswer,
 };
 
 /// Time within which the control plane must have answered a request in full.
@@ -172,7 +172,7 @@ impl Client {
     pub async fn pause(
         &self,
         service: &str,
-        request: &CommandRequest,
+        request: &ActRequest,
     ) -> Result<RolloutStatus, ClientError> {
         self.post(&rollout_path(service, "/pause"), Some(request))
             .await
@@ -185,7 +185,7 @@ impl Client {
     pub async fn resume(
         &self,
         service: &str,
-        request: &CommandRequest,
+        request: &ActRequest,
     ) -> Result<RolloutStatus, ClientError> {
         self.post(&rollout_path(service, "/resume"), Some(request))
             .await
@@ -198,7 +198,7 @@ impl Client {
     pub async fn abort(
         &self,
         service: &str,
-        request: &CommandRequest,
+        request: &AbortRequest,
     ) -> Result<RolloutStatus, ClientError> {
         self.post(&rollout_path(service, "/abort"), Some(request))
             .await

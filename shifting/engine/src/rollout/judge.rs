@@ -253,7 +253,8 @@ impl Rollout {
             let until = off.plus_ms(SHARE_OFF_MS);
             return Some(Hold::new("share", self.share_sentence()).until(Some(until)));
         }
-        if !self.clock.traffic && recent(self.signals.canary_traffic) {
+        let canary_seen = recent(self.signals.canary_traffic);
+        if canary_seen && !self.clock.traffic {
             let reason = format!(
                 "the first requests to {} since the step to {} are not reported yet",
                 self.plan.to,
@@ -261,7 +262,7 @@ impl Rollout {
             );
             return Some(Hold::new("traffic", reason));
         }
-        if !self.clock.traffic || !recent(self.signals.canary_traffic) {
+        if !canary_seen {
             let reason = format!(
                 "{} is not seen in the traffic, of which it should have {}",
                 self.plan.to,

@@ -7,7 +7,8 @@
 //! | `GET /v1/rollouts` | | [`RolloutsAnswer`]: the latest of each service |
 //! | `GET /v1/rollouts/{service}` | | `RolloutStatus`; 404 without one |
 //! | `POST /v1/rollouts/{service}` | [`StartRequest`] | 201 `RolloutStatus`; 404, 409 |
-//! | `POST /v1/rollouts/{service}/pause`, `/resume`, `/abort` | [`CommandRequest`] | `RolloutStatus` |
+//! | `POST /v1/rollouts/{service}/pause`, `/resume` | [`ActRequest`] | `RolloutStatus` |
+//! | `POST /v1/rollouts/{service}/abort` | [`AbortRequest`] | `RolloutStatus` |
 //! | `GET /v1/mesh` | | [`MeshAnswer`] |
 //! | `POST /v1/mesh/reload` | | [`MeshAnswer`]; 422 with all errors |
 //!
@@ -105,10 +106,18 @@ pub struct StartRequest {
     pub actor: String,
 }
 
-/// Asks to pause, resume or abort.
+/// Asks to pause or resume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct CommandRequest {
+pub struct ActRequest {
+    /// Who asks.
+    pub actor: String,
+}
+
+/// Asks to take the canary back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AbortRequest {
     /// Who asks.
     pub actor: String,
     /// Why; kept in the journal.

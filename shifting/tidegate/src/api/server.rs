@@ -17,8 +17,8 @@ use tidegate_xds::server::{ClientKind, ClientStatus, Server};
 use tokio::net::TcpListener;
 
 use super::model::{
-    CommandRequest, ErrorAnswer, MeshAnswer, RejectionStatus, RolloutsAnswer, SidecarStatus,
-    SidecarsAnswer, StartRequest, VersionAnswer,
+    AbortRequest, ActRequest, ErrorAnswer, MeshAnswer, RejectionStatus, RolloutsAnswer,
+    SidecarStatus, SidecarsAnswer, StartRequest, VersionAnswer,
 };
 use crate::clock::{Clock, millis};
 use crate::daemon::{BrainHandle, CommandError, Published};
@@ -209,7 +209,7 @@ async fn start(
 async fn pause(
     Extract(context): Extract<Context>,
     Service(service): Service,
-    Body(request): Body<CommandRequest>,
+    Body(request): Body<ActRequest>,
 ) -> Answer<RolloutStatus> {
     let event = Event::Pause {
         service: service.clone(),
@@ -222,7 +222,7 @@ async fn pause(
 async fn resume(
     Extract(context): Extract<Context>,
     Service(service): Service,
-    Body(request): Body<CommandRequest>,
+    Body(request): Body<ActRequest>,
 ) -> Answer<RolloutStatus> {
     let event = Event::Resume {
         service: service.clone(),
@@ -235,7 +235,7 @@ async fn resume(
 async fn abort(
     Extract(context): Extract<Context>,
     Service(service): Service,
-    Body(request): Body<CommandRequest>,
+    Body(request): Body<AbortRequest>,
 ) -> Answer<RolloutStatus> {
     let (actor, reason) = (
         actor(request.actor)?,

@@ -9,7 +9,7 @@ use tidegate_engine::rollout::{Decision, Phase, RolloutStatus};
 use super::{
     ApiArguments, EXIT_OVERDUE, EXIT_REVERTED, Failure, Outcome, actor, print_json, print_text,
 };
-use crate::api::model::{CommandRequest, StartRequest};
+use crate::api::model::{AbortRequest, ActRequest, StartRequest};
 use crate::client::{Client, ClientError};
 use crate::show::{self, Live, Style};
 
@@ -162,11 +162,10 @@ async fn status(arguments: StatusArguments, json: bool) -> Outcome {
 async fn act_on(arguments: ActArguments, verb: Verb, json: bool) -> Outcome {
     let client = arguments.api.client();
     let (service, actor) = (&arguments.service, arguments.who.name());
-    let request = |reason| CommandRequest { actor, reason };
     let status = match verb {
-        Verb::Pause => client.pause(service, &request(String::new())).await,
-        Verb::Resume => client.resume(service, &request(String::new())).await,
-        Verb::Abort { reason } => client.abort(service, &request(reason)).await,
+        Verb::Pause => client.pause(service, &ActRequest { actor }).await,
+        Verb::Resume => client.resume(service, &ActRequest { actor }).await,
+        Verb::Abort { reason } => client.abort(service, &AbortRequest { actor, reason }).await,
     }
     .map_err(Failure::new)?;
     print_one(&status, json)?;

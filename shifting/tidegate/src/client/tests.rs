@@ -66,7 +66,7 @@ async fn a_service_name_arrives_as_typed() {
     let client = serve(Router::new().route(
         "/v1/rollouts/{service}/abort",
         post(
-            |Path(service): Path<String>, Json(body): Json<CommandRequest>| async move {
+            |Path(service): Path<String>, Json(body): Json<AbortRequest>| async move {
                 refusal(
                     StatusCode::NOT_FOUND,
                     &format!("{service} by {}: {}", body.actor, body.reason),
@@ -75,7 +75,7 @@ async fn a_service_name_arrives_as_typed() {
         ),
     ))
     .await;
-    let request = CommandRequest {
+    let request = AbortRequest {
         actor: "ann".into(),
         reason: "bad".into(),
     };

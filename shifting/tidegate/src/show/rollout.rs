@@ -357,6 +357,9 @@ pub(super) fn decision_words(status: &RolloutStatus) -> String {
 fn wait_words(status: &RolloutStatus, waiting: &Waiting) -> String {
     let mut words = format!("waits: {}", clean(&waiting.reason));
     let mut remarks = Vec::new();
+    if waiting.owner != "engine" {
+        remarks.push(format!("up to {}", clean(&waiting.owner)));
+    }
     // A bake says itself how long it takes.
     if let Some(until) = waiting.until
         && (waiting.kind != "bake" || waiting.overdue)
