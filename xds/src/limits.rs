@@ -126,9 +126,9 @@ pub const CONNECTIONS_PER_SHARED_IDENTITY_MAX: usize = 5_000;
 /// Discovery streams of an identity that stands for one node: one, and a dead one before it.
 pub const ADS_STREAMS_PER_IDENTITY_MAX: usize = 2;
 
-/// Report streams of an identity that stands for one node: metrics and load, and dead ones before
-/// them.
-pub const REPORT_STREAMS_PER_IDENTITY_MAX: usize = 4;
+/// Report streams of an identity that stands for one node: metrics, load and access logs, and dead
+/// ones before them.
+pub const REPORT_STREAMS_PER_IDENTITY_MAX: usize = 6;
 
 /// New discovery streams per second, on average. With its handshake one costs 0.54 ms of CPU, so
 /// that half a core stays free of newcomers at any time; 5,000 are back within 3 s. (At 250, as
@@ -157,7 +157,7 @@ pub const CERTIFICATE_FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Most CAs that clients may come from: a few trust domains, each while its CA is replaced.
 pub const CLIENT_CAS_MAX: usize = 64;
 
-/// Streams on one connection at the same time. An Envoy has three (discovery, metrics, load), a
+/// Streams on one connection at the same time. An Envoy has four (discovery, metrics, load, logs), a
 /// gRPC process two a target.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 64;
 
