@@ -123,8 +123,12 @@ pub const CONNECTIONS_PER_IDENTITY_MAX: usize = 4;
 /// Connections of an identity that many nodes share, such as a fleet's.
 pub const CONNECTIONS_PER_SHARED_IDENTITY_MAX: usize = 5_000;
 
-/// Discovery streams of an identity that stands for one node: one, and a dead one before it.
+/// Aggregated discovery streams of an identity that stands for one node: one, and a dead one before it.
 pub const ADS_STREAMS_PER_IDENTITY_MAX: usize = 2;
+
+/// Discovery streams of one type of an identity that stands for one node: each of the nine types
+/// that have a service, and a dead one before it.
+pub const TYPE_STREAMS_PER_IDENTITY_MAX: usize = 18;
 
 /// Report streams of an identity that stands for one node: metrics, load and access logs, and dead
 /// ones before them.
@@ -153,6 +157,14 @@ pub const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Largest certificate, key or CA file, bytes.
 pub const CERTIFICATE_FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// How long before its end a server's certificate is warned about: at most so long, and at most
+/// that part of its life.
+pub const CERTIFICATE_WARNINGS: [(Duration, u32); 3] = [
+    (Duration::from_secs(30 * 86_400), 3),
+    (Duration::from_secs(7 * 86_400), 6),
+    (Duration::from_secs(86_400), 12),
+];
 
 /// Most CAs that clients may come from: a few trust domains, each while its CA is replaced.
 pub const CLIENT_CAS_MAX: usize = 64;
