@@ -251,7 +251,10 @@ mod tests {
         };
         let trailers = frame.into_trailers().unwrap();
         assert_eq!(trailers["grpc-status"], "8");
-        assert_eq!(trailers["grpc-message"], "too%20much:%20100%20%25%0Aof%20it");
+        assert_eq!(
+            trailers["grpc-message"],
+            "too%20much:%20100%20%25%0Aof%20it"
+        );
         assert!(matches!(poll(&mut outbound), Poll::Ready(None)));
     }
 

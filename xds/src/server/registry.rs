@@ -91,8 +91,18 @@ impl Node {
             return self.gone.clone();
         };
         newest.for_each(|other| status.join(other));
-        status.applied = status.acknowledged.clone().filter(|_| self.proves());
+        status.applied = self.applied();
         Some(status)
+    }
+
+    /// The view that all its newest streams acknowledged, if the gauges prove it.
+    fn applied(&self) -> Option<Arc<str>> {
+        let mut acknowledged = self
+            .newest()
+            .map(|stream| stream.session().acknowledged().cloned());
+        let view = acknowledged.next()??;
+        let by_all = acknowledged.all(|other| other.as_ref() == Some(&view));
+        (by_all && self.proves()).then_some(view)
     }
 
     /// Whether the gauges show everything that was sent on its newest streams.
@@ -248,14 +258,19 @@ impl Registry {
         if node.live.is_empty() || versions.is_empty() {
             return None;
         }
-        let before = node.status()?.applied;
+        // As a rule they tell nothing new; each client sends them every second.
+        let news = |(name, version): &(&String, &u64)| node.gauges.get(*name) != Some(*version);
+        if !versions.iter().take(MAX_ENTRIES).any(|gauge| news(&gauge)) {
+            return None;
+        }
+        let before = node.applied();
         for (name, version) in versions.iter().take(MAX_ENTRIES) {
             if node.gauges.len() < MAX_ENTRIES || node.gauges.contains_key(name) {
                 node.gauges.insert(name.clone(), *version);
             }
         }
-        let after = node.status()?.applied;
-        after.filter(|after| before.as_ref() != Some(after))
+        node.applied()
+            .filter(|after| before.as_ref() != Some(after))
     }
 
     /// Who has a stream now, by node id.

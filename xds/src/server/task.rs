@@ -354,3 +354,42 @@ fn blocked(settings: &Settings) -> Status {
     settings.access.note(Incident::StreamBlocked);
     Status::resource_exhausted("the client left responses unread for too long")
 }
+
+#[cfg(test)]
+mod tests {
+    use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+    use tonic::body::Body;
+
+    use super::*;
+    use crate::server::{Assign, Client, Refused, Server, outbound};
+
+    struct Nothing;
+
+    impl Assign for Nothing {
+        fn assign(&self, _: &Client) -> Result<Views, Refused> {
+            Ok(watch::channel(None).1)
+        }
+    }
+
+    fn size<Q: Message + Default + Into<Request>>(variant: Variant) -> usize {
+        let server = Server::new(Nothing, crate::Settings::default());
+        let serves = Serves {
+            variant,
+            only: None,
+        };
+        let inbound = Inbound::<Q>::new(Body::empty());
+        let (outlet, _outbound) = outbound::channel();
+        size_of_val(&run(server.hub, serves, None, inbound, outlet))
+    }
+
+    #[test]
+    fn the_task_of_a_stream_is_small() {
+        const TASK_BYTES_MAX: usize = 2 * 1024;
+        for size in [
+            size::<DeltaDiscoveryRequest>(Variant::Delta),
+            size::<DiscoveryRequest>(Variant::Sotw),
+        ] {
+            assert!(size <= TASK_BYTES_MAX, "{size} bytes");
+        }
+    }
+}

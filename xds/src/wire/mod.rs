@@ -108,10 +108,10 @@ impl Framer {
             .filter(|_| variant == Variant::Delta);
         let names: usize = removed.clone().map(|name| field_len(name.len())).sum();
         let content = Content::of(response.items, variant, &self.batches);
-        let total = own + names + content.len();
+        let (in_head, in_body) = content.len();
+        let total = own + names + in_head + in_body;
         let length = u32::try_from(total).map_err(|_| Oversize { bytes: total })?;
-        let (last_in_head, body) = content.split();
-        let mut head = Vec::with_capacity(PREFIX_BYTES + own + names + last_in_head.len());
+        let mut head = Vec::with_capacity(PREFIX_BYTES + own + names + in_head);
         head.push(0);
         head.extend_from_slice(&length.to_be_bytes());
         for (number, text) in fields {
@@ -120,7 +120,7 @@ impl Framer {
         for name in removed {
             put_field(&mut head, DELTA_REMOVED, name.as_bytes());
         }
-        head.extend_from_slice(&last_in_head);
+        let body = content.finish(variant, &mut head);
         Ok(Framed {
             head: head.into(),
             body,
@@ -130,8 +130,8 @@ impl Framer {
 
 /// The resources of a message.
 enum Content {
-    /// So few bytes that copying them is cheaper than sending them on their own.
-    Copied(Vec<u8>),
+    /// So few bytes that copying them is cheaper than sending them on their own; how many.
+    Copied(Vec<Item>, usize),
     /// What goes before the body, and the body.
     Shared(Vec<u8>, Bytes),
 }
@@ -142,35 +142,36 @@ impl Content {
     fn of(items: Vec<Item>, variant: Variant, batches: &Batches) -> Self {
         let len = items.iter().map(|item| Part::of(item, variant).len()).sum();
         match items.as_slice() {
-            [item] if len > COPIED_BYTES_MAX => {
+            _ if len <= COPIED_BYTES_MAX => Self::Copied(items, len),
+            [item] => {
                 let part = Part::of(item, variant);
                 Self::Shared(part.before, part.shared.share())
             }
-            _ if len > COPIED_BYTES_MAX => {
-                Self::Shared(Vec::new(), batches.get(items, variant, len))
-            }
-            _ => {
-                let mut bytes = Vec::with_capacity(len);
+            _ => Self::Shared(Vec::new(), batches.get(items, variant, len)),
+        }
+    }
+
+    /// How much of it goes into the head, and how much into the body.
+    fn len(&self) -> (usize, usize) {
+        match self {
+            Self::Copied(_, len) => (*len, 0),
+            Self::Shared(before, body) => (before.len(), body.len()),
+        }
+    }
+
+    /// Writes what goes into the head; the rest is the body.
+    fn finish(self, variant: Variant, head: &mut Vec<u8>) -> Bytes {
+        match self {
+            Self::Copied(items, _) => {
                 for item in &items {
-                    Part::of(item, variant).write(&mut bytes);
+                    Part::of(item, variant).write(head);
                 }
-                Self::Copied(bytes)
+                Bytes::new()
             }
-        }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::Copied(bytes) => bytes.len(),
-            Self::Shared(before, body) => before.len() + body.len(),
-        }
-    }
-
-    /// What goes into the head, and the body.
-    fn split(self) -> (Vec<u8>, Bytes) {
-        match self {
-            Self::Copied(bytes) => (bytes, Bytes::new()),
-            Self::Shared(before, body) => (before, body),
+            Self::Shared(before, body) => {
+                head.extend_from_slice(&before);
+                body
+            }
         }
     }
 }
