@@ -141,7 +141,8 @@ where
         only = registration.stream.serves.only.as_ref().map(TypeUrl::short_name),
         "xds stream opened"
     );
-    views.mark_changed();
+    // Before anything else is read: what came before a half-close is answered (rule C15).
+    registration.view(&mut views);
     let mut assigner_gone = false;
     loop {
         registration.flush(responses, encode).await?;

@@ -188,6 +188,20 @@ impl<Q: std::fmt::Debug, R> Stream<Q, R> {
         matches!(next.expect("an end in time"), Ok(None))
     }
 
+    /// Closes the sending side. Everything that comes until the stream ends, which must be
+    /// without an error.
+    pub(crate) async fn rest(mut self) -> Vec<R> {
+        drop(self.requests);
+        let mut rest = Vec::new();
+        loop {
+            let next = tokio::time::timeout(PATIENCE, self.responses.message()).await;
+            match next.expect("an end in time").expect("no error") {
+                Some(response) => rest.push(response),
+                None => return rest,
+            }
+        }
+    }
+
     /// How the stream ends.
     pub(crate) async fn error(&mut self) -> Status {
         let next = tokio::time::timeout(PATIENCE, self.responses.message()).await;
