@@ -12,6 +12,7 @@ use super::delivered::Delivered;
 use super::registry::Stream;
 use super::{Hub, Settings};
 use crate::identity::{Access, Grants, Incident, Peer, StreamKind};
+use crate::limits::RESPONSE_BYTES_USUAL_MAX;
 use crate::resource::TypeUrl;
 use crate::snapshot::Snapshot;
 use crate::stream::{Outcome, Request, Response, Session, Variant, Violation};
@@ -274,6 +275,7 @@ impl Registration {
         loop {
             let response = self.stream.session().poll_response(Instant::now());
             let Some(response) = response else { break };
+            self.weigh(&response);
             let message = encode(response, &settings.identifier);
             let sent = send(responses, message, settings).await?;
             if !sent {
@@ -288,6 +290,21 @@ impl Registration {
             }
         }
         Ok(())
+    }
+
+    /// Tells of a response that many clients refuse for its size: what they get instead is nothing.
+    fn weigh(&self, response: &Response) {
+        let items = response.items.iter();
+        let bytes: usize = items.map(|item| item.resource.body().len()).sum();
+        if bytes > RESPONSE_BYTES_USUAL_MAX {
+            self.hub.settings.access.note(Incident::ResponseTooLarge);
+            tracing::warn!(
+                node = self.stream.client.node_id,
+                type_url = %response.type_url,
+                bytes,
+                "a response is above gRPC's usual limit and can't be split; use delta"
+            );
+        }
     }
 
     fn settled_on(&self) -> Option<Arc<str>> {
