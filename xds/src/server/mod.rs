@@ -270,6 +270,9 @@ fn open_sotw(
     request: Request<Streaming<DiscoveryRequest>>,
 ) -> Response<ReceiverStream<Result<DiscoveryResponse, Status>>> {
     let (responses, stream) = mpsc::channel(RESPONSES_QUEUED_MAX);
+    if !is_grpc(&request) {
+        return refused(&responses, stream);
+    }
     let peer = request.extensions().get::<Peer>().cloned();
     let (hub, inbound) = (hub.clone(), request.into_inner());
     let serves = task::Serves {
@@ -287,6 +290,9 @@ fn open_delta(
     request: Request<Streaming<DeltaDiscoveryRequest>>,
 ) -> Response<ReceiverStream<Result<DeltaDiscoveryResponse, Status>>> {
     let (responses, stream) = mpsc::channel(RESPONSES_QUEUED_MAX);
+    if !is_grpc(&request) {
+        return refused(&responses, stream);
+    }
     let peer = request.extensions().get::<Peer>().cloned();
     let (hub, inbound) = (hub.clone(), request.into_inner());
     let serves = task::Serves {
@@ -301,5 +307,22 @@ fn open_delta(
         responses,
         wire::delta,
     ));
+    Response::new(ReceiverStream::new(stream))
+}
+
+/// The generated services take anything for gRPC.
+fn is_grpc<Q>(request: &Request<Streaming<Q>>) -> bool {
+    let content_type = request.metadata().get("content-type");
+    let content_type = content_type.and_then(|value| value.to_str().ok());
+    content_type.is_some_and(|value| value.starts_with("application/grpc"))
+}
+
+fn refused<R>(
+    responses: &mpsc::Sender<Result<R, Status>>,
+    stream: mpsc::Receiver<Result<R, Status>>,
+) -> Response<ReceiverStream<Result<R, Status>>> {
+    let status = Status::invalid_argument("the content type isn't `application/grpc`");
+    // There is room: nothing was sent before.
+    let _ = responses.try_send(Err(status));
     Response::new(ReceiverStream::new(stream))
 }

@@ -56,8 +56,7 @@ pub(super) async fn run<Q, R>(
     Q: Into<Request>,
 {
     if let Err(status) = serve(hub, serves, peer, inbound, &responses, encode).await {
-        if matches!(status.code(), Code::Unknown | Code::Cancelled) {
-            // The connection broke or was closed in the middle: every day's end of a client.
+        if is_lost(&status) {
             tracing::debug!(reason = status.message(), "xds connection lost");
         } else {
             tracing::info!(code = ?status.code(), reason = status.message(), "xds stream ended");
@@ -95,11 +94,11 @@ where
         return Err(stopping());
     }
     let first = tokio::time::timeout(hub.settings.first_request_timeout, inbound.message()).await;
-    let Some(request) = first.map_err(|_| {
+    let first = first.map_err(|_| {
         access.note(Incident::StreamMute);
         Status::deadline_exceeded("no request came; the first one must name its node")
-    })??
-    else {
+    })?;
+    let Some(request) = first.map_err(|status| unreadable(&access, status))? else {
         return Ok(());
     };
     let request: Request = request.into();
@@ -149,7 +148,7 @@ where
         registration.flush(responses, encode).await?;
         let timeout = registration.stream.session().next_timeout();
         let wake = tokio::select! {
-            message = inbound.message() => match message? {
+            message = inbound.message() => match message.map_err(|status| unreadable(&access, status))? {
                 Some(request) => Wake::Request(request),
                 None => return Ok(()),
             },
@@ -182,6 +181,19 @@ async fn until(deadline: Option<Instant>) {
 
 fn stopping() -> Status {
     Status::unavailable("the control plane is stopping; connect again")
+}
+
+/// Counts what could not be read as a request, and not what a broken connection cut off.
+fn unreadable(access: &Access, status: Status) -> Status {
+    if !is_lost(&status) {
+        access.note(Incident::RequestRefused);
+    }
+    status
+}
+
+/// The connection broke or was closed in the middle: every day's end of a client.
+fn is_lost(status: &Status) -> bool {
+    matches!(status.code(), Code::Unknown | Code::Cancelled)
 }
 
 fn refusal(access: &Access, violation: &Violation) -> Status {
