@@ -2,6 +2,12 @@
 //! variants, and over the wire, over both transports as well. This checks that none lacks a test,
 //! and makes the table in the README from their names.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a panic is how a test fails"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

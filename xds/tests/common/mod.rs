@@ -87,6 +87,11 @@ impl Running {
         id
     }
 
+    /// `http://` and where it listens.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Waits until a client's status is as wished.
     pub(crate) async fn until(
         &self,

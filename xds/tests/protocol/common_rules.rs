@@ -292,14 +292,14 @@ async fn c11_a_nack_is_told_by_its_error_detail_alone(mode: Mode) {
 
 runs!(c12_after_a_rejection_only_other_content_is_sent_even_the_last_good_one: all);
 async fn c12_after_a_rejection_only_other_content_is_sent_even_the_last_good_one(mode: Mode) {
-    let of_endpoints = |content: u32| endpoints(&[("a", content)]);
-    let of_clusters = |content: u32| clusters(&[("a", i64::from(content))]);
-    let cases: [(TypeUrl, &[&str], &dyn Fn(u32) -> std::sync::Arc<Snapshot>); 2] =
-        [(EDS, &["a"], &of_endpoints), (CDS, &[], &of_clusters)];
-    for (type_url, names, view) in cases {
+    let view = |content: u32| {
+        let (cluster, endpoints) = (lone_cluster("a", content.into()), assignment("a", content));
+        snapshot([cluster, endpoints])
+    };
+    for (type_url, names) in [(EDS, vec!["a"]), (CDS, vec![])] {
         let running = serve(&view(1)).await;
         let mut client = Client::new(&running, mode);
-        client.subscribe(&type_url, names).await;
+        client.subscribe(&type_url, &names).await;
         let good = client.next(&type_url).await;
         client.ack(&good).await;
         client.publish(&view(2)).await;

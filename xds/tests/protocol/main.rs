@@ -44,7 +44,9 @@ macro_rules! runs {
 
 mod common_rules;
 mod delta;
+mod frames;
 mod harness;
+mod hostile;
 mod invariants;
 mod order;
 mod sotw;
