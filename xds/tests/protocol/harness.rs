@@ -11,12 +11,15 @@
 //! - [`Client::is_quiet`], in the middle of an aggregated stream, asks for a resource of a type that
 //!   nothing else is about. Its answer must be the next message.
 //!
+//! A task of the server that panics ends its stream as well; so panics are counted, and must be none.
+//!
 //! Both hold for what was caused by requests. For what a new view might cause, wait first until the
 //! server's own status says that the stream took it in ([`Client::took`]): a task sends what a view
 //! gives rise to before it reads again.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
@@ -48,7 +51,7 @@ const PING: &str = "type.googleapis.com/acme.Ping";
 const PINGS: usize = 8;
 
 /// Longer than anything here may take, short enough to fail a hanging test.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -617,6 +620,7 @@ impl<'a> Client<'a> {
             wire.nonces.clear();
             rest.extend(all.iter().map(Got::brief));
         }
+        assert_no_panic();
         rest
     }
 
@@ -641,12 +645,33 @@ pub(crate) async fn wait(until: impl Fn() -> bool) {
     found.expect("it comes about in time");
 }
 
+thread_local! {
+    static PANICS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// No task of this test panicked, as all of them run on its own thread.
+pub(crate) fn assert_no_panic() {
+    assert_eq!(PANICS.get(), 0, "the server panicked");
+}
+
+fn count_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            PANICS.set(PANICS.get() + 1);
+            before(panic);
+        }));
+    });
+}
+
 /// A server without isolation of what is unproven, as most rules are about something else.
 pub(crate) async fn serve(view: &Arc<Snapshot>) -> Running {
-    start_with((**view).clone(), together()).await
+    serve_with(view, together()).await
 }
 
 pub(crate) async fn serve_with(view: &Arc<Snapshot>, settings: Settings) -> Running {
+    count_panics();
     start_with((**view).clone(), settings).await
 }
 

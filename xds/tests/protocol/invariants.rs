@@ -1,4 +1,5 @@
-//! Invariants that the rules of the protocol alone don't give: X1, X7, X8 and S22.
+//! Invariants that the rules of the protocol alone don't give: X1, X7, X8 and S22. X10 and X11 are in
+//! `hostile`, X12 is beside S13.
 
 use tidegate_xds::{ResourceStatus, Settings};
 
@@ -36,7 +37,10 @@ async fn x7_a_reconnect_with_everything_resends_no_cluster_and_no_listener(mode:
         got.push(response);
     }
     before.ends_quietly().await;
+    drop(running);
 
+    // Not even from another server, which was given the same.
+    let running = serve(&world(&["a", "b"], "a")).await;
     let mut after = Client::new(&running, mode);
     for ((type_url, names), had) in asked.iter().zip(&got) {
         let held = had.resources.iter();

@@ -121,6 +121,36 @@ async fn o3_a_client_that_refuses_the_route_keeps_its_old_cluster(mode: Mode) {
     client.ends_quietly().await;
 }
 
+runs!(o3_a_client_that_comes_back_keeps_a_cluster_until_its_routes_are_known: delta_ads);
+async fn o3_a_client_that_comes_back_keeps_a_cluster_until_its_routes_are_known(mode: Mode) {
+    let old = world(&["a", "b"], "b");
+    let running = serve(&world(&["a"], "a")).await;
+    let mut client = Client::new(&running, mode);
+    let held = |type_url: &TypeUrl, name: &str| {
+        let resource = old.get(type_url, name).unwrap();
+        resource.version().to_string()
+    };
+    let (a, b) = (held(&CDS, "a"), held(&CDS, "b"));
+    client.resume(&CDS, &[], &[("a", &a), ("b", &b)], "").await;
+    assert_eq!(client.take(&CDS).await, "cds", "nothing to add");
+    client.subscribe(&EDS, &["a"]).await;
+    assert_eq!(client.take(&EDS).await, "eds a");
+    client
+        .resume(&LDS, &[], &[("l", &held(&LDS, "l"))], "")
+        .await;
+    assert_eq!(client.take(&LDS).await, "lds");
+    // Its route may lead to `b`.
+    client.is_quiet().await;
+    client
+        .resume(&RDS, &[ROUTE], &[(ROUTE, &held(&RDS, ROUTE))], "")
+        .await;
+    let routes = client.next(&RDS).await;
+    client.is_quiet().await;
+    client.ack(&routes).await;
+    assert_eq!(client.take_any().await, "cds -b");
+    client.ends_quietly().await;
+}
+
 runs!(o4_a_gate_holds_up_nothing_else_and_opens_for_a_silent_client: aggregated);
 async fn o4_a_gate_holds_up_nothing_else_and_opens_for_a_silent_client(mode: Mode) {
     const DEADLINE: Duration = Duration::from_millis(300);

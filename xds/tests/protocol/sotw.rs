@@ -270,8 +270,8 @@ async fn s12_nothing_waits_until_all_names_are_asked_for(mode: Mode) {
     assert_eq!(second.take(&CDS).await, "cds c");
 }
 
-runs!(s13_what_expires_is_wrapped_for_clients_that_say_so_in_any_spelling: sotw);
-async fn s13_what_expires_is_wrapped_for_clients_that_say_so_in_any_spelling(mode: Mode) {
+runs!(s13_x12_what_expires_is_wrapped_and_renewed_whole_for_clients_that_say_so: sotw);
+async fn s13_x12_what_expires_is_wrapped_and_renewed_whole_for_clients_that_say_so(mode: Mode) {
     let ttl = std::time::Duration::from_secs(60);
     let running = serve(&snapshot([timed_runtime("shift", 5, ttl)])).await;
     for feature in [
@@ -288,6 +288,16 @@ async fn s13_what_expires_is_wrapped_for_clients_that_say_so_in_any_spelling(mod
         let got = client.next(&RTDS).await;
         assert!(got.resources[0].wrapped, "{feature}");
         assert_eq!(got.resources[0].ttl, Some(60));
+        client.ack(&got).await;
+        client
+            .until(&RTDS, |status| status.acknowledged.is_some())
+            .await;
+        running.server.renew();
+        let beat = client.next(&RTDS).await;
+        assert!(beat.resources[0].wrapped, "{feature}");
+        assert_eq!(beat.resources[0].body, got.resources[0].body);
+        client.ack(&beat).await;
+        client.ends_quietly().await;
     }
     let mut other = Client::new(&running, mode);
     other.node.client_features.push("acme.something".to_owned());

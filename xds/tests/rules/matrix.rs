@@ -11,7 +11,7 @@ pub(crate) const PER_TYPE: Modes = &["delta_per_type", "sotw_per_type"];
 pub(crate) const DELTA_ADS: Modes = &["delta_ads"];
 
 /// Where each rule applies, and why not elsewhere.
-pub(crate) const RULES: [(&str, Modes, &str); 57] = [
+pub(crate) const RULES: [(&str, Modes, &str); 58] = [
     ("C1", ALL, ""),
     ("C2", ALL, ""),
     (
@@ -132,6 +132,7 @@ pub(crate) const RULES: [(&str, Modes, &str); 57] = [
     ("X1", ALL, ""),
     ("X7", ALL, ""),
     ("X8", ALL, ""),
+    ("X12", SOTW, "delta renews without a body (D12)"),
     (
         "S22",
         DELTA,
