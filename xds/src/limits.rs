@@ -12,6 +12,10 @@ pub const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// C17); a delta response is split here, a state-of-the-world one of clusters or listeners can't be.
 pub const RESPONSE_BYTES_TARGET: usize = 3 * 1024 * 1024;
 
+/// Largest response that every client takes, bytes: gRPC's usual limit. A state-of-the-world set that
+/// is larger goes out all the same, as some clients have a higher one; it is counted and told.
+pub const RESPONSE_BYTES_USUAL_MAX: usize = 4 * 1024 * 1024;
+
 /// Largest single resource, bytes: it must fit into one 4 MiB message with its envelope.
 pub const RESOURCE_BYTES_MAX: usize = 4 * 1024 * 1024 - 64 * 1024;
 

@@ -10,7 +10,7 @@ use tonic::Status;
 
 use super::inbound::Inbound;
 use super::outbound::Outlet;
-use super::task::{Registration, Serves, refusal, stopping};
+use super::task::{Registration, Serves, refusal, stopping, unreadable};
 use super::{Client, Hub, Signals};
 use crate::identity::{Incident, Peer, StreamKind, StreamPass};
 use crate::snapshot::Snapshot;
@@ -106,6 +106,7 @@ where
     let first = first.map_err(|_| {
         access.note(Incident::StreamMute);
         Status::deadline_exceeded("no request came; the first one must name its node")
-    })??;
+    })?;
+    let first = first.map_err(|status| unreadable(access, status))?;
     Ok(first.map(|request| (pass, request.into())))
 }

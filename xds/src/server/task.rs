@@ -19,10 +19,10 @@ use super::outbound::Outlet;
 use super::registry::Stream;
 use super::{Hub, Settings, Signals};
 use crate::identity::{Access, Grants, Incident, Peer};
-use crate::limits::COLD_START_MAX;
+use crate::limits::{COLD_START_MAX, RESPONSE_BYTES_USUAL_MAX};
 use crate::resource::TypeUrl;
 use crate::snapshot::Snapshot;
-use crate::stream::{Outcome, Request, Session, Variant, Violation};
+use crate::stream::{Outcome, Request, Response, Session, Variant, Violation};
 use crate::wire::Framed;
 
 /// A view that changes.
@@ -71,8 +71,7 @@ pub(super) async fn run<Q>(
     let Err(status) = serve(hub, serves, peer, inbound, &outlet).await else {
         return outlet.end(Status::ok(""));
     };
-    if matches!(status.code(), Code::Unknown | Code::Cancelled) {
-        // The connection broke or was closed in the middle: every day's end of a client.
+    if is_lost(&status) {
         tracing::debug!(reason = status.message(), "xds connection lost");
     } else {
         tracing::info!(code = ?status.code(), reason = status.message(), "xds stream ended");
@@ -133,7 +132,8 @@ where
             let request = inbound.poll_message(context);
             request.map_ok(|request| request.map_or(Wake::End, Wake::Request))
         });
-        match wake.await? {
+        let wake = wake.await;
+        match wake.map_err(|status| unreadable(&registration.hub.settings.access, status))? {
             Wake::Request(request) => registration.request(request.into())?,
             Wake::View(mut views) => {
                 registration.view(&mut views);
@@ -166,6 +166,19 @@ async fn changed<T>(
 
 pub(super) fn stopping() -> Status {
     Status::unavailable("the control plane is stopping; connect again")
+}
+
+/// Counts what could not be read as a request, and not what a broken connection cut off.
+pub(super) fn unreadable(access: &Access, status: Status) -> Status {
+    if !is_lost(&status) {
+        access.note(Incident::RequestRefused);
+    }
+    status
+}
+
+/// The connection broke or was closed in the middle: every day's end of a client.
+fn is_lost(status: &Status) -> bool {
+    matches!(status.code(), Code::Unknown | Code::Cancelled)
 }
 
 pub(super) fn refusal(access: &Access, violation: &Violation) -> Status {
@@ -303,10 +316,26 @@ impl Registration {
             }));
         };
         drop(session);
+        self.weigh(&response);
         let framed = self.hub.framer.frame(response);
         framed
             .map(Ok)
             .map_err(|oversize| Status::resource_exhausted(oversize.to_string()))
+    }
+
+    /// Tells of a response that many clients refuse for its size: what they get instead is nothing.
+    fn weigh(&self, response: &Response) {
+        let items = response.items.iter();
+        let bytes: usize = items.map(|item| item.resource.body().len()).sum();
+        if bytes > RESPONSE_BYTES_USUAL_MAX {
+            self.hub.settings.access.note(Incident::ResponseTooLarge);
+            tracing::warn!(
+                node = self.stream.client.node_id,
+                type_url = %response.type_url,
+                bytes,
+                "a response is above gRPC's usual limit and can't be split; use delta"
+            );
+        }
     }
 
     fn settle(&mut self, settled_on: Option<Arc<str>>) {
