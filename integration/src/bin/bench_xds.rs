@@ -61,6 +61,8 @@ struct Arguments {
 enum Scenario {
     /// Cold start, memory, time and CPU of a push, for all servers.
     FanOut,
+    /// Cold start of our server with content that no client took yet.
+    Unproven,
     /// Memory of 5,000 idle streams (quick: 500).
     Idle,
     /// 5,000 streams (quick: 500) whose server is killed and started again.
@@ -183,6 +185,7 @@ fn measure(arguments: &Arguments) -> io::Result<bool> {
         if arguments.only.is_empty() || arguments.only.contains(scenario) {
             match scenario {
                 Scenario::FanOut => scenario::fan_out(&mut bench)?,
+                Scenario::Unproven => scenario::unproven(&mut bench)?,
                 Scenario::Idle => scenario::idle(&mut bench, many)?,
                 Scenario::Reconnect => scenario::reconnect(&mut bench, many)?,
                 Scenario::Cycles => scenario::cycles(&mut bench, many * 2)?,

@@ -17,7 +17,7 @@ use super::report::Report;
 use super::servers::{Fleet, Kind, Programs};
 
 pub use abuse::abuse;
-pub use fan_out::fan_out;
+pub use fan_out::{fan_out, unproven};
 pub use idle::{cycles, idle};
 pub use reconnect::reconnect;
 pub use reject::reject;
