@@ -2,9 +2,10 @@
 
 use prost_reflect::{DynamicMessage, Value};
 
+use super::registry::BALANCERS;
 use super::{at, at_item};
 use crate::config::diagnostic::shown;
-use crate::config::fields::{choice, get, has, sub, subs, text, type_name};
+use crate::config::fields::{choice, count, get, has, sub, subs, text, texts, type_name};
 use crate::config::rules::Findings;
 
 /// Options of this package go by the names of their types.
@@ -23,7 +24,8 @@ pub(super) fn cluster(message: &DynamicMessage, findings: &mut Findings<'_>) {
     let checks = subs(message, "health_checks");
     for (index, check) in checks.iter().enumerate() {
         if checks.len() > 1 && text(check, "name").is_empty() {
-            let message = "needs a `name`, because there are several";
+            let message = "several health checks need names, which are newer than the API that is \
+                           read here: keep one";
             at_item(
                 findings,
                 ("health_checks", index),
@@ -112,5 +114,62 @@ pub(super) fn http_health_check(message: &DynamicMessage, findings: &mut Finding
                 at_item(findings, (field, index), "envoy.health_check", message);
             }
         }
+    }
+}
+
+/// `LbSubsetSelector`.
+pub(super) fn subset_selector(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    /// `LbSubsetSelectorFallbackPolicy`.
+    const KEYS_SUBSET: i32 = 4;
+    let (keys, fallback) = (texts(message, "keys"), texts(message, "fallback_keys_subset"));
+    let narrows = choice(message, "fallback_policy") == KEYS_SUBSET;
+    let wrong = if narrows && fallback.is_empty() {
+        "must name some of the `keys`, as the policy is KEYS_SUBSET"
+    } else if !narrows && !fallback.is_empty() {
+        "goes with `fallback_policy: KEYS_SUBSET` only"
+    } else if fallback.iter().any(|key| !keys.contains(key)) {
+        "must be among the `keys`"
+    } else if narrows && keys.iter().all(|key| fallback.contains(key)) {
+        "must leave out one of the `keys`, or nothing would be wider"
+    } else {
+        return;
+    };
+    at(findings, "fallback_keys_subset", "envoy.balancer", wrong);
+}
+
+/// What an assignment drops.
+pub(super) fn drops(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    let drops = subs(message, "drop_overloads");
+    if drops.len() > 1 {
+        let text = format!("Envoy knows one category, here are {}", drops.len());
+        at(findings, "drop_overloads", "envoy.endpoints", text);
+    }
+    for (index, drop) in drops.iter().enumerate() {
+        let Some(share) = sub(drop, "drop_percentage") else {
+            continue;
+        };
+        let whole = match choice(&share, "denominator") {
+            0 => 100,
+            1 => 10_000,
+            _ => 1_000_000,
+        };
+        if count(&share, "numerator").unwrap_or_default() > whole {
+            let text = format!("drops more than all: at most {whole} of {whole}");
+            at_item(findings, ("drop_overloads", index), "envoy.endpoints", text);
+        }
+    }
+}
+
+/// Of balancers, Envoy takes the first that it knows.
+pub(super) fn balancing(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    let policies = subs(message, "policies");
+    let known = |policy: &DynamicMessage| {
+        let extension = sub(policy, "typed_extension_config");
+        let config = extension.and_then(|extension| sub(&extension, "typed_config"));
+        config.is_none_or(|config| BALANCERS.takes(&type_name(&config)))
+    };
+    if !policies.is_empty() && !policies.iter().any(known) {
+        let text = "none of them configures a load balancing policy";
+        at(findings, "policies", "envoy.typed_config", text);
     }
 }
