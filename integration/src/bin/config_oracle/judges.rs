@@ -68,7 +68,11 @@ pub(crate) fn stage(reason: &str) -> &'static str {
         "Envoy crashed"
     } else if any(&["Proto constraint validation failed"]) {
         "rule of the schema"
-    } else if any(&["Unable to parse JSON as proto", "could not be parsed", "JSON supplied"]) {
+    } else if any(&[
+        "Unable to parse JSON as proto",
+        "could not be parsed",
+        "JSON supplied",
+    ]) {
         "JSON mapping: names, types, ranges"
     } else if any(&["Unable to convert YAML", "yaml", "YAML"]) {
         "syntax of YAML"

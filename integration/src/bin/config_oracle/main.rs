@@ -132,7 +132,11 @@ fn compare(options: &Options) -> Result<bool, String> {
             let (name, _) = &corpus.good[mutant.base];
             let disagree = tally.add(*number, name, mutant, verdict);
             if let Some(keep) = options.keep.as_ref().filter(|_| disagree) {
-                let side = if verdict.ours.is_empty() { "envoy" } else { "we" };
+                let side = if verdict.ours.is_empty() {
+                    "envoy"
+                } else {
+                    "we"
+                };
                 fs::create_dir_all(keep).map_err(text)?;
                 let file = keep.join(format!("{side}-{}-{number}.yaml", options.seed));
                 fs::write(file, &mutant.config).map_err(text)?;
@@ -161,9 +165,9 @@ fn judge_all(
                     let Some(index) = next.lock().unwrap().next() else {
                         break;
                     };
-                    let verdict = made.clone().and_then(|()| {
-                        judge(envoy, &directory, &batch[index].1.config)
-                    });
+                    let verdict = made
+                        .clone()
+                        .and_then(|()| judge(envoy, &directory, &batch[index].1.config));
                     results.lock().unwrap().push((index, verdict));
                 }
             });

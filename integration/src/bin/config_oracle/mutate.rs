@@ -46,7 +46,11 @@ pub(crate) const KINDS: [(Kind, usize, &str); 19] = [
     (Kind::BlockEmptied, 6, "content emptied"),
     (Kind::ValueMisspelt, 5, "value misspelt"),
     (Kind::ValueOdd, 14, "odd value"),
-    (Kind::ValueOfSameKey, 12, "value of the same field elsewhere"),
+    (
+        Kind::ValueOfSameKey,
+        12,
+        "value of the same field elsewhere",
+    ),
     (Kind::ValueOfOtherKey, 8, "value of another field"),
     (Kind::NumberChanged, 7, "number changed"),
     (Kind::DurationChanged, 4, "duration changed"),
@@ -262,7 +266,8 @@ impl Corpus {
                     continue;
                 };
                 let config = changed.text();
-                if config != lines.text() {
+                // Without anything in it, a file is no configuration and no mistake.
+                if config != lines.text() && !config.trim().is_empty() {
                     let what = format!("line {}: {what}", at + 1);
                     return Mutant {
                         base,
@@ -330,13 +335,17 @@ impl Corpus {
             Kind::ValueOdd => replace(some(&values, random)?, *random.pick(&VALUES)),
             Kind::ValueOfSameKey => {
                 let value = some(&values, random)?;
-                let key = found.iter().rev().find(|t| t.is_key && t.end <= value.start);
+                let key = found
+                    .iter()
+                    .rev()
+                    .find(|t| t.is_key && t.end <= value.start);
                 let key = key.map_or("", |key| lines.word(at, *key));
                 replace(value, random.pick(self.values.get(key)?).as_str())
             }
-            Kind::ValueOfOtherKey => {
-                replace(some(&values, random)?, random.pick(&self.all_values).as_str())
-            }
+            Kind::ValueOfOtherKey => replace(
+                some(&values, random)?,
+                random.pick(&self.all_values).as_str(),
+            ),
             Kind::NumberChanged => {
                 let value = some(&values, random)?;
                 let number: i64 = lines.word(at, value).parse().ok()?;

@@ -61,7 +61,13 @@ impl Counts {
 
 impl Tally {
     /// Counts one, and tells whether the judges disagree.
-    pub(crate) fn add(&mut self, number: u64, name: &str, mutant: &Mutant, verdict: &Verdict) -> bool {
+    pub(crate) fn add(
+        &mut self,
+        number: u64,
+        name: &str,
+        mutant: &Mutant,
+        verdict: &Verdict,
+    ) -> bool {
         let (envoy, we) = (verdict.envoys.is_some(), !verdict.ours.is_empty());
         let of_kind = self.kinds.entry(mutant.kind.words()).or_default();
         let of_base = self.bases.entry(name.to_owned()).or_default();
@@ -74,7 +80,7 @@ impl Tally {
         if let Some(reason) = &verdict.envoys {
             *self.stages.entry(stage(reason)).or_default() += 1;
         }
-        let refusals: Vec<(Side, String)> = match &verdict.envoys {
+        let mut refusals: Vec<(Side, String)> = match &verdict.envoys {
             Some(reason) if !we => vec![(Side::OnlyEnvoy, reason.clone())],
             None => verdict
                 .ours
@@ -83,6 +89,12 @@ impl Tally {
                 .collect(),
             Some(_) => Vec::new(),
         };
+        let root = refusals.iter().find(|(side, refusal)| {
+            explanation(*side, refusal).is_some_and(|known| EXPLANATIONS[known].and_more)
+        });
+        if let Some(root) = root.cloned() {
+            refusals = vec![root];
+        }
         for (side, refusal) in &refusals {
             let entry = match explanation(*side, refusal) {
                 Some(known) => self.explained.entry(known).or_default(),
@@ -102,7 +114,8 @@ impl Tally {
             };
             entry.count += 1;
             if entry.example.is_empty() {
-                entry.example = format!("#{number} {name}, {}\n        {refusal:.400}", mutant.what);
+                entry.example =
+                    format!("#{number} {name}, {}\n        {refusal:.400}", mutant.what);
             }
         }
         !refusals.is_empty()
@@ -126,7 +139,11 @@ impl Tally {
         };
         head("refused, by kind of mistake");
         for (_, _, words) in &KINDS {
-            self.kinds.get(words).copied().unwrap_or_default().row(words);
+            self.kinds
+                .get(words)
+                .copied()
+                .unwrap_or_default()
+                .row(words);
         }
         head("refused, by configuration");
         for (name, counts) in &self.bases {

@@ -7,7 +7,7 @@ use prost_reflect::DynamicMessage;
 
 use super::{at, at_item, filter_chains};
 use crate::config::diagnostic::shown;
-use crate::config::fields::{choice, count, count_of, has, sub, subs, text, truth};
+use crate::config::fields::{choice, count_of, has, number, sub, subs, text, truth};
 use crate::config::rules::Findings;
 
 /// `Cluster.DiscoveryType`.
@@ -32,6 +32,7 @@ pub(super) fn listener(message: &DynamicMessage, findings: &mut Findings<'_>) {
     findings.path.field("address");
     check_ip(&address, findings);
     findings.path.pop();
+    additional(message, findings);
     let is_tcp = sub(&address, "socket_address").is_some_and(|s| choice(&s, "protocol") == 0);
     if is_tcp && !chains && !has(message, "filter_chain_matcher") {
         findings.add("envoy.filters", "needs a filter chain");
@@ -82,7 +83,7 @@ fn address_key(address: &DynamicMessage, binds: bool) -> Option<String> {
         return Some(format!("pipe {}", text(&pipe, "path")));
     }
     let socket = sub(address, "socket_address")?;
-    let port = count(&socket, "port_value").unwrap_or_default();
+    let port = number(&socket, "port_value").unwrap_or_default();
     let host: IpAddr = text(&socket, "address").parse().ok()?;
     let (protocol, space) = (
         choice(&socket, "protocol"),
@@ -159,7 +160,23 @@ fn endpoints(assignment: &DynamicMessage, resolved: bool, findings: &mut Finding
                 }
                 None => findings.add("envoy.address", "needs an `address`"),
             }
+            if resolved {
+                additional(&endpoint, findings);
+            }
             (0..5).for_each(|_| findings.path.pop());
+        }
+    }
+}
+
+/// Addresses beside the first.
+fn additional(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    for (index, more) in subs(message, "additional_addresses").iter().enumerate() {
+        if let Some(address) = sub(more, "address") {
+            findings.path.field("additional_addresses");
+            findings.path.index(index);
+            findings.path.field("address");
+            check_ip(&address, findings);
+            (0..3).for_each(|_| findings.path.pop());
         }
     }
 }

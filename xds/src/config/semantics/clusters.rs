@@ -5,8 +5,9 @@ use prost_reflect::{DynamicMessage, Value};
 use super::registry::BALANCERS;
 use super::{at, at_item};
 use crate::config::diagnostic::shown;
-use crate::config::fields::{choice, count, get, has, sub, subs, text, texts, type_name};
+use crate::config::fields::{choice, get, has, number, sub, subs, text, texts, type_name};
 use crate::config::rules::Findings;
+use crate::config::schema::message_of;
 
 /// Options of this package go by the names of their types.
 const UPSTREAMS: &str = "envoy.extensions.upstreams.";
@@ -14,6 +15,7 @@ const UPSTREAMS: &str = "envoy.extensions.upstreams.";
 const ORIGINAL_DST: i32 = 4;
 /// `Cluster.LbPolicy`.
 const CLUSTER_PROVIDED: i32 = 6;
+const RAW_BUFFER: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
 const AGGREGATE: &str = "envoy.extensions.clusters.aggregate.v3.ClusterConfig";
 const FORWARD_PROXY: &str = "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig";
 /// Of a ring, when nothing is said.
@@ -50,6 +52,7 @@ pub(super) fn cluster(message: &DynamicMessage, findings: &mut Findings<'_>) {
         }
     }
     balancer(message, findings);
+    negotiated(message, findings);
     let Some(Value::Map(options)) = get(message, "typed_extension_protocol_options") else {
         return;
     };
@@ -70,6 +73,44 @@ pub(super) fn cluster(message: &DynamicMessage, findings: &mut Findings<'_>) {
         );
         findings.path.pop();
         findings.path.pop();
+    }
+}
+
+/// `auto_config` leaves it to the handshake of TLS which HTTP is spoken.
+fn negotiated(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    let Some(Value::Map(options)) = get(message, "typed_extension_protocol_options") else {
+        return;
+    };
+    let auto = options.values().filter_map(Value::as_message).any(|any| {
+        let bytes = get(any, "value").and_then(|value| value.as_bytes().cloned());
+        let decoded = message_of(&text(any, "type_url"))
+            .and_then(|kind| DynamicMessage::decode(kind, bytes.unwrap_or_default()).ok());
+        decoded.is_some_and(|options| has(&options, "auto_config"))
+    });
+    let plain = match sub(message, "transport_socket") {
+        None => true,
+        Some(socket) => sub(&socket, "typed_config").is_some_and(|c| type_name(&c) == RAW_BUFFER),
+    };
+    if auto && plain {
+        let text = "`auto_config` negotiates HTTP in TLS: needs a `transport_socket` with TLS";
+        at(
+            findings,
+            "typed_extension_protocol_options",
+            "envoy.tls",
+            text,
+        );
+    }
+}
+
+/// What a health check sends or expects.
+pub(super) fn payload(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    let digits = text(message, "text");
+    if digits.len() % 2 != 0 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        let message = format!(
+            "{} isn't made of pairs of hexadecimal digits",
+            shown(&digits)
+        );
+        at(findings, "text", "envoy.health_check", message);
     }
 }
 
@@ -121,7 +162,10 @@ pub(super) fn http_health_check(message: &DynamicMessage, findings: &mut Finding
 pub(super) fn subset_selector(message: &DynamicMessage, findings: &mut Findings<'_>) {
     /// `LbSubsetSelectorFallbackPolicy`.
     const KEYS_SUBSET: i32 = 4;
-    let (keys, fallback) = (texts(message, "keys"), texts(message, "fallback_keys_subset"));
+    let (keys, fallback) = (
+        texts(message, "keys"),
+        texts(message, "fallback_keys_subset"),
+    );
     let narrows = choice(message, "fallback_policy") == KEYS_SUBSET;
     let wrong = if narrows && fallback.is_empty() {
         "must name some of the `keys`, as the policy is KEYS_SUBSET"
@@ -153,7 +197,7 @@ pub(super) fn drops(message: &DynamicMessage, findings: &mut Findings<'_>) {
             1 => 10_000,
             _ => 1_000_000,
         };
-        if count(&share, "numerator").unwrap_or_default() > whole {
+        if number(&share, "numerator").unwrap_or_default() > whole {
             let text = format!("drops more than all: at most {whole} of {whole}");
             at_item(findings, ("drop_overloads", index), "envoy.endpoints", text);
         }

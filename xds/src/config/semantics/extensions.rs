@@ -34,8 +34,7 @@ pub(super) fn check_configured(message: &DynamicMessage, findings: &mut Findings
     let Some(field) = descriptor.get_field_by_name("typed_config") else {
         return;
     };
-    let is_any =
-        matches!(field.kind(), prost_reflect::Kind::Message(any) if any.full_name() == "google.protobuf.Any");
+    let is_any = matches!(field.kind(), prost_reflect::Kind::Message(any) if any.full_name() == "google.protobuf.Any");
     let is_named = descriptor.get_field_by_name("name").is_some();
     let optional = matches!(
         descriptor.full_name(),
@@ -70,20 +69,45 @@ pub(super) fn check_kind(message: &DynamicMessage, findings: &mut Findings<'_>) 
         "envoy.config.route.v3.RetryPolicy.RetryPriority" => &registry::RETRY_PRIORITIES,
         "envoy.config.core.v3.HealthCheck.CustomHealthCheck" => &registry::HEALTH_CHECKERS,
         "envoy.config.listener.v3.FilterChain" => {
-            return within(message, "transport_socket", &registry::DOWNSTREAM_SOCKETS, findings);
+            return within(
+                message,
+                "transport_socket",
+                &registry::DOWNSTREAM_SOCKETS,
+                findings,
+            );
         }
         "envoy.config.cluster.v3.Cluster"
         | "envoy.config.cluster.v3.Cluster.TransportSocketMatch" => {
-            return within(message, "transport_socket", &registry::UPSTREAM_SOCKETS, findings);
+            return within(
+                message,
+                "transport_socket",
+                &registry::UPSTREAM_SOCKETS,
+                findings,
+            );
         }
         "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport" => {
-            return within(message, "transport_socket", &registry::UPSTREAM_SOCKETS, findings);
+            return within(
+                message,
+                "transport_socket",
+                &registry::UPSTREAM_SOCKETS,
+                findings,
+            );
         }
         "envoy.extensions.filters.http.compressor.v3.Compressor" => {
-            return within(message, "compressor_library", &registry::COMPRESSORS, findings);
+            return within(
+                message,
+                "compressor_library",
+                &registry::COMPRESSORS,
+                findings,
+            );
         }
         "envoy.config.bootstrap.v3.Bootstrap" => {
-            within(message, "default_regex_engine", &registry::REGEX_ENGINES, findings);
+            within(
+                message,
+                "default_regex_engine",
+                &registry::REGEX_ENGINES,
+                findings,
+            );
             for (index, extension) in subs(message, "bootstrap_extensions").iter().enumerate() {
                 findings.path.field("bootstrap_extensions");
                 findings.path.index(index);
@@ -96,6 +120,22 @@ pub(super) fn check_kind(message: &DynamicMessage, findings: &mut Findings<'_>) 
         _ => return,
     };
     is_of(message, kind, findings);
+    if let Some(source) = sub(message, "config_discovery") {
+        findings.path.field("config_discovery");
+        for (index, url) in texts(&source, "type_urls").iter().enumerate() {
+            let name = url.rsplit_once('/').map_or("", |(_, name)| name);
+            if message_of(url).is_some() && !kind.takes(name) {
+                let message = format!("{} doesn't configure {}", shown(name), kind.words);
+                at_item(
+                    findings,
+                    ("type_urls", index),
+                    "envoy.typed_config",
+                    message,
+                );
+            }
+        }
+        findings.path.pop();
+    }
 }
 
 fn within(message: &DynamicMessage, field: &str, kind: &Kind, findings: &mut Findings<'_>) {
@@ -173,7 +213,12 @@ pub(super) fn discovered(message: &DynamicMessage, findings: &mut Findings<'_>) 
     for (index, url) in urls.iter().enumerate() {
         if message_of(url).is_none() {
             let message = format!("{} is no type of Envoy's", shown(url));
-            at_item(findings, ("type_urls", index), "envoy.typed_config", message);
+            at_item(
+                findings,
+                ("type_urls", index),
+                "envoy.typed_config",
+                message,
+            );
         }
     }
     if let Some(config) = sub(message, "default_config") {

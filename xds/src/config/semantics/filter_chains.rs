@@ -12,7 +12,7 @@ use prost_reflect::{DynamicMessage, Value};
 use super::{at, at_item};
 use crate::config::diagnostic::shown;
 use crate::config::encode::encode;
-use crate::config::fields::{choice, count, get, has, sub, subs, text, texts};
+use crate::config::fields::{choice, get, has, number, sub, subs, text, texts};
 use crate::config::limits::CHAIN_MATCHES_MAX;
 use crate::config::rules::Findings;
 
@@ -94,7 +94,7 @@ fn dimensions(matched: Option<&DynamicMessage>) -> Vec<Vec<String>> {
         all.extend((0..LISTS).map(|_| vec![String::new()]));
         return all;
     };
-    let port = sub(matched, "destination_port").and_then(|port| count(&port, "value"));
+    let port = number(matched, "destination_port");
     let names = texts(matched, "server_names").into_iter().map(|name| {
         let name = name.to_ascii_lowercase();
         match name.strip_prefix('*') {
@@ -139,7 +139,7 @@ fn ranges(matched: &DynamicMessage, field: &str) -> Vec<String> {
     let ranges = subs(matched, field);
     let ranges = ranges.iter().map(|range| {
         let written = text(range, "address_prefix");
-        let length = sub(range, "prefix_len").and_then(|length| count(&length, "value"));
+        let length = number(range, "prefix_len");
         let length = u32::try_from(length.unwrap_or_default()).unwrap_or(u32::MAX);
         match written.parse() {
             Ok(IpAddr::V4(address)) => {
@@ -164,7 +164,12 @@ fn ranges(matched: &DynamicMessage, field: &str) -> Vec<String> {
 pub(super) fn chain_match(message: &DynamicMessage, findings: &mut Findings<'_>) {
     for field in ["address_suffix", "suffix_len"] {
         if has(message, field) {
-            at(findings, field, RULE, "isn't implemented by Envoy; remove it");
+            at(
+                findings,
+                field,
+                RULE,
+                "isn't implemented by Envoy; remove it",
+            );
         }
     }
     for (index, name) in texts(message, "server_names").iter().enumerate() {

@@ -79,12 +79,7 @@ pub(super) fn tunnel(message: &DynamicMessage, findings: &mut Findings<'_>) {
 }
 
 /// A field that holds a format.
-fn check_field(
-    message: &DynamicMessage,
-    field: &str,
-    extended: bool,
-    findings: &mut Findings<'_>,
-) {
+fn check_field(message: &DynamicMessage, field: &str, extended: bool, findings: &mut Findings<'_>) {
     if let Err(wrong) = check(&text(message, field), extended) {
         at(findings, field, RULE, wrong);
     }
@@ -141,7 +136,10 @@ fn check(format: &str, extended: bool) -> Result<(), Wrong> {
         let (name, length) = (part(1).unwrap_or_default(), part(3));
         let argument = part(2).unwrap_or_default();
         if length.is_some_and(|length| length.parse::<u64>().is_err()) {
-            return Err(format!("{} is no length", shown(length.unwrap_or_default())));
+            return Err(format!(
+                "{} is no length",
+                shown(length.unwrap_or_default())
+            ));
         }
         match command(name) {
             Some(takes) => check_command(name, takes, argument, length.is_some())?,

@@ -57,6 +57,7 @@ pub(super) fn check(message: &DynamicMessage, findings: &mut Findings<'_>) {
             formats::tunnel(message, findings);
             headers::changed(message, findings);
         }
+        "envoy.config.core.v3.HealthCheck.Payload" => clusters::payload(message, findings),
         "envoy.config.core.v3.HealthCheck.GrpcHealthCheck"
         | "envoy.extensions.filters.network.http_connection_manager.v3.ResponseMapper" => {
             headers::changed(message, findings);

@@ -305,9 +305,7 @@ pub(super) const HOST_PREDICATES: Kind = Kind {
 pub(super) const RETRY_PRIORITIES: Kind = Kind {
     words: "a retry priority",
     package: "envoy.extensions.retry.priority.",
-    types: &[
-        "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
-    ],
+    types: &["envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig"],
 };
 
 pub(super) const BOOTSTRAP_EXTENSIONS: Kind = Kind {
@@ -337,9 +335,7 @@ pub(super) const COMPRESSORS: Kind = Kind {
 pub(super) const REGEX_ENGINES: Kind = Kind {
     words: "a regex engine",
     package: "envoy.extensions.regex_engines.",
-    types: &[
-        "envoy.extensions.regex_engines.v3.GoogleRE2",
-    ],
+    types: &["envoy.extensions.regex_engines.v3.GoogleRE2"],
 };
 
 pub(super) const HEALTH_CHECKERS: Kind = Kind {

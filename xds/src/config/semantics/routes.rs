@@ -7,14 +7,18 @@ use regex::RegexBuilder;
 
 use super::{at, at_item, unique};
 use crate::config::diagnostic::shown;
-use crate::config::fields::{get, has, sub, subs, text};
+use crate::config::fields::{get, has, number, sub, subs, text};
 use crate::config::rules::{Findings, nanoseconds};
 
+/// Of a direct response, when nothing is said.
+const BODY_BYTES_MAX: u64 = 4_096;
 /// Of a compiled expression.
 const REGEX_BYTES_MAX: usize = 1 << 24;
 
 pub(super) fn configuration(message: &DynamicMessage, findings: &mut Findings<'_>) {
     let hosts = subs(message, "virtual_hosts");
+    let most = number(message, "max_direct_response_body_size_bytes").unwrap_or(BODY_BYTES_MAX);
+    direct_responses(&hosts, most, findings);
     unique(
         findings,
         "virtual_hosts",
@@ -41,6 +45,31 @@ pub(super) fn configuration(message: &DynamicMessage, findings: &mut Findings<'_
                 (0..4).for_each(|_| findings.path.pop());
             } else {
                 seen.insert(domain, place);
+            }
+        }
+    }
+}
+
+/// Bodies that routes answer with, at most as long as the configuration says.
+fn direct_responses(hosts: &[DynamicMessage], most: u64, findings: &mut Findings<'_>) {
+    for (host_index, host) in hosts.iter().enumerate() {
+        for (index, route) in subs(host, "routes").iter().enumerate() {
+            let response = sub(route, "direct_response");
+            let Some(body) = response.and_then(|response| sub(&response, "body")) else {
+                continue;
+            };
+            let size = text(&body, "inline_string").len() as u64;
+            if size > most {
+                findings.path.field("virtual_hosts");
+                findings.path.index(host_index);
+                findings.path.field("routes");
+                findings.path.index(index);
+                findings.path.field("direct_response");
+                let text = format!(
+                    "{size} bytes; at most {most}, unless `max_direct_response_body_size_bytes` is more"
+                );
+                at(findings, "body", "envoy.route", text);
+                (0..5).for_each(|_| findings.path.pop());
             }
         }
     }
@@ -147,7 +176,10 @@ pub(super) fn back_off(message: &DynamicMessage, findings: &mut Findings<'_>) {
 /// Envoy's expressions are RE2's, of which those of Rust are a superset but for `\C`.
 pub(super) fn regex(message: &DynamicMessage, findings: &mut Findings<'_>) {
     let expression = text(message, "regex");
-    if let Err(cause) = RegexBuilder::new(&expression).size_limit(REGEX_BYTES_MAX).build() {
+    if let Err(cause) = RegexBuilder::new(&expression)
+        .size_limit(REGEX_BYTES_MAX)
+        .build()
+    {
         let cause = cause.to_string();
         let reason = cause.lines().last().unwrap_or_default();
         let reason = reason.strip_prefix("error: ").unwrap_or(reason);

@@ -35,34 +35,9 @@ const CIPHER_SUITES: [&str; 22] = [
 ];
 /// Which stand for several suites.
 const CLASSES: [&str; 28] = [
-    "ALL",
-    "kRSA",
-    "kECDHE",
-    "kEECDH",
-    "ECDHE",
-    "EECDH",
-    "kPSK",
-    "aRSA",
-    "RSA",
-    "aECDSA",
-    "ECDSA",
-    "aPSK",
-    "PSK",
-    "3DES",
-    "AES128",
-    "AES256",
-    "AES",
-    "AESGCM",
-    "CHACHA20",
-    "SHA1",
-    "SHA",
-    "SHA256",
-    "SHA384",
-    "TLSv1",
-    "TLSv1.2",
-    "SSLv3",
-    "HIGH",
-    "FIPS",
+    "ALL", "kRSA", "kECDHE", "kEECDH", "ECDHE", "EECDH", "kPSK", "aRSA", "RSA", "aECDSA", "ECDSA",
+    "aPSK", "PSK", "3DES", "AES128", "AES256", "AES", "AESGCM", "CHACHA20", "SHA1", "SHA",
+    "SHA256", "SHA384", "TLSv1", "TLSv1.2", "SSLv3", "HIGH", "FIPS",
 ];
 /// The official names.
 const OFFICIAL: &str = "TLS_";
@@ -164,7 +139,13 @@ pub(super) fn parameters(message: &DynamicMessage, findings: &mut Findings<'_>) 
     }
     for (index, entry) in texts(message, "signature_algorithms").iter().enumerate() {
         if !SIGNATURES.contains(&entry.as_str()) {
-            unknown("signature_algorithms", index, "signature algorithm", entry, &SIGNATURES);
+            unknown(
+                "signature_algorithms",
+                index,
+                "signature algorithm",
+                entry,
+                &SIGNATURES,
+            );
         }
     }
     seen.sort_unstable();
@@ -191,7 +172,10 @@ fn suites(entry: &str) -> impl Iterator<Item = &str> {
     let group = entry
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'));
-    group.unwrap_or(entry).split('|').flat_map(|part| part.split(':'))
+    group
+        .unwrap_or(entry)
+        .split('|')
+        .flat_map(|part| part.split(':'))
 }
 
 /// What a context checks of certificates itself, not what it adds to what it fetches.
@@ -199,10 +183,7 @@ pub(super) fn common(message: &DynamicMessage, findings: &mut Findings<'_>) {
     let Some(validation) = sub(message, "validation_context") else {
         return;
     };
-    let names = [
-        "match_typed_subject_alt_names",
-        "match_subject_alt_names",
-    ];
+    let names = ["match_typed_subject_alt_names", "match_subject_alt_names"];
     let anchors = [
         "trusted_ca",
         "ca_certificate_provider_instance",

@@ -133,5 +133,9 @@ fn one_of(found: &str, known: &[&str]) -> Result<(), Wrong> {
         return Ok(());
     }
     let named: Vec<&str> = known.iter().copied().filter(|k| !k.is_empty()).collect();
-    Err(format!("{} isn't one of {}", shown(found), named.join(", ")))
+    Err(format!(
+        "{} isn't one of {}",
+        shown(found),
+        named.join(", ")
+    ))
 }

@@ -32,40 +32,106 @@ const WITH_ARGUMENTS: [(&str, Takes); 37] = [
     ("CEL", Takes::ArgumentAndLength(arguments::expression)),
     ("CLUSTER_METADATA", Takes::Argument(arguments::something)),
     ("COALESCE", Takes::ArgumentAndLength(arguments::something)),
-    ("COMMON_DURATION", Takes::Argument(arguments::common_duration)),
-    ("DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT", Takes::Argument(arguments::anything)),
-    ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT", Takes::Argument(arguments::anything)),
-    ("DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", Takes::Argument(arguments::anything)),
-    ("DOWNSTREAM_PEER_CERT_V_END", Takes::Argument(arguments::time)),
-    ("DOWNSTREAM_PEER_CERT_V_START", Takes::Argument(arguments::time)),
-    ("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", Takes::Argument(arguments::anything)),
-    ("DYNAMIC_METADATA", Takes::ArgumentAndLength(arguments::something)),
+    (
+        "COMMON_DURATION",
+        Takes::Argument(arguments::common_duration),
+    ),
+    (
+        "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT",
+        Takes::Argument(arguments::anything),
+    ),
+    (
+        "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT",
+        Takes::Argument(arguments::anything),
+    ),
+    (
+        "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
+        Takes::Argument(arguments::anything),
+    ),
+    (
+        "DOWNSTREAM_PEER_CERT_V_END",
+        Takes::Argument(arguments::time),
+    ),
+    (
+        "DOWNSTREAM_PEER_CERT_V_START",
+        Takes::Argument(arguments::time),
+    ),
+    (
+        "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
+        Takes::Argument(arguments::anything),
+    ),
+    (
+        "DYNAMIC_METADATA",
+        Takes::ArgumentAndLength(arguments::something),
+    ),
     ("EMIT_TIME", Takes::Argument(arguments::time)),
     ("EMIT_TIME_LOCAL", Takes::Argument(arguments::time)),
-    ("ENVIRONMENT", Takes::ArgumentAndLength(arguments::something)),
-    ("FILTER_STATE", Takes::ArgumentAndLength(arguments::filter_state)),
+    (
+        "ENVIRONMENT",
+        Takes::ArgumentAndLength(arguments::something),
+    ),
+    (
+        "FILTER_STATE",
+        Takes::ArgumentAndLength(arguments::filter_state),
+    ),
     ("GRPC_STATUS", Takes::Argument(arguments::grpc_status)),
     ("METADATA", Takes::ArgumentAndLength(arguments::metadata)),
     ("PATH", Takes::ArgumentAndLength(arguments::path)),
-    ("QUERY_PARAM", Takes::ArgumentAndLength(arguments::something)),
-    ("QUERY_PARAMS", Takes::ArgumentAndLength(arguments::query_parameters)),
+    (
+        "QUERY_PARAM",
+        Takes::ArgumentAndLength(arguments::something),
+    ),
+    (
+        "QUERY_PARAMS",
+        Takes::ArgumentAndLength(arguments::query_parameters),
+    ),
     ("REQ", Takes::ArgumentAndLength(arguments::header)),
-    ("REQUESTED_SERVER_NAME", Takes::Argument(arguments::server_name)),
-    ("REQUEST_HEADER", Takes::ArgumentAndLength(arguments::header)),
+    (
+        "REQUESTED_SERVER_NAME",
+        Takes::Argument(arguments::server_name),
+    ),
+    (
+        "REQUEST_HEADER",
+        Takes::ArgumentAndLength(arguments::header),
+    ),
     ("RESP", Takes::ArgumentAndLength(arguments::header)),
-    ("RESPONSE_CODE_DETAILS", Takes::Argument(arguments::anything)),
-    ("RESPONSE_HEADER", Takes::ArgumentAndLength(arguments::header)),
-    ("RESPONSE_TRAILER", Takes::ArgumentAndLength(arguments::header)),
+    (
+        "RESPONSE_CODE_DETAILS",
+        Takes::Argument(arguments::anything),
+    ),
+    (
+        "RESPONSE_HEADER",
+        Takes::ArgumentAndLength(arguments::header),
+    ),
+    (
+        "RESPONSE_TRAILER",
+        Takes::ArgumentAndLength(arguments::header),
+    ),
     ("START_TIME", Takes::Argument(arguments::time)),
     ("START_TIME_LOCAL", Takes::Argument(arguments::time)),
-    ("STREAM_INFO_REQ", Takes::ArgumentAndLength(arguments::header)),
+    (
+        "STREAM_INFO_REQ",
+        Takes::ArgumentAndLength(arguments::header),
+    ),
     ("TRAILER", Takes::ArgumentAndLength(arguments::header)),
-    ("UPSTREAM_FILTER_STATE", Takes::ArgumentAndLength(arguments::filter_state)),
-    ("UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", Takes::Argument(arguments::anything)),
+    (
+        "UPSTREAM_FILTER_STATE",
+        Takes::ArgumentAndLength(arguments::filter_state),
+    ),
+    (
+        "UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
+        Takes::Argument(arguments::anything),
+    ),
     ("UPSTREAM_METADATA", Takes::Argument(arguments::something)),
     ("UPSTREAM_PEER_CERT_V_END", Takes::Argument(arguments::time)),
-    ("UPSTREAM_PEER_CERT_V_START", Takes::Argument(arguments::time)),
-    ("UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", Takes::Argument(arguments::anything)),
+    (
+        "UPSTREAM_PEER_CERT_V_START",
+        Takes::Argument(arguments::time),
+    ),
+    (
+        "UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
+        Takes::Argument(arguments::anything),
+    ),
 ];
 
 const BARE: [&str; 125] = [
