@@ -83,7 +83,7 @@ pub(crate) const EXPLANATIONS: &[Explanation] = &[
         "needs a router at least",
         "nothing would answer requests; Envoy takes it",
     ),
-    only_we(
+    only_we_and_more(
         "a second lds",
         "of two listeners with one name, Envoy silently keeps the later",
     ),
@@ -118,6 +118,52 @@ pub(crate) const EXPLANATIONS: &[Explanation] = &[
     only_we(
         "endpoint: needs an `address`",
         "Envoy takes it where it resolves names, and resolves nothing",
+    ),
+    only_we(
+        "is no SHA-256 hash",
+        "Envoy looks at it when the secrets of the context have come",
+    ),
+    only_we(
+        "there is no cipher suite",
+        "Envoy looks at it when the secrets of the context have come",
+    ),
+    only_we(
+        "there is no curve",
+        "Envoy looks at it when the secrets of the context have come",
+    ),
+    only_we(
+        "there is no signature algorithm",
+        "Envoy looks at it when the secrets of the context have come",
+    ),
+    only_we(
+        "a second time",
+        "Envoy looks at it when the secrets of the context have come",
+    ),
+    only_we(
+        "names in certificates prove nothing",
+        "Envoy looks at it when the secrets of the context have come",
+    ),
+    only_we(
+        "config_discovery.type_urls",
+        "Envoy looks at the types of network filters when they come",
+    ),
+    only_we(
+        "; write its name",
+        "Envoy takes numbers that stand for nothing where the schema doesn't forbid it",
+    ),
+    only_we("is NaN", "Envoy's comparisons let NaN pass every bound"),
+    only_we(
+        "must be set: DELTA_GRPC, GRPC or REST",
+        "Envoy looks at it when it connects, which validating doesn't",
+    ),
+    only_we(
+        "typed_config.choice_count: must be at least",
+        "Envoy doesn't check the options of a balancer that it won't use",
+    ),
+    only_we("a name has 1 to 512 bytes", "this server's own bound"),
+    only_we(
+        "several health checks need names",
+        "a field that is newer than the descriptors of this build",
     ),
 ];
 

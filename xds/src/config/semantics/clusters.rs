@@ -16,6 +16,8 @@ const ORIGINAL_DST: i32 = 4;
 /// `Cluster.LbPolicy`.
 const CLUSTER_PROVIDED: i32 = 6;
 const RAW_BUFFER: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
+const PROVIDED_POLICY: &str =
+    "envoy.extensions.load_balancing_policies.cluster_provided.v3.ClusterProvided";
 const AGGREGATE: &str = "envoy.extensions.clusters.aggregate.v3.ClusterConfig";
 const FORWARD_PROXY: &str = "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig";
 /// Of a ring, when nothing is said.
@@ -127,13 +129,21 @@ fn balancer(message: &DynamicMessage, findings: &mut Findings<'_>) {
         }
         None => Some(choice(message, "type") == ORIGINAL_DST),
     };
-    let provided = choice(message, "lb_policy") == CLUSTER_PROVIDED;
+    // The new style goes before the old one.
+    let provided = match sub(message, "load_balancing_policy") {
+        Some(balancing) => subs(&balancing, "policies").iter().any(|policy| {
+            let extension = sub(policy, "typed_extension_config");
+            let config = extension.and_then(|extension| sub(&extension, "typed_config"));
+            config.is_some_and(|config| type_name(&config) == PROVIDED_POLICY)
+        }),
+        None => choice(message, "lb_policy") == CLUSTER_PROVIDED,
+    };
     match provides {
         Some(false) if provided => {
             let text = "CLUSTER_PROVIDED doesn't go with a cluster of this type";
             at(findings, "lb_policy", "envoy.balancer", text);
         }
-        Some(true) if !provided && !has(message, "load_balancing_policy") => {
+        Some(true) if !provided => {
             let text = "must be CLUSTER_PROVIDED for a cluster of this type";
             at(findings, "lb_policy", "envoy.balancer", text);
         }
