@@ -81,7 +81,11 @@ where
     // Nothing of a stream is read before its turn, and nothing is built before its claims are
     // checked.
     let access = hub.settings.access.clone();
-    let _pass = access.open_stream(peer.as_ref(), StreamKind::Discovery)?;
+    let kind = match &serves.only {
+        None => StreamKind::Discovery,
+        Some(_) => StreamKind::OneType,
+    };
+    let _pass = access.open_stream(peer.as_ref(), kind)?;
     let wait = access.turn(Instant::now())?;
     if !wait.is_zero() {
         tokio::select! {
