@@ -158,11 +158,20 @@ impl Session {
     }
 
     /// Whether the client asked for everything that what it has leads to: a listener without its
-    /// routes serves nothing, whatever was acknowledged.
+    /// routes serves nothing, whatever was acknowledged. Who asked for the runtime layer alone, of a
+    /// view with more in it, has only begun: Envoy settles it first.
     fn is_complete(&self, view: &Snapshot) -> bool {
         if self.only.is_some() {
             // What it leads to is on other streams.
             return true;
+        }
+        let mut types = self.types.iter();
+        let begun = types.any(|(type_url, state)| {
+            *type_url != TypeUrl::RUNTIME && !state.subscription.is_empty()
+        });
+        let mut wanted = view.type_urls();
+        if !begun && wanted.any(|type_url| *type_url != TypeUrl::RUNTIME) {
+            return false;
         }
         let asked = |type_url: &TypeUrl, name: &str| {
             let state = self.types.get(type_url);
