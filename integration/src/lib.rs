@@ -4,7 +4,8 @@
 //!
 //! - [`program`]: builds `tidegate` once and runs its commands
 //! - [`serve`]: a control plane that can be killed and started again
-//! - [`sidecar`]: a real Envoy with the program's own bootstrap
+//! - [`library`]: a control plane in this process, made with the library alone
+//! - [`sidecar`]: a real Envoy with the program's own bootstrap, or another
 //! - [`hosts`] and [`traffic`]: HTTP hosts that tell their version, and clients that record
 //! - [`mesh`]: the files of small meshes
 //! - [`python`]: proxyless gRPC clients and servers
@@ -21,6 +22,7 @@
 )]
 
 pub mod hosts;
+pub mod library;
 pub mod machine;
 pub mod mesh;
 mod process;
