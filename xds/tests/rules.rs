@@ -37,7 +37,12 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 fn table(root: &Path) -> String {
     let mut rules: BTreeMap<(String, u32, String), Vec<String>> = BTreeMap::new();
     let mut files = Vec::new();
-    for folder in ["xds/src", "xds/tests", "integration/tests/wedge"] {
+    for folder in [
+        "xds/src",
+        "xds/tests",
+        "integration/tests/clients",
+        "integration/tests/wedge",
+    ] {
         sources(&root.join(folder), &mut files);
     }
     for file in files {
