@@ -1,7 +1,7 @@
-"""A proxyless gRPC client: grpc_client.py SERVICE RATE.
+"""A proxyless gRPC client: grpc_client.py RATE SERVICE...
 
-Calls xds:///SERVICE at RATE calls a second, configured by GRPC_XDS_BOOTSTRAP, and prints one line
-a second: {"counts": {version: calls}, "errors": {status: calls}}.
+Calls each xds:///SERVICE at RATE calls a second, configured by GRPC_XDS_BOOTSTRAP, and prints one
+line a second for each: {"service": name, "counts": {version: calls}, "errors": {status: calls}}.
 """
 
 import collections
@@ -13,33 +13,47 @@ import time
 import grpc
 
 
-def main():
-    service, rate = sys.argv[1], int(sys.argv[2])
-    counts, errors = collections.Counter(), collections.Counter()
-    lock = threading.Lock()
+class Target:
+    def __init__(self, service):
+        self.service = service
+        self.lock = threading.Lock()
+        self.counts = collections.Counter()
+        self.errors = collections.Counter()
+        channel = grpc.insecure_channel("xds:///" + service)
+        self.ask = channel.unary_unary("/checkout.Checkout/Buy")
 
-    def record(call):
-        with lock:
+    def call(self):
+        self.ask.future(b"", timeout=5).add_done_callback(self.record)
+
+    def record(self, call):
+        with self.lock:
             if call.code() == grpc.StatusCode.OK:
-                counts[call.result().decode()] += 1
+                self.counts[call.result().decode()] += 1
             else:
-                errors[call.code().name] += 1
+                self.errors[call.code().name] += 1
 
-    with grpc.insecure_channel("xds:///" + service) as channel:
-        ask = channel.unary_unary("/checkout.Checkout/Buy")
-        begin = time.monotonic()
-        sent, seconds = 0, 0
-        while True:
-            ask.future(b"", timeout=5).add_done_callback(record)
-            sent += 1
-            time.sleep(max(0.0, begin + sent / rate - time.monotonic()))
-            if time.monotonic() - begin >= seconds + 1:
-                seconds += 1
-                with lock:
-                    line = {"counts": dict(counts), "errors": dict(errors)}
-                    counts.clear()
-                    errors.clear()
-                print(json.dumps(line), flush=True)
+    def line(self):
+        with self.lock:
+            counts, errors = dict(self.counts), dict(self.errors)
+            self.counts.clear()
+            self.errors.clear()
+        return json.dumps({"service": self.service, "counts": counts, "errors": errors})
+
+
+def main():
+    rate = int(sys.argv[1])
+    targets = [Target(service) for service in sys.argv[2:]]
+    begin = time.monotonic()
+    sent, seconds = 0, 0
+    while True:
+        for target in targets:
+            target.call()
+        sent += 1
+        time.sleep(max(0.0, begin + sent / rate - time.monotonic()))
+        if time.monotonic() - begin >= seconds + 1:
+            seconds += 1
+            for target in targets:
+                print(target.line(), flush=True)
 
 
 main()

@@ -5,7 +5,8 @@
 //! - [`bench`]: the benchmarks
 //! - [`program`]: builds `tidegate` once and runs its commands
 //! - [`serve`]: a control plane that can be killed and started again
-//! - [`sidecar`]: a real Envoy with the program's own bootstrap
+//! - [`library`]: a control plane in this process, made with the library alone
+//! - [`sidecar`]: a real Envoy with the program's own bootstrap, or another
 //! - [`hosts`] and [`traffic`]: HTTP hosts that tell their version, and clients that record
 //! - [`mesh`]: the files of small meshes
 //! - [`python`]: proxyless gRPC clients and servers
@@ -23,6 +24,7 @@
 
 pub mod bench;
 pub mod hosts;
+pub mod library;
 pub mod machine;
 pub mod mesh;
 mod process;

@@ -145,23 +145,29 @@ pub fn grpc_servers(version: &str, count: usize) -> (Script, Vec<SocketAddr>) {
     (script, addresses)
 }
 
-/// Starts a proxyless client of `xds:///<service>` that calls `rate` times a second. It prints a
-/// line a second: `{"counts": {"v1": 190, "v2": 10}, "errors": {"UNAVAILABLE": 1}}`.
+/// The `node.id` of proxyless clients.
+pub const GRPC_NODE: &str = "grpc-1";
+
+/// Starts a proxyless client of `xds:///<service>` for each of these, all in one process, that calls
+/// each `rate` times a second. It prints a line a second for each:
+/// `{"service": "checkout", "counts": {"v1": 190, "v2": 10}, "errors": {"UNAVAILABLE": 1}}`.
 #[must_use]
-pub fn grpc_client(service: &str, rate: u32, xds: SocketAddr, directory: &Path) -> Script {
+pub fn grpc_client(services: &[&str], rate: u32, xds: SocketAddr, directory: &Path) -> Script {
     let bootstrap = serde_json::json!({
         "xds_servers": [{
             "server_uri": xds.to_string(),
             "channel_creds": [{"type": "insecure"}],
             "server_features": ["xds_v3"],
         }],
-        "node": {"id": "grpc-1", "cluster": "shop", "locality": {"zone": "z1"}},
+        "node": {"id": GRPC_NODE, "cluster": "shop", "locality": {"zone": "z1"}},
     });
     let file = directory.join("grpc-bootstrap.json");
     fs::write(&file, bootstrap.to_string()).unwrap();
+    let mut arguments = vec![rate.to_string()];
+    arguments.extend(services.iter().map(ToString::to_string));
     Script::start(
         "grpc_client.py",
-        &[service.to_owned(), rate.to_string()],
+        &arguments,
         &[("GRPC_XDS_BOOTSTRAP", file.to_str().unwrap())],
     )
 }

@@ -38,10 +38,36 @@ pub struct Traffic {
     task: Option<JoinHandle<()>>,
 }
 
+/// How requests are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// A second.
+    pub rate: u32,
+    /// Whether each goes over a connection of its own, or over as few as will do.
+    pub new_connections: bool,
+    /// So many may be unanswered; the next one waits, and the rate falls. Without a bound a machine
+    /// that is too slow for the rate piles requests up until somebody refuses them.
+    pub unanswered_max: usize,
+}
+
 type HttpClient = Client<HttpConnector, Empty<Bytes>>;
 
 /// How long a request may take.
 const LIMIT: Duration = Duration::from_secs(20);
+
+// === impl Load ===
+
+impl Load {
+    /// At this rate whatever happens.
+    #[must_use]
+    pub fn steady(rate: u32) -> Self {
+        Self {
+            rate,
+            new_connections: false,
+            unanswered_max: usize::MAX,
+        }
+    }
+}
 
 // === impl Traffic ===
 
@@ -49,12 +75,18 @@ impl Traffic {
     /// Sends `rate` requests a second for `service`, in turn through `sidecars`.
     #[must_use]
     pub fn start(service: &str, sidecars: &[SocketAddr], rate: u32) -> Self {
+        Self::start_load(service, sidecars, Load::steady(rate))
+    }
+
+    /// The same by another load.
+    #[must_use]
+    pub fn start_load(service: &str, sidecars: &[SocketAddr], load: Load) -> Self {
         let records = Arc::new(Mutex::new(Vec::new()));
         let stop = Arc::new(AtomicBool::new(false));
         let task = runtime().spawn(send(
             service.to_owned(),
             sidecars.to_vec(),
-            rate,
+            load,
             Arc::clone(&records),
             Arc::clone(&stop),
         ));
@@ -112,12 +144,15 @@ pub fn share(records: &[Recorded], version: &str) -> f64 {
 async fn send(
     service: String,
     sidecars: Vec<SocketAddr>,
-    rate: u32,
+    load: Load,
     records: Arc<Mutex<Vec<Recorded>>>,
     stop: Arc<AtomicBool>,
 ) {
-    let client: HttpClient = Client::builder(TokioExecutor::new()).build_http();
-    let mut pace = tokio::time::interval(Duration::from_secs(1) / rate);
+    let idle_max = if load.new_connections { 0 } else { usize::MAX };
+    let client: HttpClient = Client::builder(TokioExecutor::new())
+        .pool_max_idle_per_host(idle_max)
+        .build_http();
+    let mut pace = tokio::time::interval(Duration::from_secs(1) / load.rate);
     pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
     let mut flights = tokio::task::JoinSet::new();
     for sidecar in sidecars.iter().cycle() {
@@ -146,6 +181,9 @@ async fn send(
             records.lock().unwrap().push(record);
         });
         while flights.try_join_next().is_some() {}
+        while flights.len() >= load.unanswered_max {
+            flights.join_next().await;
+        }
     }
     flights.join_all().await;
 }

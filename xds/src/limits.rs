@@ -103,8 +103,14 @@ pub const REMOVAL_GRACE: Duration = Duration::from_secs(30);
 /// Streams that are served at the same time, all nodes together. 23 to 31 KiB of memory each.
 pub const STREAMS_MAX: usize = 20_000;
 
-/// Streams of one node id at the same time. An Envoy has one; a gRPC process has one a target.
+/// Aggregated streams of one node id at the same time. An Envoy has one; a gRPC process has one a
+/// target.
 pub const STREAMS_PER_NODE_MAX: usize = 32;
+
+/// Streams of one type each, of one node id or identity, at the same time. An Envoy that doesn't
+/// aggregate has one for each subscription: each cluster's endpoints, each listener's routes. So many
+/// fit into three of its connections; who has more must aggregate.
+pub const STREAMS_OF_ONE_TYPE_MAX: usize = 3 * STREAMS_PER_CONNECTION_MAX as usize;
 
 /// How long a new stream may take to name its node.
 pub const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -155,12 +161,9 @@ pub const CONNECTIONS_PER_IDENTITY_MAX: usize = 4;
 /// Connections of an identity that many nodes share, such as a fleet's.
 pub const CONNECTIONS_PER_SHARED_IDENTITY_MAX: usize = 5_000;
 
-/// Aggregated discovery streams of an identity that stands for one node: one, and a dead one before it.
+/// Aggregated discovery streams of an identity that stands for one node: one, and a dead one before
+/// it.
 pub const ADS_STREAMS_PER_IDENTITY_MAX: usize = 2;
-
-/// Discovery streams of one type of an identity that stands for one node: each of the nine types
-/// that have a service, and a dead one before it.
-pub const TYPE_STREAMS_PER_IDENTITY_MAX: usize = 18;
 
 /// Report streams of an identity that stands for one node: metrics, load and access logs, and dead
 /// ones before them.

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use common::*;
-use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
-use tidegate_xds::TypeUrl;
+use envoy_types::pb::envoy::config::core::v3::Node;
+use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use tidegate_xds::report::version_gauge;
 use tidegate_xds::server::{Delivered, DeliveryChange};
+use tidegate_xds::{ResourceStatus, TypeUrl};
 
 fn subscribe(type_url: &TypeUrl, names: &[&str]) -> DeltaDiscoveryRequest {
     DeltaDiscoveryRequest {
@@ -147,4 +148,49 @@ async fn gauges_of_an_earlier_stream_prove_nothing() {
         running.until("e1", |status| !status.connected).await;
         running.server.note_versions("e1", &shown);
     }
+}
+
+/// gRPC has a stream for each target; all of them have the node id of their process.
+#[tokio::test]
+async fn all_targets_of_a_grpc_process_count() {
+    let running = start(snapshot([
+        cluster("a", 1),
+        route("rt-1", "a"),
+        route("rt-2", "a"),
+    ]))
+    .await;
+    let rds = TypeUrl::ROUTE_CONFIGURATION;
+    let request = |name: &str| DiscoveryRequest {
+        node: node("g1").map(|node| Node {
+            user_agent_name: "gRPC C-core linux".to_owned(),
+            ..node
+        }),
+        type_url: rds.as_str().to_owned(),
+        resource_names: vec![name.to_owned()],
+        ..Default::default()
+    };
+    let mut held = Vec::new();
+    for name in ["rt-1", "rt-2"] {
+        let mut stream = running.sotw().await;
+        stream.send(request(name)).await;
+        let response = stream.next().await;
+        held.push((stream, name, response));
+    }
+    for (stream, name, response) in &held {
+        let stands = || running.server.resource("g1", &rds, name);
+        assert_eq!(stands(), Some(ResourceStatus::Sent), "{name}");
+        assert_eq!(running.server.client("g1").unwrap().acknowledged, None);
+        let ack = DiscoveryRequest {
+            version_info: response.version_info.clone(),
+            response_nonce: response.nonce.clone(),
+            ..request(name)
+        };
+        stream.send(ack).await;
+        let taken = || stands() == Some(ResourceStatus::Acknowledged);
+        running.until("g1", |_| taken()).await;
+    }
+    let status = running
+        .until("g1", |status| status.acknowledged.is_some())
+        .await;
+    assert_eq!((status.streams, status.sent[&rds].resources), (2, 2));
 }

@@ -9,6 +9,7 @@ use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
 use prost::Message;
+use tidegate_xds::limits::STREAMS_OF_ONE_TYPE_MAX;
 use tidegate_xds::{Resource, ResourceStatus, TypeUrl};
 use tonic::Code;
 
@@ -213,6 +214,88 @@ async fn streams_of_one_type_each_tell_one_client_s_status_together() {
         let stands = running.server.resource("e1", &type_url, name);
         assert_eq!(stands, Some(ResourceStatus::Acknowledged));
     }
+}
+
+const RDS: &str = "/envoy.service.route.v3.RouteDiscoveryService/DeltaRoutes";
+
+fn routes(node_id: &str, name: &str) -> DeltaDiscoveryRequest {
+    DeltaDiscoveryRequest {
+        node: node(node_id),
+        resource_names_subscribe: vec![name.to_owned()],
+        ..Default::default()
+    }
+}
+
+/// An Envoy that doesn't aggregate opens one for each cluster's endpoints and listener's routes.
+#[tokio::test]
+async fn streams_of_one_type_for_different_names_all_count_until_one_is_asked_for_again() {
+    let names = ["rt-1", "rt-2"];
+    let view = names.map(|name| route(name, "a"));
+    let running = start(snapshot(view.into_iter().chain([cluster("a", 1)]))).await;
+    let mut held = Vec::new();
+    for name in names {
+        let mut stream = running
+            .call::<DeltaDiscoveryRequest, DeltaDiscoveryResponse>(RDS)
+            .await;
+        stream.send(routes("e1", name)).await;
+        let response = stream.next().await;
+        stream.send(delta_ack(&response)).await;
+        held.push(stream);
+        running
+            .until("e1", |status| status.acknowledged.is_some())
+            .await;
+    }
+    let status = running.until("e1", |status| status.streams == 2).await;
+    assert_eq!(status.acknowledged, status.wanted);
+    let rds = &TypeUrl::ROUTE_CONFIGURATION;
+    assert_eq!(status.sent[rds].resources, 2);
+    for name in names {
+        let stands = running.server.resource("e1", rds, name);
+        assert_eq!(stands, Some(ResourceStatus::Acknowledged), "{name}");
+    }
+    // The first one's connection broke, and nobody noticed yet.
+    let mut again = running
+        .call::<DeltaDiscoveryRequest, DeltaDiscoveryResponse>(RDS)
+        .await;
+    again.send(routes("e1", "rt-1")).await;
+    let response = again.next().await;
+    let stands = |name| running.server.resource("e1", rds, name);
+    assert_eq!(stands("rt-1"), Some(ResourceStatus::Sent));
+    assert_eq!(stands("rt-2"), Some(ResourceStatus::Acknowledged));
+    let status = running.until("e1", |status| status.streams == 3).await;
+    assert_eq!(status.acknowledged, None);
+    again.send(delta_ack(&response)).await;
+    let status = running
+        .until("e1", |status| status.acknowledged.is_some())
+        .await;
+    assert_eq!(status.sent[rds].resources, 2);
+}
+
+#[tokio::test]
+async fn streams_of_one_type_are_bounded_too() {
+    let running = start(snapshot([cluster("a", 1), route("rt", "a")])).await;
+    let mut held = Vec::new();
+    for number in 0..STREAMS_OF_ONE_TYPE_MAX {
+        let mut stream = running
+            .call::<DeltaDiscoveryRequest, DeltaDiscoveryResponse>(RDS)
+            .await;
+        stream.send(routes("e1", &format!("rt-{number}"))).await;
+        // None of them exists, which is an answer.
+        stream.next().await;
+        held.push(stream);
+    }
+    let open = |id: &'static str| {
+        let stream = running.call::<DeltaDiscoveryRequest, DeltaDiscoveryResponse>(RDS);
+        async move {
+            let stream = stream.await;
+            stream.send(routes(id, "rt")).await;
+            stream
+        }
+    };
+    let refused = open("e1").await.error().await;
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert!(refused.message().contains("aggregate"), "{refused:?}");
+    open("e2").await.next().await;
 }
 
 #[tokio::test]

@@ -44,7 +44,7 @@ fn a_proxyless_client_gets_95_to_5_and_follows_the_revert() {
     mesh.rollout = SLOW;
     mesh.write(&directory.path().join("mesh"));
     let control_plane = ControlPlane::start(directory.path());
-    let client = grpc_client("checkout", 200, control_plane.xds, directory.path());
+    let client = grpc_client(&["checkout"], 200, control_plane.xds, directory.path());
 
     let (v1, v2, errors) = sum(&next_lines(&client, 3));
     assert!(v1 > 500, "{v1} calls in 3 s");

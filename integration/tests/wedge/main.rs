@@ -17,9 +17,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tidegate_integration::machine::wait_for;
+use tidegate_integration::sidecar::{envoy_path, old_envoy_path};
 use tidegate_xds::stream::Variant;
 use tidegate_xds::{ResourceStatus, Settings, SuspicionKind, TypeUrl};
-use world::{World, old_envoy, pinned_envoy, view};
+use world::{World, view};
 
 /// How soon it must be known, and cured.
 const DETECTED: Duration = Duration::from_secs(15);
@@ -88,47 +89,47 @@ fn after_a_reconnect(envoy: &Path, variant: Variant) {
 
 #[test]
 fn m12_envoy_1_40_over_delta_is_cured_on_the_same_stream() {
-    on_the_same_stream(pinned_envoy(), Variant::Delta);
+    on_the_same_stream(envoy_path(), Variant::Delta);
 }
 
 #[test]
 fn m12_envoy_1_40_over_state_of_the_world_is_cured_on_the_same_stream() {
-    on_the_same_stream(pinned_envoy(), Variant::Sotw);
+    on_the_same_stream(envoy_path(), Variant::Sotw);
 }
 
 #[test]
 fn m12_envoy_1_36_over_delta_is_cured_on_the_same_stream() {
-    on_the_same_stream(old_envoy(), Variant::Delta);
+    on_the_same_stream(old_envoy_path(), Variant::Delta);
 }
 
 #[test]
 fn m12_envoy_1_36_over_state_of_the_world_is_cured_on_the_same_stream() {
-    on_the_same_stream(old_envoy(), Variant::Sotw);
+    on_the_same_stream(old_envoy_path(), Variant::Sotw);
 }
 
 #[test]
 fn m12_envoy_1_40_over_delta_is_cured_after_a_reconnect() {
-    after_a_reconnect(pinned_envoy(), Variant::Delta);
+    after_a_reconnect(envoy_path(), Variant::Delta);
 }
 
 #[test]
 fn m12_envoy_1_40_over_state_of_the_world_is_cured_after_a_reconnect() {
-    after_a_reconnect(pinned_envoy(), Variant::Sotw);
+    after_a_reconnect(envoy_path(), Variant::Sotw);
 }
 
 #[test]
 fn m12_envoy_1_36_over_delta_is_cured_after_a_reconnect() {
-    after_a_reconnect(old_envoy(), Variant::Delta);
+    after_a_reconnect(old_envoy_path(), Variant::Delta);
 }
 
 #[test]
 fn m12_envoy_1_36_over_state_of_the_world_is_cured_after_a_reconnect() {
-    after_a_reconnect(old_envoy(), Variant::Sotw);
+    after_a_reconnect(old_envoy_path(), Variant::Sotw);
 }
 
 #[test]
 fn s22_one_cluster_of_doubt_per_response_names_the_culprit_at_once() {
-    let world = World::start(pinned_envoy(), Variant::Delta, Settings::default());
+    let world = World::start(envoy_path(), Variant::Delta, Settings::default());
     world.publish(&["a", "b", "bad", "c"]);
     wait_for(Duration::from_secs(5), "the good ones", || {
         let good = |name| world.resource(name) == Some(ResourceStatus::Acknowledged);
@@ -144,7 +145,7 @@ fn s22_one_cluster_of_doubt_per_response_names_the_culprit_at_once() {
 fn s22_a_thousand_clusters_that_nobody_took_yet() {
     let names: Vec<String> = (0..1000).map(|number| format!("c{number:04}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let mut world = World::start(pinned_envoy(), Variant::Delta, Settings::default());
+    let mut world = World::start(envoy_path(), Variant::Delta, Settings::default());
     let started = Instant::now();
     world.publish(&names);
     world.await_acknowledged(Duration::from_secs(60));

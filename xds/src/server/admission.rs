@@ -94,7 +94,7 @@ where
     let access = &hub.settings.access;
     let kind = match serves.only {
         None => StreamKind::Discovery,
-        Some(_) => StreamKind::DiscoveryOfOneType,
+        Some(_) => StreamKind::OneType,
     };
     let pass = access.open_stream(peer, kind)?;
     let wait = access.turn(Instant::now())?;

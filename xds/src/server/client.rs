@@ -73,7 +73,7 @@ pub struct ClientStatus {
     pub applied: Option<Arc<str>>,
     /// What it refuses.
     pub rejections: Vec<Rejection>,
-    /// What its newest stream was sent, by type.
+    /// What its newest streams were sent, by type.
     pub sent: BTreeMap<TypeUrl, SentCounts>,
     /// Types that it subscribed to on its newest stream. One that is missing after a reconnect is
     /// a sign of trouble (envoy facts §12).
@@ -167,7 +167,7 @@ impl ClientStatus {
         }
     }
 
-    /// Adds what another stream of the same client tells, of another type.
+    /// Adds what another stream of the same client tells, of something else.
     pub(super) fn join(&mut self, other: Self) {
         if self.acknowledged != other.acknowledged {
             self.acknowledged = None;
@@ -178,7 +178,11 @@ impl ClientStatus {
         };
         self.rejections.extend(other.rejections);
         for (type_url, counts) in other.sent {
-            self.sent.entry(type_url).or_insert(counts);
+            let sum = self.sent.entry(type_url).or_default();
+            sum.responses += counts.responses;
+            sum.resources += counts.resources;
+            sum.removals += counts.removals;
+            sum.renewals += counts.renewals;
         }
         self.subscribed.extend(other.subscribed);
         self.subscribed.sort();

@@ -1,8 +1,10 @@
 //! Who is connected, and who was.
 //!
 //! A node id may have several streams: for a moment, when a client came back before its old
-//! connection was found dead, or for good, with gRPC. The newest one tells the status; an older
-//! one that closes later changes nothing but the count.
+//! connection was found dead, or for good: an Envoy that doesn't aggregate has one for each
+//! subscription (each cluster's endpoints, each listener's routes), gRPC one for each target. What
+//! newer ones ask for again is not asked of an older one any more; one that closes late changes
+//! nothing but the count.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,9 +13,11 @@ use std::time::Instant;
 use super::client::{Client, ClientKind, ClientStatus};
 use super::task::Serves;
 use crate::delivery::ResourceStatus;
-use crate::limits::{GONE_CLIENT_KEPT, GONE_CLIENTS_MAX, STREAMS_PER_NODE_MAX};
+use crate::limits::{
+    GONE_CLIENT_KEPT, GONE_CLIENTS_MAX, STREAMS_OF_ONE_TYPE_MAX, STREAMS_PER_NODE_MAX,
+};
 use crate::report::MAX_ENTRIES;
-use crate::resource::{Resource, TypeUrl};
+use crate::resource::{Name, Resource, TypeUrl};
 use crate::stream::{Legacy, Session};
 
 /// All streams, by node id.
@@ -63,8 +67,10 @@ pub(super) struct Stream {
 pub(super) enum Full {
     #[error("the server has its maximum of streams; try again, or another replica")]
     Streams,
-    #[error("the node id has {STREAMS_PER_NODE_MAX} streams already; give every client its own")]
-    Node,
+    #[error(
+        "the node id has {0} such streams already; give every client its own, and let it aggregate"
+    )]
+    Node(usize),
 }
 
 // === impl Stream ===
@@ -86,7 +92,8 @@ impl Stream {
 
 impl Node {
     fn status(&self) -> Option<ClientStatus> {
-        let mut newest = self.newest().map(|stream| stream.status(self.live.len()));
+        let newest = self.newest().into_iter();
+        let mut newest = newest.map(|stream| stream.status(self.live.len()));
         let Some(mut status) = newest.next() else {
             return self.gone.clone();
         };
@@ -97,9 +104,8 @@ impl Node {
 
     /// The view that all its newest streams acknowledged, if the gauges prove it.
     fn applied(&self) -> Option<Arc<str>> {
-        let mut acknowledged = self
-            .newest()
-            .map(|stream| stream.session().acknowledged().cloned());
+        let newest = self.newest().into_iter();
+        let mut acknowledged = newest.map(|stream| stream.session().acknowledged().cloned());
         let view = acknowledged.next()??;
         let by_all = acknowledged.all(|other| other.as_ref() == Some(&view));
         (by_all && self.proves()).then_some(view)
@@ -109,32 +115,56 @@ impl Node {
     fn proves(&self) -> bool {
         let mut expected = self
             .newest()
+            .into_iter()
             .flat_map(|stream| stream.session().expected_gauges());
         !self.gauges.is_empty() && expected.all(|gauge| gauge.is_shown_by(&self.gauges))
     }
 
-    /// The newest stream of each kind: aggregated, or of one type. Newest first.
-    fn newest(&self) -> impl Iterator<Item = &Arc<Stream>> {
-        let mut seen = BTreeSet::new();
-        let kind = move |stream: &&Arc<Stream>| seen.insert(stream.serves.only.clone());
-        self.live.iter().rev().filter(kind)
+    /// The streams that count, newest first: not those whose client must have given them up, as it
+    /// asked for the same on a newer one, nor those that ask for nothing any more. gRPC has an
+    /// aggregated one for each target.
+    fn newest(&self) -> Vec<&Arc<Stream>> {
+        let mut aggregated = false;
+        let mut asked: BTreeMap<TypeUrl, (bool, BTreeSet<Name>)> = BTreeMap::new();
+        let counts = |stream: &&Arc<Stream>| match &stream.serves.only {
+            None => {
+                !std::mem::replace(&mut aggregated, true) || stream.client.kind == ClientKind::Grpc
+            }
+            Some(only) => {
+                let (all, names) = asked.entry(only.clone()).or_default();
+                match stream.session().names(only) {
+                    None => !std::mem::replace(all, true),
+                    Some(its) => {
+                        let counts = !its.is_empty() && its.is_disjoint(names);
+                        names.extend(its);
+                        counts
+                    }
+                }
+            }
+        };
+        let newest: Vec<_> = self.live.iter().rev().filter(counts).collect();
+        if newest.is_empty() {
+            return self.live.last().into_iter().collect();
+        }
+        newest
     }
 
-    /// The newest stream that serves a type.
-    fn serving(&self, type_url: &TypeUrl) -> Option<&Arc<Stream>> {
+    /// The stream that a resource goes over, or would.
+    fn serving(&self, type_url: &TypeUrl, name: &str) -> Option<&Arc<Stream>> {
         let serves = |stream: &&Arc<Stream>| {
-            stream
-                .serves
-                .only
-                .as_ref()
-                .is_none_or(|only| only == type_url)
+            let only = stream.serves.only.as_ref();
+            only.is_none_or(|only| only == type_url)
         };
-        let mut newest = self.newest().filter(serves);
+        let mut newest = self.newest();
+        newest.retain(serves);
         // A type's own stream knows more of it than an aggregated one.
-        let own = self
-            .newest()
-            .find(|stream| stream.serves.only.is_some() && serves(stream));
-        own.or_else(|| newest.next())
+        newest.sort_by_key(|stream| stream.serves.only.is_none());
+        let asked = |stream: &&&Arc<Stream>| stream.session().asks_for(type_url, name);
+        newest
+            .iter()
+            .find(asked)
+            .or_else(|| newest.first())
+            .copied()
     }
 }
 
@@ -161,12 +191,20 @@ impl Registry {
         nodes.last_id += 1;
         let id = nodes.last_id;
         let node = nodes.by_id.entry(client.node_id.clone()).or_default();
-        if node.live.len() >= STREAMS_PER_NODE_MAX {
-            return Err(Full::Node);
+        let of_one_type = |serves: &Serves| serves.only.is_some();
+        let like = |stream: &&Arc<Stream>| of_one_type(&stream.serves) == of_one_type(&serves);
+        let most = if of_one_type(&serves) {
+            STREAMS_OF_ONE_TYPE_MAX
+        } else {
+            STREAMS_PER_NODE_MAX
+        };
+        if node.live.iter().filter(like).count() >= most {
+            return Err(Full::Node(most));
         }
         // An Envoy asks for the same on every stream; a gRPC client for what its channels need now.
         if client.kind == ClientKind::Envoy && serves.only.is_none() {
-            let before = node.newest().find(|stream| stream.serves.only.is_none());
+            let mut newest = node.newest().into_iter();
+            let before = newest.find(|stream| stream.serves.only.is_none());
             let legacy = before.map(|stream| stream.session().legacy());
             let left = || node.legacy.take().map(Arc::unwrap_or_clone);
             if let Some(legacy) = legacy.or_else(left) {
@@ -241,7 +279,12 @@ impl Registry {
         type_url: &TypeUrl,
         name: &str,
     ) -> Option<ResourceStatus> {
-        let stream = self.nodes().by_id.get(node_id)?.serving(type_url)?.clone();
+        let stream = self
+            .nodes()
+            .by_id
+            .get(node_id)?
+            .serving(type_url, name)?
+            .clone();
         stream.session().resource_status(type_url, name)
     }
 }
@@ -287,7 +330,7 @@ impl Registry {
             .nodes()
             .by_id
             .get(node_id)
-            .map(|node| node.newest().cloned().collect::<Vec<_>>())
+            .map(|node| node.newest().into_iter().cloned().collect::<Vec<_>>())
         else {
             return Vec::new();
         };

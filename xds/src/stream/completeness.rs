@@ -48,6 +48,9 @@ impl Session {
             // What it leads to is on other streams.
             return true;
         }
+        if self.has_only_begun(view) {
+            return false;
+        }
         for state in self.types.values_mut() {
             if std::mem::take(&mut state.narrowed) {
                 self.completeness.reset();
@@ -76,6 +79,21 @@ impl Session {
             Completeness::Lacks(Box::new(missing))
         });
         complete
+    }
+}
+
+impl Session {
+    /// Whether the client asked for the runtime layer alone, of a view with more in it: Envoy
+    /// settles that first.
+    fn has_only_begun(&self, view: &Snapshot) -> bool {
+        let mut types = self.types.iter();
+        let begun = types.any(|(type_url, state)| {
+            *type_url != TypeUrl::RUNTIME && !state.subscription.is_empty()
+        });
+        !begun
+            && view
+                .type_urls()
+                .any(|type_url| *type_url != TypeUrl::RUNTIME)
     }
 }
 

@@ -1,11 +1,12 @@
 //! What a session can tell about its client.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::Session;
 use crate::delivery::{Delivery, Rejection, ResourceStatus};
-use crate::resource::{Resource, TypeUrl};
+use crate::resource::{Name, Resource, TypeUrl};
 use crate::snapshot::Snapshot;
 
 // === impl Session ===
@@ -87,6 +88,21 @@ impl Session {
                 _ => ResourceStatus::NotSent,
             },
         })
+    }
+
+    /// Whether the client asked for a resource, by its name or for all of the type.
+    pub(crate) fn asks_for(&self, type_url: &TypeUrl, name: &str) -> bool {
+        let state = self.types.get(type_url);
+        state.is_some_and(|state| state.subscription.covers(name))
+    }
+
+    /// What the client asked for of a type; `None` for all of it.
+    pub(crate) fn names(&self, type_url: &TypeUrl) -> Option<BTreeSet<Name>> {
+        let Some(state) = self.types.get(type_url) else {
+            return Some(BTreeSet::new());
+        };
+        let subscription = &state.subscription;
+        (!subscription.wildcard).then(|| subscription.names.iter().cloned().collect())
     }
 
     /// Every resource of the wanted view that the client asked for, and where it stands.

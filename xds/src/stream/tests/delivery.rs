@@ -48,6 +48,26 @@ fn a_client_that_did_not_ask_for_the_routes_of_its_listener_is_behind() {
     assert!(peer.acknowledged().is_some());
 }
 
+/// Envoy's order at its start, whether or not there is such a layer.
+#[test]
+fn a_client_that_has_nothing_but_its_runtime_layer_has_not_acknowledged_the_view() {
+    for variant in [Delta, Sotw] {
+        let mut peer = Peer::with_view(variant, &world(&["a"], "a"));
+        peer.subscribe(TypeUrl::RUNTIME, &["shift"]);
+        peer.settle();
+        assert_eq!(peer.acknowledged(), None, "{variant:?}");
+        peer.subscribe(CDS, &[]);
+        peer.subscribe(EDS, &["a"]);
+        peer.settle();
+        assert!(peer.acknowledged().is_some(), "{variant:?}");
+        // Where there is nothing else, it is all.
+        let mut peer = Peer::with_view(variant, &snapshot([runtime("shift", 1)]));
+        peer.subscribe(TypeUrl::RUNTIME, &["shift"]);
+        peer.settle();
+        assert!(peer.acknowledged().is_some(), "{variant:?}");
+    }
+}
+
 #[test]
 fn every_resource_tells_where_it_stands() {
     let view = world(&["a"], "a");
