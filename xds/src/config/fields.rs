@@ -24,6 +24,19 @@ pub(super) fn count(message: &DynamicMessage, name: &str) -> Option<u64> {
     get(message, name)?.as_u64()
 }
 
+/// A number of either width, bare or wrapped.
+pub(super) fn number(message: &DynamicMessage, name: &str) -> Option<u64> {
+    match get(message, name)? {
+        Value::U32(number) => Some(u64::from(number)),
+        Value::U64(number) => Some(number),
+        Value::Message(wrapper) if wrapper.descriptor().get_field_by_name("value").is_some() => {
+            // A wrapper of nothing is one of zero.
+            Some(number(&wrapper, "value").unwrap_or_default())
+        }
+        _ => None,
+    }
+}
+
 pub(super) fn texts(message: &DynamicMessage, name: &str) -> Vec<String> {
     let values = get(message, name);
     let items = values.as_ref().and_then(Value::as_list).unwrap_or_default();

@@ -13,3 +13,7 @@ pub const DEPTH_MAX: usize = 100;
 
 /// Diagnostics for one file; beyond, the last one says that there are more.
 pub const DIAGNOSTICS_MAX: usize = 1_000;
+
+/// Combinations of what the filter chains of a listener match (ranges times names times ports …),
+/// each of which must be one chain's alone. Envoy holds them all in memory, and so does the check.
+pub const CHAIN_MATCHES_MAX: usize = 100_000;

@@ -5,7 +5,7 @@ use std::fmt;
 use super::diagnostic::printable;
 use super::tree::{NodeId, Tree, Value};
 
-/// Characters of a map's key that a path shows.
+/// Characters of a field or of a map's key that a path shows.
 const KEY_CHARACTERS: usize = 100;
 
 /// A place within a message, such as `static_resources.clusters[1].connect_timeout`. The fields of
@@ -90,8 +90,11 @@ impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (position, segment) in self.0.iter().enumerate() {
             match segment {
-                Segment::Field(name) if position == 0 => f.write_str(name)?,
-                Segment::Field(name) => write!(f, ".{name}")?,
+                Segment::Field(name) => {
+                    // What isn't a field after all may be of any length.
+                    let dot = if position == 0 { "" } else { "." };
+                    write!(f, "{dot}{}", printable(name, KEY_CHARACTERS))?;
+                }
                 Segment::Index(index) => write!(f, "[{index}]")?,
                 Segment::Key(key) => write!(f, "[\"{}\"]", printable(key, KEY_CHARACTERS))?,
             }

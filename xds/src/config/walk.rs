@@ -57,6 +57,9 @@ impl Walk {
         self.subscribes |= match name {
             "envoy.config.core.v3.ApiConfigSource" => true,
             "envoy.config.core.v3.ConfigSource" => has(message, "ads") || has(message, "self"),
+            "envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig" => {
+                has(message, "sds_config")
+            }
             _ => false,
         };
         references::collect(message, &mut self.path, &mut self.links);

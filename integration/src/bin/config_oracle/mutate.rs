@@ -1,199 +1,522 @@
 //! One mistake in a good configuration, as people make them: in the text.
 
-/// A deterministic source of choices (SplitMix64).
-#[derive(Debug)]
-pub(crate) struct Random(u64);
+use std::collections::BTreeMap;
 
-/// A part of a line.
-#[derive(Debug, Clone, Copy)]
-struct Token {
-    start: usize,
-    end: usize,
-    is_key: bool,
+use crate::lines::{Lines, Token, content, indent, indented, is_item, tokens};
+use crate::random::Random;
+
+/// What kind of mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    KeyMisspelt,
+    KeyOfAnother,
+    BlockRemoved,
+    BlockRepeated,
+    ItemNearlyRepeated,
+    BlockFromElsewhere,
+    BlockMisplaced,
+    BlockEmptied,
+    ValueMisspelt,
+    ValueOdd,
+    ValueOfSameKey,
+    ValueOfOtherKey,
+    NumberChanged,
+    DurationChanged,
+    TypeChanged,
+    FormatDamaged,
+    CharactersInserted,
+    IndentationShifted,
+    SyntaxDamaged,
 }
 
+/// All of them, and how often each is made: those whose outcome only Envoy's own code decides
+/// more often than those that any parser finds.
+pub(crate) const KINDS: [(Kind, usize, &str); 19] = [
+    (Kind::KeyMisspelt, 2, "key misspelt"),
+    (Kind::KeyOfAnother, 3, "key of another field"),
+    (Kind::BlockRemoved, 10, "field or item removed"),
+    (Kind::BlockRepeated, 5, "field or item repeated"),
+    (Kind::ItemNearlyRepeated, 10, "item repeated with a change"),
+    (
+        Kind::BlockFromElsewhere,
+        14,
+        "field from elsewhere, in its place",
+    ),
+    (Kind::BlockMisplaced, 3, "field from elsewhere, misplaced"),
+    (Kind::BlockEmptied, 6, "content emptied"),
+    (Kind::ValueMisspelt, 5, "value misspelt"),
+    (Kind::ValueOdd, 14, "odd value"),
+    (
+        Kind::ValueOfSameKey,
+        12,
+        "value of the same field elsewhere",
+    ),
+    (Kind::ValueOfOtherKey, 8, "value of another field"),
+    (Kind::NumberChanged, 7, "number changed"),
+    (Kind::DurationChanged, 4, "duration changed"),
+    (Kind::TypeChanged, 4, "type of an extension changed"),
+    (Kind::FormatDamaged, 5, "format string damaged"),
+    (Kind::CharactersInserted, 7, "characters inserted"),
+    (Kind::IndentationShifted, 2, "indentation shifted"),
+    (Kind::SyntaxDamaged, 2, "syntax damaged"),
+];
+
 /// What takes the place of a value.
-const VALUES: [&str; 34] = [
+const VALUES: [&str; 66] = [
     "''",
     "0",
     "-1",
     "1",
     "101",
     "65536",
+    "4294967295",
     "4294967296",
     "99999999999999999999",
     "1.5",
+    "1e3",
+    "0x10",
+    "NaN",
     "true",
     "no",
     "null",
+    "~",
     "[]",
     "{}",
     "[a]",
+    "[[a]]",
     "{a: b}",
     "text",
     "'5'",
     "0s",
     "-1s",
     "1ms",
+    "1",
     "0.0000000001s",
+    "0.0001s",
     "315576000001s",
     "9223372037s",
-    "5",
     "UNKNOWN",
     "localhost",
     "256.0.0.1",
+    "127.0.0.1",
+    "'::1'",
+    "'::1%lo'",
+    "10.0.0.0/8",
     "'*'",
+    "'*.'",
+    "'*.example'",
+    "'a*'",
+    "'*a*'",
     "'(unclosed'",
+    "'[z-a]'",
+    "'a{2,1}'",
+    "'a{1001}'",
+    "'(?=a)'",
+    "'(a)\\1'",
+    "'\\C'",
+    "'(?P<a>.)(?P<a>.)'",
+    "'.*'",
+    "'%'",
+    "'100%'",
+    "'%%'",
+    "'%UNKNOWN(x)%'",
+    "'%REQ%'",
+    "'%PROTOCOL(x)%'",
     "\"line\\nbreak\"",
     "\"nul\\0\"",
     "a b",
-    "%UNKNOWN(x)%",
+    "'é'",
+    "':authority'",
+    "Host",
+    "'a:b'",
 ];
 
-// === impl Random ===
+/// Commands of format strings, whole and broken.
+const COMMANDS: [&str; 24] = [
+    "%REQ(:PATH)%",
+    "%REQ(A?B?C)%",
+    "%REQ()%",
+    "%REQ(a b)%",
+    "%REQ(X):5%",
+    "%REQ(X):%",
+    "%RESP(X)",
+    "%PROTOCOL%",
+    "%PROTOCOL:3%",
+    "%protocol%",
+    "%START_TIME(%Y)%",
+    "%START_TIME(%n)%",
+    "%START_TIME:3%",
+    "%GRPC_STATUS(LOUD)%",
+    "%DYNAMIC_METADATA(a:b):3%",
+    "%CLUSTER_METADATA(a):3%",
+    "%FILTER_STATE(a:LOUD)%",
+    "%FILTER_STATE(a:FIELD)%",
+    "%METADATA(ROUTE:a)%",
+    "%METADATA(MOON:a)%",
+    "%COMMON_DURATION(DS_RX_BEG:US_TX_END:ms)%",
+    "%COMMON_DURATION(DS_RX_BEG:US_TX_END:h)%",
+    "%PATH(WQ)%",
+    "%TIDES%",
+];
 
-impl Random {
-    /// Differs for each number under one seed.
-    pub(crate) fn new(seed: u64, number: u64) -> Self {
-        let mut random = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number);
-        random.next();
-        random
-    }
+/// Damages what is nowhere but in strings.
+const CHARACTERS: [&str; 16] = [
+    " ", "*", "%", ":", "/", "\\n", "\\0", "\\t", "é", "(", "[", "\\\\", "?", "#", "\"", "\u{1}",
+];
 
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
+const SYNTAX: [char; 14] = [
+    ':', '-', '[', ']', '{', '}', '\'', '"', '#', '&', '*', '!', '|', '\t',
+];
 
-    fn below(&mut self, limit: usize) -> usize {
-        let limit = u64::try_from(limit.max(1)).unwrap();
-        usize::try_from(self.next() % limit).unwrap()
-    }
-
-    /// One of them.
-    pub(crate) fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        &of[self.below(of.len())]
-    }
+/// Good configurations, and what mistakes borrow from them.
+#[derive(Debug)]
+pub(crate) struct Corpus {
+    pub(crate) good: Vec<(String, Lines)>,
+    keys: Vec<String>,
+    /// By key.
+    values: BTreeMap<String, Vec<String>>,
+    all_values: Vec<String>,
+    types: Vec<String>,
+    /// By the key under which they stand.
+    blocks: BTreeMap<String, Vec<Vec<String>>>,
+    all_blocks: Vec<Vec<String>>,
 }
 
 /// A configuration with one mistake, and what the mistake is. Some "mistakes" do no harm; that is
 /// for the judges to say.
-pub(crate) fn mutate(config: &str, random: &mut Random) -> (String, String) {
-    let lines: Vec<&str> = config.lines().collect();
-    loop {
-        let at = random.below(lines.len());
-        let line = lines[at];
-        if line.trim_start().is_empty() || line.trim_start().starts_with('#') {
-            continue;
-        }
-        let tokens = tokens(line);
-        let keys: Vec<Token> = tokens.iter().copied().filter(|t| t.is_key).collect();
-        let values: Vec<Token> = tokens.iter().copied().filter(|t| !t.is_key).collect();
-        let number = at + 1;
-        let (what, changed) = match random.below(10) {
-            0 if !keys.is_empty() => {
-                let key = *random.pick(&keys);
-                let new = misspell(&line[key.start..key.end], random);
-                (
-                    format!("line {number}: key {new}"),
-                    replaced(&lines, at, key, &new),
-                )
-            }
-            1 if !keys.is_empty() => {
-                let (key, other) = (*random.pick(&keys), a_key(&lines, random));
-                (
-                    format!("line {number}: key {other}"),
-                    replaced(&lines, at, key, &other),
-                )
-            }
-            2 | 3 => (
-                format!("line {number} removed: {}", line.trim()),
-                without_block(&lines, at),
-            ),
-            4 => (
-                format!("line {number} repeated: {}", line.trim()),
-                with_block_twice(&lines, at),
-            ),
-            5 if !values.is_empty() => {
-                let value = *random.pick(&values);
-                let new = misspell(&line[value.start..value.end], random);
-                (
-                    format!("line {number}: value {new}"),
-                    replaced(&lines, at, value, &new),
-                )
-            }
-            6.. if !values.is_empty() => {
-                let (value, new) = (*random.pick(&values), *random.pick(&VALUES));
-                (
-                    format!("line {number}: value {new}"),
-                    replaced(&lines, at, value, new),
-                )
-            }
-            _ => continue,
+#[derive(Debug)]
+pub(crate) struct Mutant {
+    pub(crate) base: usize,
+    pub(crate) kind: Kind,
+    pub(crate) what: String,
+    pub(crate) config: String,
+}
+
+// === impl Kind ===
+
+impl Kind {
+    pub(crate) fn words(self) -> &'static str {
+        let known = KINDS.iter().find(|(kind, _, _)| *kind == self);
+        known.map_or("", |(_, _, words)| words)
+    }
+}
+
+// === impl Corpus ===
+
+impl Corpus {
+    pub(crate) fn new(good: &[(String, String)]) -> Self {
+        let mut corpus = Self {
+            good: Vec::new(),
+            keys: Vec::new(),
+            values: BTreeMap::new(),
+            all_values: Vec::new(),
+            types: Vec::new(),
+            blocks: BTreeMap::new(),
+            all_blocks: Vec::new(),
         };
-        if changed != config.trim_end() {
-            return (what, changed + "\n");
+        for (name, config) in good {
+            let lines = Lines::new(config);
+            for at in 0..lines.count() {
+                corpus.learn(&lines, at);
+            }
+            corpus.good.push((name.clone(), lines));
+        }
+        corpus
+    }
+
+    fn learn(&mut self, lines: &Lines, at: usize) {
+        let mut key = "";
+        for token in tokens(lines.line(at)) {
+            let word = lines.word(at, token);
+            if token.is_key {
+                key = word;
+                self.keys.push(word.to_owned());
+            } else {
+                let of_key = self.values.entry(key.to_owned()).or_default();
+                of_key.push(word.to_owned());
+                self.all_values.push(word.to_owned());
+                if key == "'@type'" {
+                    self.types.push(word.to_owned());
+                }
+            }
+        }
+        let block = lines.block(at).to_vec();
+        let of_parent = self.blocks.entry(lines.parent(at).to_owned()).or_default();
+        of_parent.push(block.clone());
+        self.all_blocks.push(block);
+    }
+
+    /// The mutant that this source of choices makes.
+    pub(crate) fn mutant(&self, random: &mut Random) -> Mutant {
+        let total = KINDS.iter().map(|(_, weight, _)| weight).sum();
+        loop {
+            let base = random.below(self.good.len());
+            let (_, lines) = &self.good[base];
+            let mut choice = random.below(total);
+            let kind = KINDS.iter().find(|(_, weight, _)| {
+                let found = choice < *weight;
+                choice = choice.saturating_sub(*weight);
+                found
+            });
+            let kind = kind.map_or(Kind::ValueOdd, |(kind, _, _)| *kind);
+            // Not every mistake can be made in every line.
+            for _ in 0..100 {
+                let at = random.below(lines.count());
+                let Some((what, changed)) = self.mistake(kind, lines, at, random) else {
+                    continue;
+                };
+                let config = changed.text();
+                // Without anything in it, a file is no configuration and no mistake.
+                if config != lines.text() && !config.trim().is_empty() {
+                    let what = format!("line {}: {what}", at + 1);
+                    return Mutant {
+                        base,
+                        kind,
+                        what,
+                        config,
+                    };
+                }
+            }
         }
     }
-}
 
-/// Keys and values of a line, in block or flow style.
-fn tokens(line: &str) -> Vec<Token> {
-    let bytes = line.as_bytes();
-    let mut found = Vec::new();
-    let mut at = 0;
-    while at < bytes.len() {
-        match bytes[at] {
-            b' ' | b'{' | b'}' | b'[' | b']' | b',' => at += 1,
-            b'-' if bytes.get(at + 1).is_none_or(|next| *next == b' ') => at += 1,
-            b'#' => break,
-            quote @ (b'\'' | b'"') => {
-                let start = at;
-                at += 1;
-                while at < bytes.len() && bytes[at] != quote {
-                    at += 1;
-                }
-                at = (at + 1).min(bytes.len());
-                found.push(token(line, start, at));
+    fn mistake(
+        &self,
+        kind: Kind,
+        lines: &Lines,
+        at: usize,
+        random: &mut Random,
+    ) -> Option<(String, Lines)> {
+        let line = lines.line(at);
+        let found = tokens(line);
+        let keys: Vec<Token> = found.iter().copied().filter(|t| t.is_key).collect();
+        let values: Vec<Token> = found.iter().copied().filter(|t| !t.is_key).collect();
+        let replace = |token: Token, new: &str| {
+            let what = format!("{} becomes {new:.60}", lines.word(at, token));
+            Some((what, lines.replaced(at, token, new)))
+        };
+        match kind {
+            Kind::KeyMisspelt => {
+                let key = some(&keys, random)?;
+                replace(key, &misspelt(lines.word(at, key), random))
             }
-            _ => {
-                let start = at;
-                while at < bytes.len() && !matches!(bytes[at], b',' | b'}' | b']') {
-                    let ends = bytes[at] == b':' && bytes.get(at + 1).is_none_or(|b| *b == b' ');
-                    if ends {
-                        break;
+            Kind::KeyOfAnother => {
+                let key = some(&keys, random)?;
+                replace(key, random.pick(&self.keys).as_str())
+            }
+            Kind::BlockRemoved => Some((
+                format!("removed {}", line.trim()),
+                lines.spliced(at, lines.block_end(at), &[]),
+            )),
+            Kind::BlockRepeated => {
+                let end = lines.block_end(at);
+                let what = format!("repeated {}", line.trim());
+                Some((what, lines.spliced(end, end, lines.block(at))))
+            }
+            Kind::ItemNearlyRepeated => self.nearly_repeated(lines, at, random),
+            Kind::BlockFromElsewhere => {
+                let blocks = self.blocks.get(lines.parent(at))?;
+                let block = random.pick(blocks);
+                inserted(lines, at, block)
+            }
+            Kind::BlockMisplaced => inserted(lines, at, random.pick(&self.all_blocks).as_slice()),
+            Kind::BlockEmptied => {
+                let key = keys.first().copied()?;
+                let end = lines.block_end(at);
+                let empty = *random.pick(&["", " {}", " []", " null"]);
+                let head = format!("{}:{empty}", &line[..key.end]);
+                let what = format!("emptied {}", lines.word(at, key));
+                Some((what, lines.spliced(at, end, &[head])))
+            }
+            Kind::ValueMisspelt => {
+                let value = some(&values, random)?;
+                replace(value, &misspelt(lines.word(at, value), random))
+            }
+            Kind::ValueOdd => replace(some(&values, random)?, *random.pick(&VALUES)),
+            Kind::ValueOfSameKey => {
+                let value = some(&values, random)?;
+                let key = found
+                    .iter()
+                    .rev()
+                    .find(|t| t.is_key && t.end <= value.start);
+                let key = key.map_or("", |key| lines.word(at, *key));
+                replace(value, random.pick(self.values.get(key)?).as_str())
+            }
+            Kind::ValueOfOtherKey => replace(
+                some(&values, random)?,
+                random.pick(&self.all_values).as_str(),
+            ),
+            Kind::NumberChanged => {
+                let value = some(&values, random)?;
+                let number: i64 = lines.word(at, value).parse().ok()?;
+                let changes = [
+                    number - 1,
+                    number + 1,
+                    -number,
+                    number * 10,
+                    number / 10,
+                    number * 1_000_000,
+                    0,
+                    1,
+                    i64::from(u32::MAX) + number,
+                    i64::MAX,
+                ];
+                replace(value, &random.pick(&changes).to_string())
+            }
+            Kind::DurationChanged => {
+                let value = some(&values, random)?;
+                let word = lines.word(at, value);
+                let number = word.strip_suffix('s')?;
+                number.parse::<f64>().ok()?;
+                let changes = [
+                    number.to_owned(),
+                    format!("{number}ms"),
+                    format!("{number}m"),
+                    format!("-{number}s"),
+                    "0s".to_owned(),
+                    "0.0009s".to_owned(),
+                    "0.0000000001s".to_owned(),
+                    format!("{number}000s"),
+                    "9223372037s".to_owned(),
+                    format!(" {number} s"),
+                ];
+                replace(value, random.pick(&changes).as_str())
+            }
+            Kind::TypeChanged => {
+                let value = some(&values, random)?;
+                let is_type = lines.word(at, value).contains("type.googleapis.com/");
+                let new = match random.below(6) {
+                    0 => "type.googleapis.com/envoy.no.Such".to_owned(),
+                    1 => lines.word(at, value).replace("type.googleapis.com/", ""),
+                    _ => random.pick(&self.types).clone(),
+                };
+                is_type.then(|| replace(value, &new))?
+            }
+            Kind::FormatDamaged => {
+                let texts: Vec<Token> = values
+                    .iter()
+                    .copied()
+                    .filter(|value| lines.word(at, *value).contains('%'))
+                    .collect();
+                let value = some(&texts, random)?;
+                let word = lines.word(at, value);
+                let new = match random.below(4) {
+                    0 => misspelt(word, random),
+                    1 => format!("'{}'", random.pick(&COMMANDS)),
+                    2 => {
+                        let place = random.below(word.matches('%').count());
+                        let (index, _) = word.match_indices('%').nth(place)?;
+                        format!("{}{}", &word[..index], &word[index + 1..])
                     }
-                    at += 1;
-                }
-                found.push(token(line, start, at));
+                    _ => {
+                        let (index, _) = word.match_indices('%').next()?;
+                        let command = random.pick(&COMMANDS);
+                        format!("{}{command}{}", &word[..index], &word[index..])
+                    }
+                };
+                replace(value, &new)
+            }
+            Kind::CharactersInserted => {
+                let value = some(&values, random)?;
+                let word = lines.word(at, value).trim_matches(['\'', '"']);
+                let new = if random.below(12) == 0 {
+                    "x".repeat(20_000)
+                } else {
+                    let places: Vec<usize> = word.char_indices().map(|(at, _)| at).collect();
+                    let place = places.get(random.below(places.len() + 1));
+                    let place = *place.unwrap_or(&word.len());
+                    let inserted = random.pick(&CHARACTERS);
+                    format!("\"{}{inserted}{}\"", &word[..place], &word[place..])
+                };
+                replace(value, &new)
+            }
+            Kind::IndentationShifted => {
+                let by = random.below(3);
+                let new = match by {
+                    1.. => format!("{:by$}{line}", ""),
+                    _ => line.get(1..)?.to_owned(),
+                };
+                Some(("shifted".to_owned(), lines.with_line(at, new)))
+            }
+            Kind::SyntaxDamaged => {
+                let places: Vec<usize> = line.char_indices().map(|(at, _)| at).collect();
+                let place = *random.pick(&places);
+                let character = *random.pick(&SYNTAX);
+                let new = match random.below(2) {
+                    0 => format!("{}{character}{}", &line[..place], &line[place..]),
+                    _ => {
+                        let mut rest = line[place..].chars();
+                        rest.next();
+                        format!("{}{character}{}", &line[..place], rest.as_str())
+                    }
+                };
+                Some((format!("{character} in it"), lines.with_line(at, new)))
             }
         }
-        if bytes.get(at) == Some(&b':') {
-            at += 1;
-        }
     }
-    found
-}
 
-fn token(line: &str, start: usize, end: usize) -> Token {
-    let is_key = line[end..].starts_with(':');
-    Token { start, end, is_key }
-}
-
-fn a_key(lines: &[&str], random: &mut Random) -> String {
-    loop {
-        let line = *random.pick(lines);
-        if let Some(key) = tokens(line).iter().find(|token| token.is_key) {
-            return line[key.start..key.end].to_owned();
-        }
+    /// An item again, one value of it changed: what must be unique, and what mustn't overlap.
+    fn nearly_repeated(
+        &self,
+        lines: &Lines,
+        at: usize,
+        random: &mut Random,
+    ) -> Option<(String, Lines)> {
+        is_item(lines.line(at)).then_some(())?;
+        let copy = Lines::new(&lines.block(at).join("\n"));
+        let place = random.below(copy.count());
+        let values: Vec<Token> = tokens(copy.line(place))
+            .into_iter()
+            .filter(|token| !token.is_key)
+            .collect();
+        let value = some(&values, random)?;
+        let changed = match random.below(3) {
+            0 => copy.replaced(place, value, *random.pick(&VALUES)),
+            1 => copy.replaced(place, value, random.pick(&self.all_values).as_str()),
+            _ => copy.replaced(place, value, &misspelt(copy.word(place, value), random)),
+        };
+        let changed: Vec<String> = changed.text().lines().map(str::to_owned).collect();
+        let end = lines.block_end(at);
+        let what = format!("repeated {} with a change", lines.line(at).trim());
+        Some((what, lines.spliced(end, end, &changed)))
     }
 }
 
-fn misspell(text: &str, random: &mut Random) -> String {
+fn some(tokens: &[Token], random: &mut Random) -> Option<Token> {
+    (!tokens.is_empty()).then(|| *random.pick(tokens))
+}
+
+/// A block before a line, as its sibling.
+fn inserted(lines: &Lines, at: usize, block: &[String]) -> Option<(String, Lines)> {
+    let (line, first) = (lines.line(at), block.first()?);
+    let what = format!("before it {}", first.trim());
+    match (is_item(line), is_item(first)) {
+        (true, true) | (false, false) => {
+            let block = indented(block, indent(line));
+            Some((what, lines.spliced(at, at, &block)))
+        }
+        // Beside the first key of an item: after what hangs on it.
+        (true, false) => {
+            let own = content(line);
+            let hangs = |place: usize| {
+                let deep = indent(lines.line(place));
+                deep > own || (deep == own && is_item(lines.line(place)))
+            };
+            let mut place = at + 1;
+            while place < lines.count() && hangs(place) {
+                place += 1;
+            }
+            Some((what, lines.spliced(place, place, &indented(block, own))))
+        }
+        (false, true) => None,
+    }
+}
+
+fn misspelt(text: &str, random: &mut Random) -> String {
     let mut characters: Vec<char> = text.chars().collect();
+    if characters.is_empty() {
+        return "x".to_owned();
+    }
     let at = random.below(characters.len());
     match random.below(4) {
         0 if characters.len() > 1 => {
@@ -211,40 +534,4 @@ fn misspell(text: &str, random: &mut Random) -> String {
         }
     }
     characters.into_iter().collect()
-}
-
-fn replaced(lines: &[&str], at: usize, token: Token, new: &str) -> String {
-    let line = lines[at];
-    let changed = format!("{}{new}{}", &line[..token.start], &line[token.end..]);
-    let mut lines: Vec<&str> = lines.to_vec();
-    lines[at] = &changed;
-    lines.join("\n")
-}
-
-/// The end of what hangs on a line: all that is indented deeper.
-fn block_end(lines: &[&str], at: usize) -> usize {
-    let indent = |line: &str| line.len() - line.trim_start().len();
-    let own = indent(lines[at]);
-    let is_item = lines[at].trim_start().starts_with("- ");
-    let mut end = at + 1;
-    while end < lines.len() {
-        let deep = indent(lines[end]);
-        // A list may stand at the indentation of its key.
-        let list = deep == own && !is_item && lines[end].trim_start().starts_with("- ");
-        if deep <= own && !list {
-            break;
-        }
-        end += 1;
-    }
-    end
-}
-
-fn without_block(lines: &[&str], at: usize) -> String {
-    let end = block_end(lines, at);
-    [&lines[..at], &lines[end..]].concat().join("\n")
-}
-
-fn with_block_twice(lines: &[&str], at: usize) -> String {
-    let end = block_end(lines, at);
-    [&lines[..end], &lines[at..]].concat().join("\n")
 }

@@ -1,15 +1,13 @@
 //! Addresses of listeners and endpoints.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 
 use prost_reflect::DynamicMessage;
 
-use super::{at, at_item};
+use super::{at, at_item, filter_chains};
 use crate::config::diagnostic::shown;
-use crate::config::encode::encode;
-use crate::config::fields::{choice, count_of, has, sub, subs, text};
+use crate::config::fields::{choice, count_of, has, number, sub, subs, text, truth};
 use crate::config::rules::Findings;
 
 /// `Cluster.DiscoveryType`.
@@ -21,7 +19,11 @@ pub(super) fn listener(message: &DynamicMessage, findings: &mut Findings<'_>) {
     if has(message, "api_listener") {
         return;
     }
+    let chains = count_of(message, "filter_chains") > 0 || has(message, "default_filter_chain");
     let Some(address) = sub(message, "address") else {
+        if has(message, "internal_listener") && !chains {
+            findings.add("envoy.filters", "needs a filter chain");
+        }
         if !has(message, "internal_listener") {
             findings.add("envoy.address", "needs an `address`");
         }
@@ -30,31 +32,64 @@ pub(super) fn listener(message: &DynamicMessage, findings: &mut Findings<'_>) {
     findings.path.field("address");
     check_ip(&address, findings);
     findings.path.pop();
+    additional(message, findings);
     let is_tcp = sub(&address, "socket_address").is_some_and(|s| choice(&s, "protocol") == 0);
-    let chains = count_of(message, "filter_chains") > 0 || has(message, "default_filter_chain");
     if is_tcp && !chains && !has(message, "filter_chain_matcher") {
         findings.add("envoy.filters", "needs a filter chain");
     }
     if !has(message, "filter_chain_matcher") {
-        distinct_chains(message, findings);
+        filter_chains::distinct(message, findings);
     }
 }
 
-/// Of two chains with the same match, one would never be chosen.
-fn distinct_chains(message: &DynamicMessage, findings: &mut Findings<'_>) {
-    let mut seen = BTreeMap::new();
-    for (index, chain) in subs(message, "filter_chains").iter().enumerate() {
-        let matched = sub(chain, "filter_chain_match").map(|matched| encode(&matched));
-        match seen.entry(matched.unwrap_or_default()) {
-            Entry::Vacant(entry) => {
-                entry.insert(index);
-            }
-            Entry::Occupied(first) => {
-                let message = format!("matches the same as filter_chains[{}]", first.get());
-                at_item(findings, ("filter_chains", index), "envoy.filters", message);
+/// A range of addresses, wherever it stands.
+pub(super) fn range(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    let address = text(message, "address_prefix");
+    if !address.is_empty() && address.parse::<IpAddr>().is_err() {
+        let message = format!("{} is no IP address", shown(&address));
+        at(findings, "address_prefix", "envoy.address", message);
+    }
+}
+
+/// Listeners of a bootstrap that want the same address.
+pub(super) fn distinct_listeners(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    let mut seen: BTreeMap<String, (usize, String)> = BTreeMap::new();
+    for (index, listener) in subs(message, "listeners").iter().enumerate() {
+        let binds = !has(listener, "bind_to_port")
+            || sub(listener, "bind_to_port").is_some_and(|bind| truth(&bind, "value"));
+        let additional = subs(listener, "additional_addresses");
+        let additional = additional.iter().filter_map(|more| sub(more, "address"));
+        let (mut own, name) = (Vec::new(), text(listener, "name"));
+        for address in sub(listener, "address").into_iter().chain(additional) {
+            let Some(key) = address_key(&address, binds) else {
+                continue;
+            };
+            match seen.get(&key) {
+                // Of one name, the later is an update of the former.
+                Some((first, same)) if name.is_empty() || name != *same => {
+                    let message = format!("listeners[{first}] has the same address");
+                    at_item(findings, ("listeners", index), "envoy.unique", message);
+                }
+                _ => own.push(key),
             }
         }
+        seen.extend(own.into_iter().map(|key| (key, (index, name.clone()))));
     }
+}
+
+/// What can't be bound twice; any port can, if it is left to the system.
+fn address_key(address: &DynamicMessage, binds: bool) -> Option<String> {
+    if let Some(pipe) = sub(address, "pipe") {
+        return Some(format!("pipe {}", text(&pipe, "path")));
+    }
+    let socket = sub(address, "socket_address")?;
+    let port = number(&socket, "port_value").unwrap_or_default();
+    let host: IpAddr = text(&socket, "address").parse().ok()?;
+    let (protocol, space) = (
+        choice(&socket, "protocol"),
+        text(&socket, "network_namespace_filepath"),
+    );
+    (port != 0 || !binds).then(|| format!("{protocol} {host} {port} {space}"))
 }
 
 /// Where Envoy listens for its operators or sends its statistics.
@@ -125,7 +160,23 @@ fn endpoints(assignment: &DynamicMessage, resolved: bool, findings: &mut Finding
                 }
                 None => findings.add("envoy.address", "needs an `address`"),
             }
+            if resolved {
+                additional(&endpoint, findings);
+            }
             (0..5).for_each(|_| findings.path.pop());
+        }
+    }
+}
+
+/// Addresses beside the first.
+fn additional(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    for (index, more) in subs(message, "additional_addresses").iter().enumerate() {
+        if let Some(address) = sub(more, "address") {
+            findings.path.field("additional_addresses");
+            findings.path.index(index);
+            findings.path.field("address");
+            check_ip(&address, findings);
+            (0..3).for_each(|_| findings.path.pop());
         }
     }
 }

@@ -1,10 +1,13 @@
 //! Filters and other extensions: that they are configured, and that the last filter ends a chain.
 
-use prost_reflect::{DynamicMessage, Kind, ReflectMessage as _};
+use prost_reflect::{DynamicMessage, ReflectMessage as _, Value};
 
+use super::registry::{self, Kind};
 use super::{at, at_item};
-use crate::config::fields::{has, sub, subs, text, type_name};
+use crate::config::diagnostic::{shown, suggest};
+use crate::config::fields::{get, has, sub, subs, text, texts, type_name};
 use crate::config::rules::Findings;
+use crate::config::schema::message_of;
 
 pub(super) const HTTP_CONNECTION_MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
@@ -31,8 +34,7 @@ pub(super) fn check_configured(message: &DynamicMessage, findings: &mut Findings
     let Some(field) = descriptor.get_field_by_name("typed_config") else {
         return;
     };
-    let is_any =
-        matches!(field.kind(), Kind::Message(any) if any.full_name() == "google.protobuf.Any");
+    let is_any = matches!(field.kind(), prost_reflect::Kind::Message(any) if any.full_name() == "google.protobuf.Any");
     let is_named = descriptor.get_field_by_name("name").is_some();
     let optional = matches!(
         descriptor.full_name(),
@@ -47,6 +49,111 @@ pub(super) fn check_configured(message: &DynamicMessage, findings: &mut Findings
         .is_some_and(|oneof| oneof.fields().any(|field| message.has_field(&field)));
     if !message.has_field(&field) && !elsewhere {
         findings.add("envoy.typed_config", "needs a `typed_config`");
+    }
+}
+
+/// Whether what is configured is of the kind that is wanted there.
+pub(super) fn check_kind(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    let kind = match message.descriptor().full_name() {
+        "envoy.config.listener.v3.ListenerFilter" => &registry::LISTENER_FILTERS,
+        "envoy.config.listener.v3.Filter" => &registry::NETWORK_FILTERS,
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter" => {
+            &registry::HTTP_FILTERS
+        }
+        "envoy.config.accesslog.v3.AccessLog" => &registry::ACCESS_LOGS,
+        "envoy.config.cluster.v3.Cluster.CustomClusterType" => &registry::CLUSTERS,
+        "envoy.config.overload.v3.ResourceMonitor" => &registry::MONITORS,
+        "envoy.config.metrics.v3.StatsSink" => &registry::SINKS,
+        "envoy.config.trace.v3.Tracing.Http" => &registry::TRACERS,
+        "envoy.config.route.v3.RetryPolicy.RetryHostPredicate" => &registry::HOST_PREDICATES,
+        "envoy.config.route.v3.RetryPolicy.RetryPriority" => &registry::RETRY_PRIORITIES,
+        "envoy.config.core.v3.HealthCheck.CustomHealthCheck" => &registry::HEALTH_CHECKERS,
+        "envoy.config.listener.v3.FilterChain" => {
+            return within(
+                message,
+                "transport_socket",
+                &registry::DOWNSTREAM_SOCKETS,
+                findings,
+            );
+        }
+        "envoy.config.cluster.v3.Cluster"
+        | "envoy.config.cluster.v3.Cluster.TransportSocketMatch" => {
+            return within(
+                message,
+                "transport_socket",
+                &registry::UPSTREAM_SOCKETS,
+                findings,
+            );
+        }
+        "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport" => {
+            return within(
+                message,
+                "transport_socket",
+                &registry::UPSTREAM_SOCKETS,
+                findings,
+            );
+        }
+        "envoy.extensions.filters.http.compressor.v3.Compressor" => {
+            return within(
+                message,
+                "compressor_library",
+                &registry::COMPRESSORS,
+                findings,
+            );
+        }
+        "envoy.config.bootstrap.v3.Bootstrap" => {
+            within(
+                message,
+                "default_regex_engine",
+                &registry::REGEX_ENGINES,
+                findings,
+            );
+            for (index, extension) in subs(message, "bootstrap_extensions").iter().enumerate() {
+                findings.path.field("bootstrap_extensions");
+                findings.path.index(index);
+                is_of(extension, &registry::BOOTSTRAP_EXTENSIONS, findings);
+                findings.path.pop();
+                findings.path.pop();
+            }
+            return;
+        }
+        _ => return,
+    };
+    is_of(message, kind, findings);
+    if let Some(source) = sub(message, "config_discovery") {
+        findings.path.field("config_discovery");
+        for (index, url) in texts(&source, "type_urls").iter().enumerate() {
+            let name = url.rsplit_once('/').map_or("", |(_, name)| name);
+            if message_of(url).is_some() && !kind.takes(name) {
+                let message = format!("{} doesn't configure {}", shown(name), kind.words);
+                at_item(
+                    findings,
+                    ("type_urls", index),
+                    "envoy.typed_config",
+                    message,
+                );
+            }
+        }
+        findings.path.pop();
+    }
+}
+
+fn within(message: &DynamicMessage, field: &str, kind: &Kind, findings: &mut Findings<'_>) {
+    if let Some(extension) = sub(message, field) {
+        findings.path.field(field);
+        is_of(&extension, kind, findings);
+        findings.path.pop();
+    }
+}
+
+fn is_of(extension: &DynamicMessage, kind: &Kind, findings: &mut Findings<'_>) {
+    let Some(config) = sub(extension, "typed_config") else {
+        return;
+    };
+    let name = type_name(&config);
+    if !name.is_empty() && !kind.takes(&name) {
+        let message = format!("{} doesn't configure {}", shown(&name), kind.words);
+        at(findings, "typed_config", "envoy.typed_config", message);
     }
 }
 
@@ -97,5 +204,99 @@ fn check_chain(
             }
             _ => {}
         }
+    }
+}
+
+/// Extensions that are fetched: of which types they may be.
+pub(super) fn discovered(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    let urls = texts(message, "type_urls");
+    for (index, url) in urls.iter().enumerate() {
+        if message_of(url).is_none() {
+            let message = format!("{} is no type of Envoy's", shown(url));
+            at_item(
+                findings,
+                ("type_urls", index),
+                "envoy.typed_config",
+                message,
+            );
+        }
+    }
+    if let Some(config) = sub(message, "default_config") {
+        let name = type_name(&config);
+        let allowed = |url: &String| url.rsplit('/').next() == Some(name.as_str());
+        if !name.is_empty() && !urls.iter().any(allowed) {
+            let message = format!("{} isn't among the `type_urls`", shown(&name));
+            at(findings, "default_config", "envoy.typed_config", message);
+        }
+    }
+}
+
+/// Tokens that rules want, from providers that must be there.
+pub(super) fn tokens(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    let keys = |field| match get(message, field) {
+        Some(Value::Map(entries)) => entries
+            .keys()
+            .filter_map(|key| key.as_str().map(str::to_owned))
+            .collect::<Vec<_>>(),
+        _ => Vec::new(),
+    };
+    let (providers, requirements) = (keys("providers"), keys("requirement_map"));
+    for (index, rule) in subs(message, "rules").iter().enumerate() {
+        let name = text(rule, "requirement_name");
+        if !name.is_empty() && !requirements.contains(&name) {
+            let message = format!("there is no requirement {}", shown(&name));
+            at_item(findings, ("rules", index), "envoy.jwt", message);
+        }
+        if let Some(requires) = sub(rule, "requires") {
+            for name in wanted_providers(&requires) {
+                if !providers.contains(&name) {
+                    let known = providers.iter().map(String::as_str);
+                    let help = suggest(&name, known, "there are");
+                    let message = format!("there is no provider {}; {help}", shown(&name));
+                    at_item(findings, ("rules", index), "envoy.jwt", message);
+                }
+            }
+        }
+    }
+}
+
+fn wanted_providers(requires: &DynamicMessage) -> Vec<String> {
+    let mut names = Vec::new();
+    if has(requires, "provider_name") {
+        names.push(text(requires, "provider_name"));
+    }
+    if let Some(provider) = sub(requires, "provider_and_audiences") {
+        names.push(text(&provider, "provider_name"));
+    }
+    for field in ["requires_any", "requires_all"] {
+        let several = sub(requires, field);
+        let several = several.map(|several| subs(&several, "requirements"));
+        names.extend(several.iter().flatten().flat_map(wanted_providers));
+    }
+    names
+}
+
+/// Rules of one filter's own.
+pub(super) fn own(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    match message.descriptor().full_name() {
+        "envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit" => {
+            needs(message, "max_connections", findings);
+        }
+        "envoy.extensions.filters.http.buffer.v3.Buffer" => {
+            needs(message, "max_request_bytes", findings);
+        }
+        "envoy.extensions.filters.http.header_to_metadata.v3.Config.Rule" => {
+            if !has(message, "on_header_present") && !has(message, "on_header_missing") {
+                let text = "needs `on_header_present` or `on_header_missing`";
+                findings.add("envoy.filter", text);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn needs(message: &DynamicMessage, field: &str, findings: &mut Findings<'_>) {
+    if !has(message, field) {
+        at(findings, field, "envoy.required", "is required");
     }
 }

@@ -9,6 +9,10 @@ mod addresses;
 mod bootstrap;
 mod clusters;
 mod extensions;
+mod filter_chains;
+mod formats;
+mod headers;
+mod registry;
 mod routes;
 mod sources;
 mod tls;
@@ -20,6 +24,7 @@ use super::rules::{Findings, nanoseconds};
 /// Checks one message, not those within it (but for what it says about them).
 pub(super) fn check(message: &DynamicMessage, findings: &mut Findings<'_>) {
     extensions::check_configured(message, findings);
+    extensions::check_kind(message, findings);
     sources::transport_version(message, findings);
     match message.descriptor().full_name() {
         "google.protobuf.Duration" => duration(message, findings),
@@ -28,6 +33,7 @@ pub(super) fn check(message: &DynamicMessage, findings: &mut Findings<'_>) {
         "envoy.config.overload.v3.OverloadManager" => bootstrap::overload(message, findings),
         "envoy.config.bootstrap.v3.Bootstrap.StaticResources" => {
             bootstrap::static_resources(message, findings);
+            addresses::distinct_listeners(message, findings);
         }
         "envoy.config.cluster.v3.Cluster" => {
             addresses::cluster(message, findings);
@@ -35,14 +41,46 @@ pub(super) fn check(message: &DynamicMessage, findings: &mut Findings<'_>) {
         }
         "envoy.config.listener.v3.Listener" => addresses::listener(message, findings),
         "envoy.config.listener.v3.FilterChain" => extensions::filter_chain(message, findings),
-        extensions::HTTP_CONNECTION_MANAGER => extensions::http_filters(message, findings),
+        "envoy.config.listener.v3.FilterChainMatch" => {
+            filter_chains::chain_match(message, findings);
+        }
+        "envoy.config.core.v3.CidrRange" => addresses::range(message, findings),
+        "envoy.config.core.v3.SubstitutionFormatString" => {
+            formats::format_string(message, findings);
+        }
+        "envoy.config.core.v3.HeaderValueOption" => formats::header(message, findings),
+        "envoy.config.core.v3.GrpcService" => {
+            formats::grpc_service(message, findings);
+            headers::changed(message, findings);
+        }
+        "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TunnelingConfig" => {
+            formats::tunnel(message, findings);
+            headers::changed(message, findings);
+        }
+        "envoy.config.core.v3.HealthCheck.Payload" => clusters::payload(message, findings),
+        "envoy.config.core.v3.HealthCheck.GrpcHealthCheck"
+        | "envoy.extensions.filters.network.http_connection_manager.v3.ResponseMapper" => {
+            headers::changed(message, findings);
+        }
+        "envoy.config.route.v3.VirtualHost" | "envoy.config.route.v3.Route" => {
+            headers::changed(message, findings);
+        }
+        "envoy.config.route.v3.RouteAction" => routes::action(message, findings),
+        extensions::HTTP_CONNECTION_MANAGER => {
+            extensions::http_filters(message, findings);
+            routes::upgrades(message, findings);
+        }
         "envoy.config.core.v3.ApiConfigSource" => sources::api_config_source(message, findings),
-        "envoy.config.route.v3.RouteConfiguration" => routes::configuration(message, findings),
+        "envoy.config.route.v3.RouteConfiguration" => {
+            routes::configuration(message, findings);
+            headers::changed(message, findings);
+        }
         "envoy.config.bootstrap.v3.Admin"
         | "envoy.config.metrics.v3.StatsdSink"
         | "envoy.config.metrics.v3.DogStatsdSink" => addresses::fixed(message, findings),
         "envoy.config.core.v3.HealthCheck.HttpHealthCheck" => {
             clusters::http_health_check(message, findings);
+            headers::changed(message, findings);
         }
         "envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig" => {
             bootstrap::fixed_heap(message, findings);
@@ -52,17 +90,46 @@ pub(super) fn check(message: &DynamicMessage, findings: &mut Findings<'_>) {
         }
         "envoy.config.route.v3.WeightedCluster.ClusterWeight" => {
             routes::cluster_weight(message, findings);
+            headers::changed(message, findings);
         }
         "envoy.config.route.v3.RouteMatch" => routes::route_match(message, findings),
-        "envoy.type.matcher.v3.RegexMatcher" => routes::regex(message, findings),
+        "envoy.type.matcher.v3.RegexMatcher" | "envoy.config.metrics.v3.TagSpecifier" => {
+            routes::regex(message, findings);
+        }
+        "envoy.type.matcher.v3.RegexMatchAndSubstitute" => routes::substitution(message, findings),
+        "envoy.config.core.v3.BackoffStrategy"
+        | "envoy.config.cluster.v3.Cluster.RefreshRate"
+        | "envoy.config.route.v3.RetryPolicy.RetryBackOff" => routes::back_off(message, findings),
+        "envoy.config.route.v3.Vhds" => sources::virtual_hosts(message, findings),
+        "envoy.config.core.v3.ExtensionConfigSource" => extensions::discovered(message, findings),
+        "envoy.config.cluster.v3.LoadBalancingPolicy" => clusters::balancing(message, findings),
+        "envoy.config.cluster.v3.Cluster.LbSubsetConfig.LbSubsetSelector" => {
+            clusters::subset_selector(message, findings);
+        }
+        "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy" => {
+            clusters::drops(message, findings);
+        }
+        "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication" => {
+            extensions::tokens(message, findings);
+        }
+        "envoy.extensions.transport_sockets.tls.v3.TlsParameters" => {
+            tls::parameters(message, findings);
+        }
+        "envoy.extensions.transport_sockets.tls.v3.CommonTlsContext" => {
+            tls::common(message, findings);
+        }
+        "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext" => {
+            tls::validation(message, findings);
+        }
         "envoy.extensions.transport_sockets.tls.v3.Secret" => tls::secret(message, findings),
         "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext" => {
             tls::upstream(message, findings);
+            tls::server_name(message, findings);
         }
         "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext" => {
             tls::downstream(message, findings);
         }
-        _ => {}
+        _ => extensions::own(message, findings),
     }
 }
 

@@ -5,13 +5,20 @@ use std::collections::BTreeMap;
 use prost_reflect::{DynamicMessage, Value};
 use regex::RegexBuilder;
 
-use super::{at, unique};
+use super::{at, at_item, unique};
 use crate::config::diagnostic::shown;
-use crate::config::fields::{get, has, subs, text};
-use crate::config::rules::Findings;
+use crate::config::fields::{get, has, number, sub, subs, text};
+use crate::config::rules::{Findings, nanoseconds};
+
+/// Of a direct response, when nothing is said.
+const BODY_BYTES_MAX: u64 = 4_096;
+/// Of a compiled expression.
+const REGEX_BYTES_MAX: usize = 1 << 24;
 
 pub(super) fn configuration(message: &DynamicMessage, findings: &mut Findings<'_>) {
     let hosts = subs(message, "virtual_hosts");
+    let most = number(message, "max_direct_response_body_size_bytes").unwrap_or(BODY_BYTES_MAX);
+    direct_responses(&hosts, most, findings);
     unique(
         findings,
         "virtual_hosts",
@@ -43,6 +50,58 @@ pub(super) fn configuration(message: &DynamicMessage, findings: &mut Findings<'_
     }
 }
 
+/// Bodies that routes answer with, at most as long as the configuration says.
+fn direct_responses(hosts: &[DynamicMessage], most: u64, findings: &mut Findings<'_>) {
+    for (host_index, host) in hosts.iter().enumerate() {
+        for (index, route) in subs(host, "routes").iter().enumerate() {
+            let response = sub(route, "direct_response");
+            let Some(body) = response.and_then(|response| sub(&response, "body")) else {
+                continue;
+            };
+            let size = text(&body, "inline_string").len() as u64;
+            if size > most {
+                findings.path.field("virtual_hosts");
+                findings.path.index(host_index);
+                findings.path.field("routes");
+                findings.path.index(index);
+                findings.path.field("direct_response");
+                let text = format!(
+                    "{size} bytes; at most {most}, unless `max_direct_response_body_size_bytes` is more"
+                );
+                at(findings, "body", "envoy.route", text);
+                (0..5).for_each(|_| findings.path.pop());
+            }
+        }
+    }
+}
+
+/// What a route does with the request it forwards.
+pub(super) fn action(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    let rewrites = ["prefix_rewrite", "regex_rewrite", "path_rewrite_policy"];
+    let mut set = rewrites.into_iter().filter(|field| has(message, field));
+    if let (Some(first), Some(second)) = (set.next(), set.next()) {
+        let text = format!("goes without `{first}`: a path is rewritten in one way");
+        at(findings, second, "envoy.route", text);
+    }
+    upgrades(message, findings);
+}
+
+/// Upgrades of connections, of routes or of all of a listener's requests.
+pub(super) fn upgrades(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    let upgrades = subs(message, "upgrade_configs");
+    let kinds: Vec<String> = upgrades
+        .iter()
+        .map(|upgrade| text(upgrade, "upgrade_type").to_ascii_lowercase())
+        .collect();
+    for (index, (upgrade, kind)) in upgrades.iter().zip(&kinds).enumerate() {
+        if has(upgrade, "connect_config") && kind != "connect" && kind != "connect-udp" {
+            let text = "`connect_config` goes with `upgrade_type: CONNECT` only";
+            at_item(findings, ("upgrade_configs", index), "envoy.route", text);
+        }
+    }
+    unique(findings, "upgrade_configs", kinds, "upgrade");
+}
+
 pub(super) fn cluster_weight(message: &DynamicMessage, findings: &mut Findings<'_>) {
     match ["name", "cluster_header"].map(|field| !text(message, field).is_empty()) {
         [false, false] => findings.add("envoy.route", "needs a `name`"),
@@ -69,10 +128,58 @@ pub(super) fn route_match(message: &DynamicMessage, findings: &mut Findings<'_>)
     }
 }
 
+/// What takes the place of what an expression matched: `\1` is the first group.
+pub(super) fn substitution(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    let Some(pattern) = sub(message, "pattern") else {
+        return;
+    };
+    let Ok(regex) = RegexBuilder::new(&text(&pattern, "regex"))
+        .size_limit(REGEX_BYTES_MAX)
+        .build()
+    else {
+        return;
+    };
+    let groups = regex.captures_len().saturating_sub(1);
+    let substitution = text(message, "substitution");
+    let mut characters = substitution.chars();
+    while let Some(c) = characters.next() {
+        if c != '\\' {
+            continue;
+        }
+        let wrong = match characters.next() {
+            Some('\\') => continue,
+            Some(digit) if digit.is_ascii_digit() => {
+                let group = digit.to_digit(10).unwrap_or_default() as usize;
+                if group <= groups {
+                    continue;
+                }
+                format!("\\{group} is no group of the expression, which has {groups}")
+            }
+            _ => "a backslash is followed by the number of a group, or by another".to_owned(),
+        };
+        at(findings, "substitution", "envoy.regex", wrong);
+        return;
+    }
+}
+
+/// The wait before another try.
+pub(super) fn back_off(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    let bound = |field| sub(message, field).map(|time| nanoseconds(&time));
+    if let (Some(base), Some(most)) = (bound("base_interval"), bound("max_interval"))
+        && most < base
+    {
+        let text = "must be at least the `base_interval`";
+        at(findings, "max_interval", "envoy.route", text);
+    }
+}
+
 /// Envoy's expressions are RE2's, of which those of Rust are a superset but for `\C`.
 pub(super) fn regex(message: &DynamicMessage, findings: &mut Findings<'_>) {
     let expression = text(message, "regex");
-    if let Err(cause) = RegexBuilder::new(&expression).size_limit(1 << 24).build() {
+    if let Err(cause) = RegexBuilder::new(&expression)
+        .size_limit(REGEX_BYTES_MAX)
+        .build()
+    {
         let cause = cause.to_string();
         let reason = cause.lines().last().unwrap_or_default();
         let reason = reason.strip_prefix("error: ").unwrap_or(reason);

@@ -3,7 +3,7 @@
 use prost_reflect::DynamicMessage;
 
 use super::at;
-use crate::config::fields::{choice, count_of, has, text};
+use crate::config::fields::{choice, count_of, has, sub, text};
 use crate::config::rules::Findings;
 
 /// `ApiConfigSource.ApiType`.
@@ -69,5 +69,17 @@ pub(super) fn api_config_source(message: &DynamicMessage, findings: &mut Finding
 pub(super) fn rds(message: &DynamicMessage, findings: &mut Findings<'_>) {
     if !has(message, "config_source") && !text(message, "route_config_name").starts_with("xdstp:") {
         findings.add("envoy.source", "needs a `config_source`");
+    }
+}
+
+/// Virtual hosts on demand come one by one.
+pub(super) fn virtual_hosts(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    let Some(source) = sub(message, "config_source") else {
+        return;
+    };
+    let kind = sub(&source, "api_config_source").map(|source| choice(&source, "api_type"));
+    if !has(&source, "ads") && kind != Some(DELTA_GRPC) {
+        let text = "virtual hosts are fetched over `ads` or with DELTA_GRPC only";
+        at(findings, "config_source", "envoy.source", text);
     }
 }

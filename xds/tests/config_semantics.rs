@@ -1,0 +1,316 @@
+//! What Envoy refuses beyond the rules of the schema: each with its line, path and remedy.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use tidegate_xds::config::Reader;
+
+/// The diagnostics of a cluster, listener or route configuration in YAML without its `@type`.
+fn found(kind: &str, yaml: &str) -> Vec<String> {
+    let text = format!("'@type': type.googleapis.com/envoy.config.{kind}\nname: x\n{yaml}");
+    match Reader::new().read("x.yaml", &text) {
+        Ok(_) => Vec::new(),
+        Err(diagnostics) => diagnostics.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// Exactly one diagnostic, which contains all of these words.
+#[track_caller]
+fn only(found: &[String], words: &[&str]) {
+    assert_eq!(found.len(), 1, "{found:#?}");
+    for word in words {
+        assert!(found[0].contains(word), "{word}: {}", found[0]);
+    }
+}
+
+const LISTENER: &str = "listener.v3.Listener";
+const CLUSTER: &str = "cluster.v3.Cluster";
+const ROUTES: &str = "route.v3.RouteConfiguration";
+const ECHO: &str = "filters: [{name: e, typed_config: {'@type': \
+                    type.googleapis.com/envoy.extensions.filters.network.echo.v3.Echo}}]";
+
+fn chains(matches: &[&str]) -> String {
+    let chains: String = matches
+        .iter()
+        .map(|matched| format!("- {{filter_chain_match: {matched}, {ECHO}}}\n"))
+        .collect();
+    format!(
+        "address: {{socket_address: {{address: 127.0.0.1, port_value: 80}}}}\nfilter_chains:\n{chains}"
+    )
+}
+
+#[test]
+fn filter_chains_that_take_the_same_connection_are_refused() {
+    let ten = "{prefix_ranges: [{address_prefix: 10.0.0.0, prefix_len: 8}]}";
+    for (matches, words) in [
+        (&["{}", "{}"][..], "matches the same as filter_chains[0]"),
+        (
+            &[
+                ten,
+                "{prefix_ranges: [{address_prefix: 10.1.2.3, prefix_len: 8}]}",
+            ],
+            "overlaps with filter_chains[0]",
+        ),
+        (
+            &["{server_names: [a.b]}", "{server_names: [A.B, c]}"],
+            "overlaps with filter_chains[0]",
+        ),
+        (
+            &["{server_names: ['*.b']}", "{server_names: ['.b']}"],
+            "overlaps with filter_chains[0]",
+        ),
+        (
+            &[
+                "{destination_port: 5, source_ports: [1, 2]}",
+                "{destination_port: 5, source_ports: [2]}",
+            ],
+            "overlaps with filter_chains[0]",
+        ),
+        (&["{source_ports: [1, 1]}"], "lists the same twice"),
+        (
+            &["{server_names: ['a*']}"],
+            "without `server_names`, any name matches",
+        ),
+        (&["{suffix_len: 3}"], "isn't implemented by Envoy"),
+        (
+            &["{prefix_ranges: [{address_prefix: 10.0.0, prefix_len: 8}]}"],
+            "x.yaml:5:58: filter_chains[0].filter_chain_match.prefix_ranges[0].address_prefix: \
+             `10.0.0` is no IP address",
+        ),
+    ] {
+        only(&found(LISTENER, &chains(matches)), &[words]);
+    }
+}
+
+#[test]
+fn filter_chains_that_differ_are_taken() {
+    for matches in [
+        &["{}", "{destination_port: 5}"][..],
+        &["{destination_port: 6}", "{destination_port: 5}"],
+        &["{source_type: EXTERNAL}", "{}"],
+        &[
+            "{server_names: ['*.b']}",
+            "{server_names: [b]}",
+            "{server_names: ['*.a.b']}",
+        ],
+        &[
+            "{prefix_ranges: [{address_prefix: 10.0.0.0, prefix_len: 8}]}",
+            "{prefix_ranges: [{address_prefix: 10.0.0.0, prefix_len: 16}]}",
+        ],
+    ] {
+        assert_eq!(found(LISTENER, &chains(matches)), [""; 0]);
+    }
+}
+
+#[test]
+fn combinations_of_criteria_are_bounded() {
+    let ports: Vec<String> = (1..=400).map(|port| port.to_string()).collect();
+    let names: Vec<String> = (1..=400).map(|name| format!("h{name}")).collect();
+    let many = format!(
+        "{{source_ports: [{}], server_names: [{}]}}",
+        ports.join(", "),
+        names.join(", ")
+    );
+    only(
+        &found(LISTENER, &chains(&[&many])),
+        &["more than 100000 combinations"],
+    );
+}
+
+#[test]
+fn an_extension_of_the_wrong_kind_is_refused() {
+    let wrong = chains(&["{}"]).replace("network.echo.v3.Echo", "http.router.v3.Router");
+    let wanted = "filter_chains[0].filters[0].typed_config: \
+                  `envoy.extensions.filters.http.router.v3.Router` doesn't configure a network filter";
+    only(&found(LISTENER, &wrong), &[wanted]);
+    let socket = "transport_socket: {name: t, typed_config: {'@type': \
+                  type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext, \
+                  common_tls_context: {tls_certificate_sds_secret_configs: [{name: a, sds_config: {ads: {}}}]}}}";
+    only(
+        &found(CLUSTER, socket),
+        &["doesn't configure a transport socket of clusters"],
+    );
+}
+
+#[test]
+fn headers_that_make_a_request_are_neither_added_nor_removed() {
+    let host = |more: &str| format!("virtual_hosts: [{{name: a, domains: ['*'], {more}}}]");
+    for (more, words) in [
+        (
+            "request_headers_to_add: [{header: {key: Host, value: a}}]",
+            "virtual_hosts[0].request_headers_to_add[0].header.key: `Host` can't be added",
+        ),
+        (
+            "response_headers_to_remove: [':status']",
+            "virtual_hosts[0].response_headers_to_remove[0]: `:status` can't be removed",
+        ),
+        (
+            "request_headers_to_add: [{header: {key: a, value: 100%}}]",
+            "virtual_hosts[0].request_headers_to_add[0].header.value: `%` starts no command such \
+             as %REQ(:PATH)%; write %% for a percent sign",
+        ),
+    ] {
+        only(&found(ROUTES, &host(more)), &[words]);
+    }
+    let old = "request_headers_to_add: [{header: {key: a, value: '%PER_REQUEST_STATE(a)%'}}]";
+    assert_eq!(found(ROUTES, &host(old)), [""; 0]);
+}
+
+#[test]
+fn routes_rewrite_a_path_in_one_way_and_refer_to_groups_that_exist() {
+    let route = |action: &str| {
+        format!(
+            "virtual_hosts: [{{name: a, domains: ['*'], routes: [{{match: {{prefix: /}}, \
+             route: {{cluster: c, {action}}}}}]}}]"
+        )
+    };
+    let rewrite =
+        |to: &str| format!("regex_rewrite: {{pattern: {{regex: '/(a)'}}, substitution: '{to}'}}");
+    assert_eq!(found(ROUTES, &route(&rewrite("/\\1\\\\"))), [""; 0]);
+    for (action, words) in [
+        (
+            rewrite("/\\2"),
+            "substitution: \\2 is no group of the expression, which has 1",
+        ),
+        (
+            rewrite("/\\x"),
+            "a backslash is followed by the number of a group",
+        ),
+        (
+            format!("prefix_rewrite: /b, {}", rewrite("/b")),
+            "regex_rewrite: goes without `prefix_rewrite`",
+        ),
+        (
+            "upgrade_configs: [{upgrade_type: websocket}, {upgrade_type: WebSocket}]".to_owned(),
+            "upgrade_configs[1]: a second upgrade `websocket`",
+        ),
+        (
+            "upgrade_configs: [{upgrade_type: websocket, connect_config: {}}]".to_owned(),
+            "goes with `upgrade_type: CONNECT` only",
+        ),
+        (
+            "retry_policy: {retry_back_off: {base_interval: 2s, max_interval: 1s}}".to_owned(),
+            "max_interval: must be at least the `base_interval`",
+        ),
+    ] {
+        only(&found(ROUTES, &route(&action)), &[words]);
+    }
+}
+
+#[test]
+fn tls_parameters_are_those_that_envoy_knows() {
+    let tls = |context: &str| {
+        format!(
+            "transport_socket: {{name: tls, typed_config: {{'@type': \
+             type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext, \
+             common_tls_context: {{{context}}}}}}}"
+        )
+    };
+    let parameters = |list: &str| tls(&format!("tls_params: {{{list}}}"));
+    let good = "cipher_suites: ['[ECDHE-RSA-AES128-GCM-SHA256|AES128-SHA]', ECDHE+AES, '!PSK', \
+                TLS_AES_128_GCM_SHA256], ecdh_curves: [X25519, P-256], signature_algorithms: [ed25519]";
+    assert_eq!(found(CLUSTER, &parameters(good)), [""; 0]);
+    for (context, words) in [
+        (
+            parameters("cipher_suites: [ECDHE-RSA-AES128-GCM-SHA265]"),
+            "cipher_suites[0]: there is no cipher suite `ECDHE-RSA-AES128-GCM-SHA265`; \
+             did you mean `ECDHE-RSA-AES128-GCM-SHA256`?",
+        ),
+        (
+            parameters("ecdh_curves: [P-255]"),
+            "there is no curve `P-255`; did you mean `P-256`?",
+        ),
+        (
+            parameters("ecdh_curves: [P-256, X25519, prime256v1]"),
+            "ecdh_curves[2]: P-256 a second time",
+        ),
+        (
+            parameters("signature_algorithms: [md5]"),
+            "there is no signature algorithm `md5`",
+        ),
+        (
+            tls(
+                "validation_context: {match_typed_subject_alt_names: [{san_type: DNS, matcher: {exact: a}}]}",
+            ),
+            "names in certificates prove nothing without a `trusted_ca`",
+        ),
+    ] {
+        only(&found(CLUSTER, &context), &[words]);
+    }
+}
+
+#[test]
+fn subsets_and_drops_of_clusters() {
+    let selector = |more: &str| {
+        format!(
+            "lb_policy: RANDOM\nlb_subset_config: {{subset_selectors: [{{keys: [a, b], {more}}}]}}"
+        )
+    };
+    assert_eq!(
+        found(
+            CLUSTER,
+            &selector("fallback_policy: KEYS_SUBSET, fallback_keys_subset: [a]")
+        ),
+        [""; 0]
+    );
+    for (more, words) in [
+        (
+            "fallback_policy: KEYS_SUBSET",
+            "must name some of the `keys`",
+        ),
+        (
+            "fallback_keys_subset: [a]",
+            "goes with `fallback_policy: KEYS_SUBSET` only",
+        ),
+        (
+            "fallback_policy: KEYS_SUBSET, fallback_keys_subset: [c]",
+            "must be among the `keys`",
+        ),
+        (
+            "fallback_policy: KEYS_SUBSET, fallback_keys_subset: [b, a]",
+            "must leave out one",
+        ),
+    ] {
+        only(&found(CLUSTER, &selector(more)), &[words]);
+    }
+    let drops = "load_assignment: {cluster_name: x, policy: {drop_overloads: \
+                 [{category: a, drop_percentage: {numerator: 101}}]}}";
+    only(
+        &found(CLUSTER, drops),
+        &["drop_overloads[0]: drops more than all: at most 100 of 100"],
+    );
+}
+
+#[test]
+fn listeners_of_a_bootstrap_do_not_share_an_address() {
+    let listener = |name: &str, port: u16| {
+        format!(
+            "  - {{name: {name}, address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}, \
+             filter_chains: [{{{ECHO}}}]}}\n"
+        )
+    };
+    let read = |listeners: String| {
+        Reader::new().read(
+            "b.yaml",
+            &format!("static_resources:\n  listeners:\n{listeners}"),
+        )
+    };
+    let diagnostics = read(listener("a", 80) + &listener("b", 80)).unwrap_err();
+    assert_eq!(
+        diagnostics[0].to_string(),
+        "b.yaml:4:5: static_resources.listeners[1]: listeners[0] has the same address"
+    );
+    assert!(read(listener("a", 80) + &listener("b", 81)).is_ok());
+    assert!(read(listener("a", 0) + &listener("b", 0)).is_ok());
+}
+
+#[test]
+fn tokens_come_from_providers_that_are_configured() {
+    let filter = "api_listener: {api_listener: {'@type': type.googleapis.com/\
+                  envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication, \
+                  providers: {known: {issuer: a, local_jwks: {inline_string: a}}}, \
+                  rules: [{match: {prefix: /}, requires: {requires_any: {requirements: \
+                  [{provider_name: known}, {provider_name: knwon}]}}}]}}";
+    only(
+        &found(LISTENER, filter),
+        &["rules[0]: there is no provider `knwon`; did you mean `known`?"],
+    );
+}
