@@ -71,7 +71,7 @@ where
         .connect(client, serves, session, streams_max, Instant::now())
         .map_err(|full| Status::resource_exhausted(full.to_string()))?;
     let registration = Registration::new(hub.clone(), stream, grants);
-    registration.view(&mut views);
+    registration.view(&mut views, Instant::now());
     drop(permit);
     Ok(Some(Admitted {
         registration,

@@ -17,6 +17,8 @@ mod outbound;
 mod per_type;
 mod registry;
 mod task;
+#[cfg(test)]
+mod tests;
 
 use std::convert::Infallible;
 use std::fmt;

@@ -41,6 +41,8 @@ struct State {
     given_up: bool,
     connection: Option<Waker>,
     task: Option<Waker>,
+    /// The task has a message that it can't put here yet.
+    waits: bool,
 }
 
 #[derive(Debug, Default)]
@@ -95,8 +97,10 @@ impl Outlet {
     pub(super) fn poll_free(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut state = self.slot.state();
         if state.given_up || state.message.is_none() {
+            state.waits = false;
             return Poll::Ready(());
         }
+        state.waits = true;
         register(&mut state.task, context);
         Poll::Pending
     }
@@ -159,7 +163,8 @@ impl http_body::Body for Outbound {
         }
         let mut state = self.slot.state();
         if let Some(message) = state.message.take() {
-            let task = state.task.take();
+            // As a rule it waits for something else, and would be woken for nothing.
+            let task = if state.waits { state.task.take() } else { None };
             drop(state);
             if let Some(task) = task {
                 task.wake();

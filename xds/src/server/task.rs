@@ -106,8 +106,9 @@ where
     let mut timer = pin!(tokio::time::sleep_until(Instant::now().into()));
     let mut view = pin!(Some(changed(views)));
     let mut signal = pin!(changed(signals));
+    let mut now = Instant::now();
     loop {
-        let due = registration.flush(outlet).await?;
+        let due = registration.flush(outlet, now).await?;
         alarm.set(due, timer.as_mut());
         let wake = poll_fn(|context| {
             if let Poll::Ready((changed, signals)) = signal.as_mut().poll(context) {
@@ -133,10 +134,11 @@ where
             request.map_ok(|request| request.map_or(Wake::End, Wake::Request))
         });
         let wake = wake.await;
+        now = Instant::now();
         match wake.map_err(|status| unreadable(&registration.hub.settings.access, status))? {
-            Wake::Request(request) => registration.request(request.into())?,
+            Wake::Request(request) => registration.request(request.into(), now)?,
             Wake::View(mut views) => {
-                registration.view(&mut views);
+                registration.view(&mut views, now);
                 view.set(Some(changed(views)));
             }
             // A source that is gone takes nothing back (invariant S12).
@@ -145,10 +147,10 @@ where
             Wake::Signals(signals, receiver) => {
                 signal.set(changed(receiver));
                 if std::mem::replace(&mut renewed, signals.renewals) != signals.renewals {
-                    registration.stream.session().heartbeat(Instant::now());
+                    registration.stream.session().heartbeat(now);
                 }
             }
-            Wake::Time => registration.time(),
+            Wake::Time => registration.time(now),
             Wake::End => return Ok(()),
         }
         // A client that floods must not keep the others from their turn.
@@ -227,13 +229,10 @@ impl Registration {
         self.hub.tell(&self.stream.node_id, what);
     }
 
-    fn request(&self, request: Request) -> Result<(), Status> {
+    fn request(&self, request: Request, now: Instant) -> Result<(), Status> {
         let (access, client) = (&self.hub.settings.access, &self.stream.client);
         access.same_node(&client.node_id, &client.cluster, request.node())?;
-        let outcome = self
-            .stream
-            .session()
-            .handle_request(request, Instant::now());
+        let outcome = self.stream.session().handle_request(request, now);
         match outcome.map_err(|violation| refusal(access, &violation))? {
             Outcome::Stale => {}
             Outcome::Acknowledged => self.tell(Delivered::Acknowledged),
@@ -254,10 +253,10 @@ impl Registration {
         Ok(())
     }
 
-    fn time(&self) {
+    fn time(&self, now: Instant) {
         let mut session = self.stream.session();
         let before = session.last_suspicion().map(|suspicion| suspicion.since);
-        session.handle_timeout(Instant::now());
+        session.handle_timeout(now);
         let suspicion = session.last_suspicion().cloned();
         drop(session);
         if let Some(suspicion) = suspicion.filter(|suspicion| Some(suspicion.since) != before) {
@@ -271,31 +270,36 @@ impl Registration {
     }
 
     /// Takes over the current view.
-    pub(super) fn view(&self, views: &mut Views) {
+    pub(super) fn view(&self, views: &mut Views, now: Instant) {
         let view = views.borrow_and_update().clone();
         // No view (any more) is not an empty view: the client keeps what it has.
         if let Some(view) = view {
             let view = self.grants.visible(view);
-            self.stream.session().set_view(view, Instant::now());
+            self.stream.session().set_view(view, now);
         }
     }
 
     /// Sends what the session has to say, and tells when it wants to be woken. The session isn't
     /// locked while a slow client keeps us.
-    async fn flush(&mut self, outlet: &Outlet) -> Result<Option<Instant>, Status> {
+    async fn flush(
+        &mut self,
+        outlet: &Outlet,
+        mut now: Instant,
+    ) -> Result<Option<Instant>, Status> {
         loop {
-            let now = Instant::now();
             self.cold_until = self.cold_until.filter(|until| now < *until);
             let message = if self.cold_until.is_some() {
                 let _permit = self.hub.cold_starts.acquire().await;
-                self.next_message()?
+                now = Instant::now();
+                self.next_message(now)?
             } else {
-                self.next_message()?
+                self.next_message(now)?
             };
             match message {
                 Ok(message) => {
                     if let Err(message) = outlet.try_send(message) {
                         Box::pin(send(outlet, message, &self.hub.settings)).await?;
+                        now = Instant::now();
                     }
                 }
                 Err(Rest { settled_on, due }) => {
@@ -307,9 +311,9 @@ impl Registration {
     }
 
     /// The next message, or what is so if there is none.
-    fn next_message(&self) -> Result<Result<Framed, Rest>, Status> {
+    fn next_message(&self, now: Instant) -> Result<Result<Framed, Rest>, Status> {
         let mut session = self.stream.session();
-        let Some(response) = session.poll_response(Instant::now()) else {
+        let Some(response) = session.poll_response(now) else {
             return Ok(Err(Rest {
                 settled_on: session.acknowledged().cloned(),
                 due: session.next_timeout(),

@@ -1,0 +1,152 @@
+//! Streams without a connection: requests go in as bytes, and what would go out is read.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use envoy_types::pb::envoy::config::core::v3::Node;
+use envoy_types::pb::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse,
+};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Request};
+use http_body::{Body as _, Frame};
+use prost::Message as _;
+use tokio::sync::{mpsc, watch};
+use tonic::Status;
+use tonic::body::Body;
+
+use super::grpc::answer;
+use super::{Ads, Assign, Client, Delivered, Refused, Server, Settings};
+use crate::TypeUrl;
+use crate::snapshot::Snapshot;
+use crate::testing::{snapshot, static_cluster};
+
+/// Longer than anything here may take, short enough to fail a hanging test.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+type View = Option<Arc<Snapshot>>;
+
+struct SameForAll(watch::Receiver<View>);
+
+impl Assign for SameForAll {
+    fn assign(&self, _: &Client) -> Result<watch::Receiver<View>, Refused> {
+        Ok(self.0.clone())
+    }
+}
+
+/// A body that comes as it is sent.
+struct Incoming(mpsc::UnboundedReceiver<Bytes>);
+
+impl http_body::Body for Incoming {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let piece = self.0.poll_recv(context);
+        piece.map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+
+/// A stream of clusters.
+struct Call {
+    requests: mpsc::UnboundedSender<Bytes>,
+    body: Body,
+    read: BytesMut,
+}
+
+impl Call {
+    fn open(server: &Server, node_id: &str) -> Self {
+        let (requests, incoming) = mpsc::unbounded_channel();
+        let mut request = Request::new(Body::new(Incoming(incoming)));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = "/service/DeltaAggregatedResources".parse().unwrap();
+        let grpc = HeaderValue::from_static("application/grpc");
+        request.headers_mut().insert(CONTENT_TYPE, grpc);
+        let call = Self {
+            requests,
+            body: answer(&server.hub, &Ads::METHODS, request).into_body(),
+            read: BytesMut::new(),
+        };
+        let node = Node {
+            id: node_id.to_owned(),
+            ..Node::default()
+        };
+        call.send(&DeltaDiscoveryRequest {
+            node: Some(node),
+            type_url: TypeUrl::CLUSTER.as_str().to_owned(),
+            ..DeltaDiscoveryRequest::default()
+        });
+        call
+    }
+
+    fn send(&self, request: &DeltaDiscoveryRequest) {
+        let length = u32::try_from(request.encoded_len()).unwrap();
+        let prefix = [[0].as_slice(), &length.to_be_bytes()].concat();
+        let bytes = [prefix, request.encode_to_vec()].concat();
+        self.requests.send(bytes.into()).unwrap();
+    }
+
+    fn acknowledge(&self, response: &DeltaDiscoveryResponse) {
+        self.send(&DeltaDiscoveryRequest {
+            type_url: response.type_url.clone(),
+            response_nonce: response.nonce.clone(),
+            ..DeltaDiscoveryRequest::default()
+        });
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<DeltaDiscoveryResponse> {
+        loop {
+            if let Some(prefix) = self.read.first_chunk::<5>() {
+                let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]);
+                let end = 5 + length as usize;
+                if self.read.len() >= end {
+                    let message = self.read.split_to(end).freeze().slice(5..);
+                    return Poll::Ready(DeltaDiscoveryResponse::decode(message).unwrap());
+                }
+            }
+            match Pin::new(&mut self.body).poll_frame(context) {
+                Poll::Ready(frame) => {
+                    let data = frame.unwrap().unwrap().into_data().unwrap();
+                    self.read.extend_from_slice(&data);
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    async fn next(&mut self) -> DeltaDiscoveryResponse {
+        let next = std::future::poll_fn(|context| self.poll_next(context));
+        tokio::time::timeout(PATIENCE, next).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_push_to_an_open_stream_does_not_wait_for_newcomers() {
+    let (views, receiver) = watch::channel(Some(snapshot([static_cluster("a")])));
+    let server = Server::new(SameForAll(receiver), Settings::default());
+    let mut delivered = server.watch_delivery();
+    let mut open = Call::open(&server, "open");
+    let response = open.next().await;
+    open.acknowledge(&response);
+    while !matches!(delivered.recv().await.unwrap().what, Delivered::CaughtUp(_)) {}
+    // As many newcomers as may be worked on at the same time are being worked on.
+    let cold_starts = &server.hub.cold_starts;
+    let all = u32::try_from(cold_starts.available_permits()).unwrap();
+    let busy = cold_starts.acquire_many(all).await.unwrap();
+    let mut newcomer = Call::open(&server, "newcomer");
+    views.send_replace(Some(snapshot([static_cluster("a"), static_cluster("b")])));
+    let pushed = open.next().await;
+    assert_eq!(pushed.resources[0].name, "b");
+    open.acknowledge(&pushed);
+    while !matches!(delivered.recv().await.unwrap().what, Delivered::CaughtUp(_)) {}
+    let mut context = Context::from_waker(std::task::Waker::noop());
+    assert!(newcomer.poll_next(&mut context).is_pending());
+    drop(busy);
+    assert!(!newcomer.next().await.resources.is_empty());
+}
