@@ -3,34 +3,46 @@
 //! Here, and only here, a body is copied: the generated `Any` owns its bytes. A codec that frames
 //! the shared bytes can replace this module without touching the state machine (design M1).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::ControlPlane;
 use envoy_types::pb::envoy::service::discovery::v3::{
-    DeltaDiscoveryResponse, DiscoveryResponse, Resource as PbResource,
+    DeltaDiscoveryResponse, DiscoveryResponse, Resource as PbResource, ResourceError, ResourceName,
 };
 use envoy_types::pb::google::protobuf::{Any, Duration as PbDuration};
+use envoy_types::pb::google::rpc::Status;
 use prost::{Message as _, Name as _};
 
-use crate::resource::Resource;
+use crate::error_detail::ErrorDetail;
+use crate::resource::{Name, Resource};
 use crate::stream::{Item, Response};
 
 /// The message for an incremental stream.
 pub(crate) fn delta(response: Response, identifier: &str) -> DeltaDiscoveryResponse {
     let resource = |item: Item| PbResource {
         name: item.resource.name().to_string(),
-        version: item.resource.version().to_string(),
+        version: item.resource.version_text().to_string(),
+        aliases: aliases(&item.resource),
         resource: (!item.renewal).then(|| any(&item.resource)),
         ttl: item.resource.ttl().map(duration),
         ..PbResource::default()
     };
+    let unresolved = |name: Name| PbResource {
+        name: name.to_string(),
+        aliases: vec![name.to_string()],
+        ..PbResource::default()
+    };
+    let unresolved = response.unresolved.into_iter().map(unresolved);
+    let items = response.items.into_iter().map(resource);
     DeltaDiscoveryResponse {
         system_version_info: response.version.to_string(),
-        resources: response.items.into_iter().map(resource).collect(),
+        resources: items.chain(unresolved).collect(),
         type_url: response.type_url.as_str().to_owned(),
         removed_resources: response.removed.iter().map(ToString::to_string).collect(),
         nonce: response.nonce.to_string(),
         control_plane: control_plane(identifier),
+        resource_errors: response.errors.iter().map(error).collect(),
         ..DeltaDiscoveryResponse::default()
     }
 }
@@ -43,7 +55,7 @@ pub(crate) fn sotw(response: Response, identifier: &str) -> DiscoveryResponse {
         }
         let wrapper = PbResource {
             name: item.resource.name().to_string(),
-            version: item.resource.version().to_string(),
+            version: item.resource.version_text().to_string(),
             resource: Some(any(&item.resource)),
             ttl: item.resource.ttl().map(duration),
             ..PbResource::default()
@@ -59,6 +71,7 @@ pub(crate) fn sotw(response: Response, identifier: &str) -> DiscoveryResponse {
         type_url: response.type_url.as_str().to_owned(),
         nonce: response.nonce.to_string(),
         control_plane: control_plane(identifier),
+        resource_errors: response.errors.iter().map(error).collect(),
         ..DiscoveryResponse::default()
     }
 }
@@ -67,6 +80,27 @@ fn any(resource: &Resource) -> Any {
     Any {
         type_url: resource.type_url().as_str().to_owned(),
         value: resource.body().to_vec(),
+    }
+}
+
+fn aliases(resource: &Resource) -> Vec<String> {
+    resource.aliases().iter().map(ToString::to_string).collect()
+}
+
+/// An error in the place of a resource (xRFC TP3).
+pub(crate) fn error((name, detail): &(Name, Arc<ErrorDetail>)) -> ResourceError {
+    let resource_name = ResourceName {
+        name: name.to_string(),
+        ..ResourceName::default()
+    };
+    let status = Status {
+        code: detail.code().into(),
+        message: detail.message().to_owned(),
+        ..Status::default()
+    };
+    ResourceError {
+        resource_name: Some(resource_name),
+        error_detail: Some(status),
     }
 }
 

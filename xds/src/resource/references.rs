@@ -1,6 +1,6 @@
 //! What a resource needs other resources for.
 //!
-//! Read: the clusters of routes (single, weighted, mirrored), the routes of listeners and API
+//! Read: the clusters of routes and virtual hosts (single, weighted, mirrored), the routes of listeners and API
 //! listeners, the clusters of inline routes and of TCP proxies, the assignment of an EDS cluster.
 //! Not read: clusters that filters, matchers, `cluster_header` or access loggers lead to.
 
@@ -13,11 +13,11 @@ use envoy_types::pb::envoy::config::core::v3::ConfigSource;
 use envoy_types::pb::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
 use envoy_types::pb::envoy::config::listener::v3::filter::ConfigType;
 use envoy_types::pb::envoy::config::listener::v3::{FilterChain, Listener};
-use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use envoy_types::pb::envoy::config::route::v3::route::Action;
 use envoy_types::pb::envoy::config::route::v3::route_action::{
     ClusterSpecifier, RequestMirrorPolicy,
 };
+use envoy_types::pb::envoy::config::route::v3::{RouteConfiguration, VirtualHost};
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
 use envoy_types::pb::google::protobuf::Any;
@@ -67,6 +67,12 @@ impl References {
     pub(super) fn of_route_configuration(routes: &RouteConfiguration) -> Self {
         let mut references = Self::default();
         references.add_routes(routes);
+        references
+    }
+
+    pub(super) fn of_virtual_host(host: &VirtualHost) -> Self {
+        let mut references = Self::default();
+        references.add_host(host);
         references
     }
 
@@ -135,22 +141,26 @@ impl References {
     fn add_routes(&mut self, routes: &RouteConfiguration) {
         self.add_mirrors(&routes.request_mirror_policies);
         for host in &routes.virtual_hosts {
-            self.add_mirrors(&host.request_mirror_policies);
-            for route in &host.routes {
-                let Some(Action::Route(action)) = &route.action else {
-                    continue;
-                };
-                self.add_mirrors(&action.request_mirror_policies);
-                match &action.cluster_specifier {
-                    Some(ClusterSpecifier::Cluster(name)) => self.add_cluster(name),
-                    Some(ClusterSpecifier::WeightedClusters(weighted)) => {
-                        weighted
-                            .clusters
-                            .iter()
-                            .for_each(|entry| self.add_cluster(&entry.name));
-                    }
-                    _ => {}
+            self.add_host(host);
+        }
+    }
+
+    fn add_host(&mut self, host: &VirtualHost) {
+        self.add_mirrors(&host.request_mirror_policies);
+        for route in &host.routes {
+            let Some(Action::Route(action)) = &route.action else {
+                continue;
+            };
+            self.add_mirrors(&action.request_mirror_policies);
+            match &action.cluster_specifier {
+                Some(ClusterSpecifier::Cluster(name)) => self.add_cluster(name),
+                Some(ClusterSpecifier::WeightedClusters(weighted)) => {
+                    weighted
+                        .clusters
+                        .iter()
+                        .for_each(|entry| self.add_cluster(&entry.name));
                 }
+                _ => {}
             }
         }
     }

@@ -11,8 +11,9 @@ use super::held::Held;
 use super::plan::Plan;
 use super::proven::Proven;
 use super::state::TypeState;
+use super::subscription;
 use crate::limits::RESPONSE_BYTES_TARGET;
-use crate::resource::{Resource, TypeUrl};
+use crate::resource::{Resource, TypeUrl, xdstp};
 
 /// Applies a request. `first` is the first of its type on the stream.
 pub(super) fn handle(
@@ -33,7 +34,7 @@ pub(super) fn handle(
         &request.resource_names_unsubscribe,
     );
     for name in unsubscribe {
-        self::unsubscribe(state, name);
+        self::unsubscribe(state, &xdstp::normal(name));
     }
     if first && subscribe.is_empty() && type_url.is_full_state() {
         // The legacy wildcard; it lasts until `*` is unsubscribed (rule D2).
@@ -46,19 +47,19 @@ pub(super) fn handle(
             state.subscription.wildcard = true;
             state.answer_due = true;
         } else {
-            let name: Arc<str> = Arc::from(name.as_str());
+            let name = subscription::name(name);
             // To be answered even if the client seems to have it (rule D3).
             state.owed.insert(name.clone());
-            state.subscription.names.insert(name);
+            state.subscription.insert(name);
         }
     }
     if first {
         for (name, version) in &request.initial_resource_versions {
-            if state.subscription.covers(name) {
-                state
-                    .held
-                    .entry(Arc::from(name.as_str()))
-                    .or_insert_with(|| Held::claimed(version));
+            let name = subscription::name(name);
+            // A virtual host is asked for by an alias and held by its name.
+            if *type_url == TypeUrl::VIRTUAL_HOST || state.subscription.covers(&name) {
+                let held = state.held.entry(name);
+                held.or_insert_with(|| Held::claimed(version));
             }
         }
     }

@@ -52,7 +52,7 @@ pub(super) fn update_gate(types: &Types, view: &Snapshot, resource: &Resource) -
     for name in &resource.references().clusters {
         let target = view
             .get(&TypeUrl::CLUSTER, name)
-            .filter(|_| clusters.subscription.covers(name));
+            .filter(|target| clusters.subscription.covers_resource(target));
         // Without a target the client has the cluster from its bootstrap.
         if let Some(target) = target {
             gate = gate.and(cluster_gate(types, clusters, view, target));
@@ -102,7 +102,11 @@ pub(super) fn removal_gate(
     reconnected: Option<Instant>,
 ) -> Gate {
     let parents: &[TypeUrl] = if *type_url == TypeUrl::CLUSTER {
-        &[TypeUrl::LISTENER, TypeUrl::ROUTE_CONFIGURATION]
+        &[
+            TypeUrl::LISTENER,
+            TypeUrl::ROUTE_CONFIGURATION,
+            TypeUrl::VIRTUAL_HOST,
+        ]
     } else if *type_url == TypeUrl::CLUSTER_LOAD_ASSIGNMENT {
         &[TypeUrl::CLUSTER]
     } else if *type_url == TypeUrl::ROUTE_CONFIGURATION {
@@ -122,7 +126,8 @@ pub(super) fn removal_gate(
     let mut gate = Gate::Open;
     for parent_type in parents {
         let Some(parent) = types.get(parent_type) else {
-            if reconnected.is_some() {
+            // Few clients have virtual hosts of their own, and those ask for them at once.
+            if reconnected.is_some() && *parent_type != TypeUrl::VIRTUAL_HOST {
                 gate = gate.and(Gate::Wait(reconnected));
             }
             continue;

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::plan::{Plan, Planner, Waiting};
 use super::state::InFlight;
 use super::{Item, Response, Session, Variant, delta, sotw};
+use crate::error_detail::ErrorDetail;
 use crate::resource::{Name, Resource, TypeUrl};
 use crate::snapshot::Snapshot;
 
@@ -17,6 +18,23 @@ struct Parcel {
     renewal: bool,
     set: Option<u64>,
     cure: bool,
+    errors: Vec<(Name, Arc<ErrorDetail>)>,
+}
+
+// === impl Parcel ===
+
+impl Parcel {
+    /// A whole state-of-the-world set, with the errors of what isn't in it.
+    fn of_set(hash: u64, plan: &mut Plan) -> Self {
+        let mut errors = std::mem::take(&mut plan.errors);
+        errors.retain(|(name, _)| !plan.set.contains_key(name));
+        Self {
+            items: plan.set.values().cloned().collect(),
+            set: Some(hash),
+            errors,
+            ..Self::default()
+        }
+    }
 }
 
 // === impl Session ===
@@ -31,8 +49,8 @@ impl Session {
                 items: cure.items,
                 removed: cure.removed,
                 set: cure.set,
-                renewal: false,
                 cure: true,
+                ..Parcel::default()
             };
             return Some(self.send(&TypeUrl::CLUSTER, &view, parcel, now));
         }
@@ -81,6 +99,7 @@ impl Session {
             gate_deadline: self.settings.gate_deadline,
             lone_grace: self.only.as_ref().map(|_| self.settings.removal_grace),
             reconnected: self.reconnected,
+            reads_errors: self.reads_errors,
             now,
         };
         let plan = planner.plan(type_url, state);
@@ -103,13 +122,10 @@ impl Session {
                 state.owed.remove(&name);
             });
             if type_url.is_full_state() {
+                // With an error must go all that isn't one (TP3).
+                state.answer_due |= !plan.errors.is_empty();
                 let set = sotw::next_set(state, plan, false)?;
-                let items = plan.set.values().cloned().collect();
-                return Some(Parcel {
-                    items,
-                    set: Some(set),
-                    ..Parcel::default()
-                });
+                return Some(Parcel::of_set(set, plan));
             }
         }
         let isolates = self.settings.one_doubt_per_response && type_url.is_spoilt_by_one();
@@ -127,8 +143,11 @@ impl Session {
             .take(type_url.per_response_max())
             .cloned()
             .collect();
-        (state.answer_due && !plan.has_more_to_come() || !removed.is_empty()).then(|| Parcel {
+        let errors = std::mem::take(&mut plan.errors);
+        let due = !removed.is_empty() || !errors.is_empty();
+        (state.answer_due && !plan.has_more_to_come() || due).then(|| Parcel {
             removed,
+            errors,
             ..Parcel::default()
         })
     }
@@ -137,12 +156,7 @@ impl Session {
         let state = self.types.get_mut(type_url)?;
         if self.variant == Variant::Sotw {
             let set = sotw::next_set(state, plan, true)?;
-            let items = plan.set.values().cloned().collect();
-            return Some(Parcel {
-                items,
-                set: Some(set),
-                ..Parcel::default()
-            });
+            return Some(Parcel::of_set(set, plan));
         }
         let removed: Vec<Name> = plan
             .removals
@@ -200,7 +214,7 @@ impl Session {
         let mut news = Vec::new();
         for resource in &parcel.items {
             let name = resource.name();
-            let owed = state.owed.remove(name);
+            let owed = state.pay(resource);
             let held = state.held.entry(name.clone()).or_default();
             held.expires_at = resource.ttl().filter(|_| timed).map(|ttl| now + ttl);
             held.expired = false;
@@ -212,19 +226,29 @@ impl Session {
             news.push(resource.clone());
             state.renew.remove(name);
         }
+        let mut unresolved = Vec::new();
         for name in &parcel.removed {
             state.owed.remove(name);
-            if let Some(held) = state.held.get_mut(name) {
-                held.removing = true;
+            match state.held.get_mut(name) {
+                Some(held) => held.removing = true,
+                None if *type_url == TypeUrl::VIRTUAL_HOST => unresolved.push(name.clone()),
+                None => {}
             }
         }
+        state.tell(&parcel.errors);
+        let own = view.own_version(type_url);
         let version = match self.variant {
-            Variant::Delta => view.id().clone(),
+            Variant::Delta => own.unwrap_or(view.id()).clone(),
             Variant::Sotw => {
-                let whole = || sotw::subscribed_digest(type_url, state, view);
-                Arc::from(sotw::version(parcel.set.unwrap_or_else(whole)))
+                let whole = sotw::subscribed_digest(type_url, state, view);
+                let set = parcel.set.unwrap_or(whole);
+                let own = own.filter(|_| set == whole).cloned();
+                own.unwrap_or_else(|| Arc::from(sotw::version(set)))
             }
         };
+        let known_versions = &self.settings.known_versions;
+        news.iter()
+            .for_each(|resource| known_versions.note(resource));
         let empty = parcel.items.is_empty() && parcel.removed.is_empty();
         if !parcel.renewal && !empty {
             let names = parcel.items.iter().map(|item| item.name().clone());
@@ -261,13 +285,17 @@ impl Session {
         };
         let items = parcel.items.into_iter().map(item).collect();
         let (variant, type_url) = (self.variant, type_url.clone());
+        let mut removed = parcel.removed;
+        removed.retain(|name| !unresolved.contains(name));
         Response {
             variant,
             type_url,
             nonce,
             version,
             items,
-            removed: parcel.removed,
+            removed,
+            unresolved,
+            errors: parcel.errors,
         }
     }
 
@@ -281,8 +309,8 @@ impl Session {
             .iter()
             .filter(|resource| *resource.type_url() == TypeUrl::CLUSTER);
         for name in clusters.filter_map(|cluster| cluster.references().assignment.as_ref()) {
-            let exists = view.get(&TypeUrl::CLUSTER_LOAD_ASSIGNMENT, name).is_some();
-            if exists && endpoints.subscription.covers(name) {
+            let assignment = view.get(&TypeUrl::CLUSTER_LOAD_ASSIGNMENT, name);
+            if assignment.is_some_and(|it| endpoints.subscription.covers_resource(it)) {
                 endpoints.owed.insert(name.clone());
                 endpoints.dirty = true;
             }

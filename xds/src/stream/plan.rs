@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::order::{Gate, removal_gate, update_gate};
 use super::state::TypeState;
-use super::{Types, Variant};
+use super::{Types, Variant, errors};
+use crate::error_detail::ErrorDetail;
 use crate::resource::{Name, Resource, TypeUrl};
 use crate::snapshot::Snapshot;
 
@@ -38,6 +39,8 @@ pub(super) struct Plan {
     pub(super) forced: BTreeSet<Waiting>,
     /// When the next gate opens by itself.
     pub(super) deadline: Option<Instant>,
+    /// To be told in the place of resources.
+    pub(super) errors: Vec<(Name, Arc<ErrorDetail>)>,
 }
 
 /// Something that waits at a gate.
@@ -61,6 +64,7 @@ pub(super) struct Planner<'a> {
     /// On a stream of one type: how long what the view lacks stays.
     pub(super) lone_grace: Option<Duration>,
     pub(super) reconnected: Option<Instant>,
+    pub(super) reads_errors: bool,
     pub(super) now: Instant,
 }
 
@@ -72,6 +76,7 @@ impl Plan {
         self.updates.is_empty()
             && self.absent.is_empty()
             && self.removals.is_empty()
+            && self.errors.is_empty()
             && self.held_back.is_empty()
             && self.refused == 0
     }
@@ -92,30 +97,64 @@ impl Plan {
 impl Planner<'_> {
     pub(super) fn plan(&self, type_url: &TypeUrl, state: &TypeState) -> Plan {
         let mut plan = Plan::default();
-        if state.subscription.wildcard {
-            for resource in self.view.iter(type_url) {
+        if state.subscription.wildcard || state.subscription.has_collections {
+            let covered = |resource: &&Arc<Resource>| state.subscription.covers_resource(resource);
+            for resource in self.view.iter(type_url).filter(covered) {
                 self.consider(type_url, state, resource, &mut plan);
             }
         } else {
+            let mut by_alias = BTreeSet::new();
             for name in &state.subscription.names {
-                if let Some(resource) = self.view.get(type_url, name) {
-                    self.consider(type_url, state, resource, &mut plan);
+                match self.view.resolve(type_url, name) {
+                    Some(it) if it.name() != name && !by_alias.insert(it.name()) => {}
+                    Some(it) if it.name() != name && state.subscription.asks_for(it.name()) => {}
+                    Some(resource) => self.consider(type_url, state, resource, &mut plan),
+                    None => {}
                 }
             }
         }
         for name in &state.owed {
-            if !state.held.contains_key(name) && self.view.get(type_url, name).is_none() {
+            if state.held.contains_key(name) {
+                self.consider_keeping(type_url, state, name, &mut plan);
+            } else if self.wanted(type_url, state, name).is_none() {
                 plan.absent.push(name.clone());
             }
         }
+        plan.errors = errors::due(self, type_url, state);
         // Absence never deletes in a state-of-the-world response that isn't a whole set (rule S2).
         let removable = self.variant == Variant::Delta || type_url.is_full_state();
         for name in state.held.keys().filter(|_| removable) {
-            if self.view.get(type_url, name).is_none() {
+            if self.wanted(type_url, state, name).is_none() {
                 self.consider_removal(type_url, state, name, &mut plan);
             }
         }
         plan
+    }
+
+    /// What the client should have under a name.
+    pub(super) fn wanted(
+        &self,
+        type_url: &TypeUrl,
+        state: &TypeState,
+        name: &str,
+    ) -> Option<&Arc<Resource>> {
+        let resource = self.view.resolve(type_url, name);
+        resource.filter(|it| state.subscription.covers_resource(it))
+    }
+
+    /// What is asked for again while it can't be had for a moment is what the client had.
+    fn consider_keeping(
+        &self,
+        type_url: &TypeUrl,
+        state: &TypeState,
+        name: &Name,
+        plan: &mut Plan,
+    ) {
+        let keeps = errors::keeps(self.view, type_url, name) && !self.reads_errors;
+        let held = state.held.get(name).filter(|_| keeps);
+        if let Some(acked) = held.and_then(|held| held.acked.as_ref()) {
+            plan.updates.push(acked.clone());
+        }
     }
 
     fn consider(
@@ -128,7 +167,7 @@ impl Planner<'_> {
         let name = resource.name();
         let held = state.held.get(name);
         let exact = held.is_some_and(|held| held.is_exactly(resource));
-        if exact && !state.owed.contains(name) {
+        if exact && !state.owes(resource) {
             plan.set.insert(name.clone(), resource.clone());
             return;
         }
@@ -161,6 +200,13 @@ impl Planner<'_> {
         name: &Name,
         plan: &mut Plan,
     ) {
+        if errors::keeps(self.view, type_url, name) {
+            let held = state.held.get(name);
+            if let Some(acked) = held.and_then(|held| held.acked.as_ref()) {
+                plan.set.insert(name.clone(), acked.clone());
+            }
+            return;
+        }
         let Some(held) = state.held.get(name).filter(|held| !held.removal_refused) else {
             plan.refused += 1;
             return;

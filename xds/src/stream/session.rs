@@ -9,7 +9,7 @@ use envoy_types::pb::envoy::config::core::v3::Node;
 use super::plan::Clocks;
 use super::state::TypeState;
 use super::suspicion::Expected;
-use super::{Outcome, Request, SessionSettings, Types, Variant, Violation, delta, sotw};
+use super::{Outcome, Request, SessionSettings, Types, Variant, Violation, delta, errors, sotw};
 use crate::delivery::Suspicion;
 use crate::limits::{NAME_BYTES_MAX, NAMES_MAX, TYPE_URL_BYTES_MAX, TYPES_MAX};
 use crate::resource::TypeUrl;
@@ -24,6 +24,8 @@ pub struct Session {
     pub(super) only: Option<TypeUrl>,
     /// The first request was seen, and with it the node (xDS protocol rule C1).
     identified: bool,
+    /// The client may read errors in the place of resources (xRFC TP3).
+    pub(super) reads_errors: bool,
     /// The client takes a time to live in state-of-the-world responses (rule S13).
     pub(super) ttl_in_sotw: bool,
     pub(super) view: Option<Arc<Snapshot>>,
@@ -53,7 +55,7 @@ const TTL_FEATURES: [&str; 6] = [
 ];
 
 /// `node.user_agent_name` of an Envoy.
-const ENVOY: &str = "envoy";
+pub(super) const ENVOY: &str = "envoy";
 
 // === impl Session ===
 
@@ -66,6 +68,7 @@ impl Session {
             settings,
             only: None,
             identified: false,
+            reads_errors: false,
             ttl_in_sotw: false,
             view: None,
             types: Types::new(),
@@ -123,8 +126,14 @@ impl Session {
                 self.reconnected.get_or_insert(now);
             }
             if let Some(view) = &self.view {
-                state.confirm_claims(view, &type_url);
+                state.confirm_claims(view, &type_url, &self.settings.known_versions);
                 sotw::skip_equal_set(&type_url, state, view);
+            }
+        }
+        if let Some(view) = &self.view {
+            state.expand_collections(view, &type_url);
+            if request.unsubscribes() {
+                state.forget_unasked(view, &type_url);
             }
         }
         self.learn();
@@ -140,7 +149,9 @@ impl Session {
             if before != Some(view.digest(type_url)) {
                 state.content_changed();
             }
-            state.confirm_claims(&view, type_url);
+            state.confirm_claims(&view, type_url, &self.settings.known_versions);
+            state.expand_collections(&view, type_url);
+            state.forget_told(&view, type_url);
             sotw::skip_equal_set(type_url, state, &view);
         }
         self.view = Some(view);
@@ -224,6 +235,7 @@ impl Session {
         // Without this, what is raised on it would not expire.
         self.ttl_in_sotw =
             node.user_agent_name == ENVOY || node.client_features.iter().any(advertised);
+        self.reads_errors = errors::are_read_by(node);
         self.identified = true;
         Ok(())
     }

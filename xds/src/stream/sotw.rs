@@ -11,7 +11,7 @@ use super::Outcome;
 use super::held::Held;
 use super::plan::Plan;
 use super::state::TypeState;
-use crate::resource::{Name, TypeUrl};
+use crate::resource::{Name, Resource, TypeUrl};
 use crate::snapshot::{Snapshot, digest};
 
 /// Applies a request. `first` is the first of its type on the stream.
@@ -57,7 +57,7 @@ fn subscribe(type_url: &TypeUrl, state: &mut TypeState, names: &[String]) -> boo
     let names: BTreeSet<Name> = names
         .iter()
         .filter(|name| *name != "*")
-        .map(|name| Arc::from(name.as_str()))
+        .map(|name| super::subscription::name(name))
         .collect();
     let subscription = &mut state.subscription;
     let new: Vec<Name> = names.difference(&subscription.names).cloned().collect();
@@ -65,7 +65,7 @@ fn subscribe(type_url: &TypeUrl, state: &mut TypeState, names: &[String]) -> boo
     let changed = widened || wildcard != subscription.wildcard || names != subscription.names;
     subscription.ever_named |= !names.is_empty() || (wildcard && !legacy);
     subscription.wildcard = wildcard;
-    subscription.names = names;
+    subscription.replace(names);
     if changed {
         state.dirty = true;
         state.forget_uncovered();
@@ -82,9 +82,16 @@ pub(super) fn skip_equal_set(type_url: &TypeUrl, state: &mut TypeState, view: &S
     let Some(claimed) = state.claimed_set.take() else {
         return;
     };
+    if view.own_version(type_url).is_some() {
+        // A string of the embedder's says nothing of the set that came with it.
+        return;
+    }
     let pure = state.subscription.wildcard && state.subscription.names.is_empty();
-    if type_url.is_full_state() && pure && claimed == version(digest(view.iter(type_url))) {
-        for resource in view.iter(type_url) {
+    let all = subscribed_digest(type_url, state, view);
+    if type_url.is_full_state() && pure && claimed == version(all) {
+        let subscription = state.subscription.clone();
+        let covered = |resource: &&Arc<Resource>| subscription.covers_resource(resource);
+        for resource in view.iter(type_url).filter(covered) {
             let held = Held {
                 acked: Some(resource.clone()),
                 ..Held::default()
@@ -101,7 +108,7 @@ pub(super) fn subscribed_digest(type_url: &TypeUrl, state: &TypeState, view: &Sn
     let subscription = &state.subscription;
     digest(
         view.iter(type_url)
-            .filter(|resource| subscription.covers(resource.name())),
+            .filter(|resource| subscription.covers_resource(resource)),
     )
 }
 

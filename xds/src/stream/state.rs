@@ -6,9 +6,11 @@ use std::time::Instant;
 
 use super::Outcome;
 use super::held::Held;
+use super::known::KnownVersions;
 use super::plan::{Plan, Waiting};
 use super::subscription::Subscription;
 use crate::delivery::SentCounts;
+use crate::error_detail::ErrorDetail;
 use crate::limits::{REJECTED_VERSIONS_MAX, REJECTION_TEXT_BYTES_MAX};
 use crate::resource::{Name, Resource, Stamp};
 use crate::snapshot::Snapshot;
@@ -66,6 +68,8 @@ pub(super) struct TypeState {
     pub(super) waits: bool,
     /// When the first gate opens by itself.
     pub(super) deadline: Option<Instant>,
+    /// Errors that the client was told in the place of resources (xRFC TP3).
+    pub(super) told: BTreeMap<Name, Arc<ErrorDetail>>,
 }
 
 /// A response that was neither acknowledged nor rejected yet (rule X1: at most one a type).
@@ -132,6 +136,7 @@ impl TypeState {
         self.owed.remove(name);
         self.isolate.remove(name);
         self.renew.remove(name);
+        self.told.remove(name);
     }
 
     /// Forgets what the subscription no longer covers.
@@ -144,10 +149,15 @@ impl TypeState {
     }
 
     /// Confirms claims of versions that the view has.
-    pub(super) fn confirm_claims(&mut self, view: &Snapshot, type_url: &crate::TypeUrl) {
+    pub(super) fn confirm_claims(
+        &mut self,
+        view: &Snapshot,
+        type_url: &crate::TypeUrl,
+        known: &KnownVersions,
+    ) {
         for (name, held) in self.held.iter_mut().filter(|(_, held)| held.is_foreign()) {
             if let Some(resource) = view.get(type_url, name)
-                && held.confirm_claim(resource)
+                && held.confirm_claim(resource, known)
                 && type_url.is_spoilt_by_one()
             {
                 self.verdicts.push((resource.clone(), true));

@@ -58,7 +58,7 @@ impl Session {
         let Some(state) = self
             .types
             .get(type_url)
-            .filter(|state| state.subscription.covers(name))
+            .filter(|state| state.subscription.covers_resource(wanted))
         else {
             return Some(ResourceStatus::NotSubscribed);
         };
@@ -95,7 +95,7 @@ impl Session {
         };
         let mut statuses = Vec::new();
         for (type_url, state) in &self.types {
-            let asked = |resource: &&Arc<Resource>| state.subscription.covers(resource.name());
+            let asked = |resource: &&Arc<Resource>| state.subscription.covers_resource(resource);
             for resource in view.iter(type_url).filter(asked) {
                 let status = self.resource_status(type_url, resource.name());
                 statuses.extend(status.map(|status| (resource.clone(), status)));
@@ -150,8 +150,10 @@ impl Session {
         }
         let asked = |type_url: &TypeUrl, name: &str| {
             let state = self.types.get(type_url);
-            view.get(type_url, name).is_none()
-                || state.is_some_and(|state| state.subscription.covers(name))
+            let covers = |resource: &Resource| {
+                state.is_some_and(|state| state.subscription.covers_resource(resource))
+            };
+            view.get(type_url, name).is_none_or(|it| covers(it))
         };
         let acknowledged = self.types.values().flat_map(|state| state.held.values());
         acknowledged

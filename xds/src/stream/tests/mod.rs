@@ -5,11 +5,15 @@ mod common;
 mod delivery;
 mod delta;
 mod doubt;
+mod errors;
 mod expiry;
+mod on_demand;
 mod order;
 mod per_type;
 mod properties;
 mod sotw;
 mod suspicion;
+mod versions;
+mod xdstp;
 
 use common::*;
