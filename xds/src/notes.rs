@@ -13,6 +13,9 @@ use crate::snapshot::Snapshot;
 /// By type. Most views say nothing.
 pub(crate) type Notes = BTreeMap<TypeUrl, OfType>;
 
+/// From each alias to the resource that goes by it, by type.
+pub(crate) type Aliases = BTreeMap<TypeUrl, BTreeMap<Name, Name>>;
+
 /// What is said of one type.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct OfType {
@@ -99,11 +102,8 @@ impl Snapshot {
 /// own name.
 pub(crate) fn aliases<'a>(
     resources: impl Iterator<Item = &'a Arc<Resource>> + Clone,
-) -> (
-    BTreeMap<TypeUrl, BTreeMap<Name, Name>>,
-    BTreeSet<(TypeUrl, Name)>,
-) {
-    let mut all: BTreeMap<TypeUrl, BTreeMap<Name, Name>> = BTreeMap::new();
+) -> (Aliases, BTreeSet<(TypeUrl, Name)>) {
+    let mut all = Aliases::new();
     let mut twice = BTreeSet::new();
     let named = resources.filter(|resource| !resource.aliases().is_empty());
     for resource in named {

@@ -238,7 +238,7 @@ impl Session {
         state.tell(&parcel.errors);
         let own = view.own_version(type_url);
         let version = match self.variant {
-            Variant::Delta => own.unwrap_or(view.id()).clone(),
+            Variant::Delta => own.unwrap_or_else(|| view.id()).clone(),
             Variant::Sotw => {
                 let whole = sotw::subscribed_digest(type_url, state, view);
                 let set = parcel.set.unwrap_or(whole);

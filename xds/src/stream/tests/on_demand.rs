@@ -196,3 +196,33 @@ fn d14_no_two_resources_go_by_one_name() {
         ));
     }
 }
+
+#[test]
+fn d3_a_name_that_is_asked_for_with_the_ack_of_its_absence_is_answered_again() {
+    use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
+    let again = |nonce: &str| DeltaDiscoveryRequest {
+        type_url: CDS.as_str().to_owned(),
+        response_nonce: nonce.to_owned(),
+        resource_names_subscribe: vec!["od".to_owned()],
+        ..Default::default()
+    };
+    for lone in [false, true] {
+        let view = clusters(&[]);
+        let start = || match lone {
+            true => Peer::only(Delta, CDS, &view),
+            false => Peer::with_view(Delta, &view),
+        };
+        let mut peer = start();
+        peer.subscribe(CDS, &["od"]);
+        let first = peer.one();
+        peer.send(again(&first.nonce.to_string()));
+        assert_eq!(brief(&peer.one()), "cds -od", "in one request");
+        let mut peer = start();
+        peer.subscribe(CDS, &["od"]);
+        let first = peer.one();
+        peer.send(again(""));
+        assert!(peer.drain().is_empty());
+        peer.ack(&first);
+        assert_eq!(brief(&peer.one()), "cds -od", "before the ACK");
+    }
+}
