@@ -54,6 +54,10 @@ pub const DOUBTFUL_VERSIONS_MAX: usize = 4;
 /// the tree around them.
 pub const PROVEN_MAX: usize = 200_000;
 
+/// The latest contents that clients took, as they are told to streams which hold them back: what a
+/// stream may miss between two looks before it has to look at all that it holds back.
+pub const PROVEN_NEWS_MAX: usize = 4_096;
+
 /// Contents that are remembered as refused by some client, for all streams together.
 pub const CONTESTED_MAX: usize = 10_000;
 
@@ -82,6 +86,23 @@ pub const CURES_MAX: u32 = 3;
 
 /// Responses that were given up and whose late answers are still understood.
 pub const OVERDUE_MAX: usize = 4;
+
+/// Earlier views whose difference to a view is remembered, so that it is computed once and not by
+/// each stream: streams are a few views apart at most, and for the others it is computed again.
+pub const DIFFERENCES_KEPT: usize = 8;
+
+/// Lists of subscribed names for which a view remembers the digest of what they cover. Sidecars of
+/// one kind share a list.
+pub const SUBSCRIBED_DIGESTS_KEPT: usize = 64;
+
+/// Names that a stream may have subscribed to or dropped beside its shared list before a new list
+/// is made of them: one in this many of the list. With more, lists would be made too often while a
+/// client subscribes name by name; with fewer, a stream at rest would keep much for itself.
+pub const NAMES_ASIDE_SHARE: usize = 64;
+
+/// Whole sets that a state-of-the-world client rejected and that are remembered, so that none is
+/// sent twice; 8 bytes each, and the client's words.
+pub const REJECTED_SETS_MAX: usize = 4_096;
 
 /// Resources of a type that a view may lose any number of (but not all) without being asked.
 pub const SHRINK_FREE_MAX: usize = 10;

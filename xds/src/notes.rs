@@ -85,6 +85,12 @@ impl Snapshot {
         })
     }
 
+    /// Whether a resource of the type goes by other names.
+    pub(crate) fn has_aliases(&self, type_url: &TypeUrl) -> bool {
+        let notes = self.notes().get(type_url);
+        notes.is_some_and(|notes| !notes.aliases.is_empty())
+    }
+
     /// The members of a glob collection.
     pub(crate) fn members<'a>(
         &'a self,

@@ -2,26 +2,31 @@
 //! owed by them, and what is forgotten with them.
 
 use super::state::TypeState;
-use crate::resource::{Resource, TypeUrl, xdstp};
+use crate::resource::{Name, Resource, TypeUrl, xdstp};
 use crate::snapshot::Snapshot;
 
 // === impl TypeState ===
 
 impl TypeState {
-    /// Who asks for a collection is owed each of its members (rule D3). The name of a collection
-    /// without members stays owed: it is answered as removed (xRFC TP1).
-    pub(super) fn expand_collections(&mut self, view: &Snapshot, type_url: &TypeUrl) {
-        if !self.subscription.has_collections {
+    /// Who asks for a collection is owed each of its members, and who asks for an alias what goes by
+    /// it (rule D3). The name of a collection without members stays owed: it is answered as removed
+    /// (xRFC TP1).
+    pub(super) fn expand_owed(&mut self, view: &Snapshot, type_url: &TypeUrl) {
+        if !self.subscription.has_collections && *type_url != TypeUrl::VIRTUAL_HOST {
             return;
         }
-        let collections = self.owed.iter().filter(|name| xdstp::is_collection(name));
-        let collections: Vec<_> = collections.cloned().collect();
-        for collection in collections {
-            let members = view.members(type_url, &collection);
-            let members: Vec<_> = members.map(|member| member.name().clone()).collect();
-            if !members.is_empty() {
-                self.owed.remove(&collection);
-                self.owed.extend(members);
+        let names: Vec<Name> = self.owed.iter().cloned().collect();
+        for name in names {
+            self.agenda.touch(&name);
+            if xdstp::is_collection(&name) {
+                let members = view.members(type_url, &name);
+                let members: Vec<Name> = members.map(|member| member.name().clone()).collect();
+                if !members.is_empty() {
+                    self.owed.remove(&name);
+                }
+                members.into_iter().for_each(|member| self.owe(member));
+            } else if let Some(resource) = view.resolve(type_url, &name) {
+                self.agenda.touch(resource.name());
             }
         }
     }
@@ -30,17 +35,17 @@ impl TypeState {
     /// a later subscription starts afresh (rules D7, S5). Under a wildcard nothing is forgotten: what
     /// that doesn't cover has to be taken away (rule D6).
     pub(super) fn forget_unasked(&mut self, view: &Snapshot, type_url: &TypeUrl) {
-        if self.subscription.wildcard {
+        if !std::mem::take(&mut self.strays) || self.subscription.wildcard {
             return;
         }
         let asked = |name: &str| match view.get(type_url, name) {
             Some(resource) => self.subscription.covers_resource(resource),
             None => *type_url == TypeUrl::VIRTUAL_HOST || self.subscription.covers(name),
         };
-        let names = self.held.keys().chain(&self.owed).chain(self.told.keys());
-        let unasked: Vec<_> = names.filter(|name| !asked(name)).cloned().collect();
-        for name in unasked {
-            self.forget(&name);
+        let names = self.held.names().chain(&self.owed).chain(self.told.keys());
+        let unasked: Vec<Name> = names.filter(|name| !asked(name)).cloned().collect();
+        for name in &unasked {
+            self.forget(name);
         }
     }
 
@@ -53,7 +58,11 @@ impl TypeState {
     /// The answer goes out. Whether it was due.
     pub(super) fn pay(&mut self, resource: &Resource) -> bool {
         let due = self.owed.remove(resource.name());
+        let mut paid = |alias: &Name| {
+            self.agenda.touch(alias);
+            self.owed.remove(alias)
+        };
         let aliases = resource.aliases().iter();
-        aliases.fold(due, |due, alias| self.owed.remove(alias) || due)
+        aliases.fold(due, |due, alias| paid(alias) || due)
     }
 }

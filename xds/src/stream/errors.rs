@@ -37,7 +37,7 @@ pub(super) fn due(
     type_url: &TypeUrl,
     state: &TypeState,
 ) -> Vec<(Name, Arc<ErrorDetail>)> {
-    let view = planner.view;
+    let view = planner.gates.view;
     let Some(notes) = view.notes().get(type_url).filter(|_| planner.reads_errors) else {
         return Vec::new();
     };
@@ -47,7 +47,7 @@ pub(super) fn due(
         let told = state.told.get(*name) == Some(*error) && !state.owed.contains(*name);
         // What has to be taken away first goes in its order (rule O3).
         let taken_away = planner.variant == Variant::Delta && !error.is_transient();
-        let goes = state.held.contains_key(*name) && (whole_sets || taken_away);
+        let goes = state.held.contains(name) && (whole_sets || taken_away);
         !told && !goes && planner.wanted(type_url, state, name).is_none()
     };
     let named = notes.errors.iter();
@@ -70,6 +70,7 @@ impl TypeState {
     pub(super) fn tell(&mut self, errors: &[(Name, Arc<ErrorDetail>)]) {
         for (name, error) in errors {
             self.owed.remove(name);
+            self.agenda.touch(name);
             self.told.insert(name.clone(), error.clone());
             if let Some(held) = self.held.get_mut(name) {
                 // The error lasts until the resource comes again, changed or not.
@@ -78,9 +79,21 @@ impl TypeState {
         }
     }
 
-    /// An error that isn't there any more would be news again.
-    pub(super) fn forget_told(&mut self, view: &Snapshot, type_url: &TypeUrl) {
+    /// There is a new view. An error that isn't there any more would be news again; what a view
+    /// says of a type may be about any of its names.
+    pub(super) fn heed_notes(
+        &mut self,
+        before: Option<&Snapshot>,
+        view: &Snapshot,
+        type_url: &TypeUrl,
+    ) {
+        let notes = view.notes().get(type_url);
+        if before.is_some_and(|before| before.notes().get(type_url) != notes) {
+            self.dirty = true;
+            self.agenda.touch_all();
+        }
         self.told
             .retain(|name, error| view.error(type_url, name) == Some(error));
+        self.expand_owed(view, type_url);
     }
 }

@@ -1,39 +1,30 @@
 //! What differs between what a client should have of one type and what it has.
 //!
-//! Pure comparison; it costs one look at every subscribed resource, and is made only when
-//! something changed.
+//! Looks at the names of which something changed, and at those that wait for others; `oracle` looks
+//! at everything in the tests and must find the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::order::{Gate, removal_gate, update_gate};
+use super::agenda::{Agenda, Class};
+use super::order::{Gate, Gates};
+use super::proven::Proven;
 use super::state::TypeState;
-use super::{Types, Variant, errors};
+use super::{Variant, errors};
 use crate::error_detail::ErrorDetail;
 use crate::resource::{Name, Resource, TypeUrl};
-use crate::snapshot::Snapshot;
 
-/// What differs, for one type.
+/// What differs, for one type, beside what is on its agenda.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    /// To be sent now.
-    pub(super) updates: Vec<Arc<Resource>>,
-    /// Asked for, not existing, and not held: to be told as removed now (rule D3b).
-    pub(super) absent: Vec<Name>,
+    /// To be sent now: what a gate let through.
+    pub(super) passed: BTreeMap<Name, Arc<Resource>>,
     /// To be taken away now.
     pub(super) removals: Vec<Name>,
-    /// Everything that the client should have or may keep: the whole set of a state-of-the-world
-    /// response, in the order of names.
-    pub(super) set: BTreeMap<Name, Arc<Resource>>,
     /// Held back by a gate.
     pub(super) held_back: BTreeSet<Waiting>,
-    /// A held-back resource is one whose earlier content isn't known, so that a whole set can
-    /// neither hold nor lack it.
-    pub(super) set_unknown: bool,
-    /// Refused by the client.
-    pub(super) refused: usize,
-    /// Of those, what waits with a clock running, and what the deadline let through.
+    /// What waits with a clock running, and what the deadline let through.
     pub(super) clocked: BTreeSet<Waiting>,
     /// Let through by the deadline.
     pub(super) forced: BTreeSet<Waiting>,
@@ -57,13 +48,13 @@ pub(super) type Clocks = BTreeMap<(TypeUrl, Waiting), Instant>;
 #[derive(Debug)]
 pub(super) struct Planner<'a> {
     pub(super) variant: Variant,
-    pub(super) types: &'a Types,
-    pub(super) view: &'a Snapshot,
+    pub(super) gates: Gates<'a>,
     pub(super) clocks: &'a Clocks,
+    /// What may travel together; `None`: everything.
+    pub(super) proven: Option<&'a Proven>,
     pub(super) gate_deadline: Duration,
     /// On a stream of one type: how long what the view lacks stays.
     pub(super) lone_grace: Option<Duration>,
-    pub(super) reconnected: Option<Instant>,
     pub(super) reads_errors: bool,
     pub(super) now: Instant,
 }
@@ -71,20 +62,25 @@ pub(super) struct Planner<'a> {
 // === impl Plan ===
 
 impl Plan {
+    /// Whether there is something to send.
+    pub(super) fn has_updates(&self, agenda: &Agenda) -> bool {
+        !self.passed.is_empty() || agenda.has_updates()
+    }
+
     /// Whether there is nothing to do, now or later, but what the client refuses.
-    pub(super) fn is_level(&self) -> bool {
-        self.updates.is_empty()
-            && self.absent.is_empty()
+    pub(super) fn is_level(&self, agenda: &Agenda) -> bool {
+        !self.has_updates(agenda)
+            && agenda.absent.is_empty()
+            && agenda.refused.is_empty()
             && self.removals.is_empty()
             && self.errors.is_empty()
             && self.held_back.is_empty()
-            && self.refused == 0
     }
 
     /// Whether something new comes later: an answer without it would say that it doesn't exist,
     /// and a starting Envoy would call itself ready too early.
-    pub(super) fn has_more_to_come(&self) -> bool {
-        self.updates.is_empty()
+    pub(super) fn has_more_to_come(&self, agenda: &Agenda) -> bool {
+        !self.has_updates(agenda)
             && self
                 .clocked
                 .iter()
@@ -95,39 +91,36 @@ impl Plan {
 // === impl Planner ===
 
 impl Planner<'_> {
-    pub(super) fn plan(&self, type_url: &TypeUrl, state: &TypeState) -> Plan {
+    /// Brings the agenda up to date, and asks the gates.
+    pub(super) fn plan(
+        &self,
+        type_url: &TypeUrl,
+        state: &TypeState,
+        agenda: &mut Agenda,
+        changed: BTreeSet<Name>,
+    ) -> Plan {
+        self.review(type_url, state, agenda, changed);
         let mut plan = Plan::default();
-        if state.subscription.wildcard || state.subscription.has_collections {
-            let covered = |resource: &&Arc<Resource>| state.subscription.covers_resource(resource);
-            for resource in self.view.iter(type_url).filter(covered) {
-                self.consider(type_url, state, resource, &mut plan);
-            }
-        } else {
-            let mut by_alias = BTreeSet::new();
-            for name in &state.subscription.names {
-                match self.view.resolve(type_url, name) {
-                    Some(it) if it.name() != name && !by_alias.insert(it.name()) => {}
-                    Some(it) if it.name() != name && state.subscription.asks_for(it.name()) => {}
-                    Some(resource) => self.consider(type_url, state, resource, &mut plan),
-                    None => {}
-                }
+        for (name, hint) in &mut agenda.gated {
+            let Some(resource) = self.gates.view.get(type_url, name) else {
+                continue;
+            };
+            let (gate, at) = self.gates.update_gate(resource, hint.as_ref());
+            *hint = at;
+            if self.passes(type_url, Waiting::Update(name.clone()), gate, &mut plan) {
+                plan.passed.insert(name.clone(), resource.clone());
             }
         }
-        for name in &state.owed {
-            if state.held.contains_key(name) {
-                self.consider_keeping(type_url, state, name, &mut plan);
-            } else if self.wanted(type_url, state, name).is_none() {
-                plan.absent.push(name.clone());
+        for name in &agenda.leaving {
+            let gate = match self.lone_grace {
+                Some(_) => Gate::Wait(None),
+                None => self.gates.removal_gate(type_url, name),
+            };
+            if self.passes(type_url, Waiting::Removal(name.clone()), gate, &mut plan) {
+                plan.removals.push(name.clone());
             }
         }
         plan.errors = errors::due(self, type_url, state);
-        // Absence never deletes in a state-of-the-world response that isn't a whole set (rule S2).
-        let removable = self.variant == Variant::Delta || type_url.is_full_state();
-        for name in state.held.keys().filter(|_| removable) {
-            if self.wanted(type_url, state, name).is_none() {
-                self.consider_removal(type_url, state, name, &mut plan);
-            }
-        }
         plan
     }
 
@@ -138,95 +131,157 @@ impl Planner<'_> {
         state: &TypeState,
         name: &str,
     ) -> Option<&Arc<Resource>> {
-        let resource = self.view.resolve(type_url, name);
+        let resource = self.gates.view.resolve(type_url, name);
         resource.filter(|it| state.subscription.covers_resource(it))
     }
 
-    /// What is asked for again while it can't be had for a moment is what the client had.
-    fn consider_keeping(
+    /// What is sent to who asks again for what can't be had for a moment: what it had.
+    pub(super) fn kept(
         &self,
         type_url: &TypeUrl,
         state: &TypeState,
-        name: &Name,
-        plan: &mut Plan,
-    ) {
-        let keeps = errors::keeps(self.view, type_url, name) && !self.reads_errors;
+        name: &str,
+    ) -> Option<Arc<Resource>> {
+        let keeps = errors::keeps(self.gates.view, type_url, name) && !self.reads_errors;
         let held = state.held.get(name).filter(|_| keeps);
-        if let Some(acked) = held.and_then(|held| held.acked.as_ref()) {
-            plan.updates.push(acked.clone());
-        }
+        held.and_then(|held| held.acked.clone())
+            .filter(|_| state.owed.contains(name))
     }
 
-    fn consider(
+    fn review(
         &self,
         type_url: &TypeUrl,
         state: &TypeState,
-        resource: &Arc<Resource>,
-        plan: &mut Plan,
+        agenda: &mut Agenda,
+        changed: BTreeSet<Name>,
     ) {
-        let name = resource.name();
+        match agenda.take_touched() {
+            Some(touched) => {
+                for name in changed.union(&touched) {
+                    agenda.put(name, self.class(type_url, state, name));
+                }
+            }
+            None => {
+                let view = self.gates.view.iter(type_url);
+                let subscription = &state.subscription;
+                let resolved = |name: &Name| Some(self.gates.view.resolve(type_url, name)?.name());
+                let wanted: Vec<&Name> = match subscription.wildcard || subscription.has_collections
+                {
+                    true => view.map(|resource| resource.name()).collect(),
+                    false => subscription.names.iter().filter_map(resolved).collect(),
+                };
+                let others = state.held.names().chain(&state.owed);
+                for name in wanted.into_iter().chain(others) {
+                    agenda.put(name, self.class(type_url, state, name));
+                }
+            }
+        }
+        if let Some(proven) = self.proven {
+            agenda.hear(proven);
+        }
+    }
+
+    /// What a name needs, as far as that doesn't depend on other types.
+    pub(super) fn class(&self, type_url: &TypeUrl, state: &TypeState, name: &Name) -> Class {
+        let in_view = self.gates.view.get(type_url, name);
         let held = state.held.get(name);
-        let exact = held.is_some_and(|held| held.is_exactly(resource));
-        if exact && !state.owes(resource) {
-            plan.set.insert(name.clone(), resource.clone());
-            return;
+        if let Some(resource) = in_view.filter(|it| state.subscription.covers_resource(it)) {
+            let exact = held.is_some_and(|held| held.is_exactly(resource));
+            return if exact && !state.owes(resource) {
+                Class::Nothing
+            } else if state.is_refused(resource) {
+                Class::Refused
+            } else if !exact && !resource.references().clusters.is_empty() {
+                Class::Gated
+            } else if state.isolate.contains(name) {
+                Class::Suspect
+            } else if self.proven.is_none_or(|proven| proven.contains(resource)) {
+                Class::Together
+            } else {
+                Class::Doubtful(Proven::key(resource))
+            };
         }
-        if state.is_refused(resource) {
-            plan.refused += 1;
-            return;
-        }
-        let gate = if exact {
-            Gate::Open
-        } else {
-            update_gate(self.types, self.view, resource)
-        };
-        if self.passes(type_url, Waiting::Update(name.clone()), gate, plan) {
-            plan.updates.push(resource.clone());
-            plan.set.insert(name.clone(), resource.clone());
-            return;
-        }
-        match held.and_then(|held| held.acked.as_ref()) {
-            Some(old) => {
-                plan.set.insert(name.clone(), old.clone());
+        // Absence never deletes in a state-of-the-world response that isn't a whole set (rule S2).
+        let removable = self.variant == Variant::Delta || type_url.is_full_state();
+        match held {
+            None if self.wanted(type_url, state, name).is_some() => Class::Nothing,
+            None if state.owed.contains(name) => Class::Absent,
+            Some(_) if errors::keeps(self.gates.view, type_url, name) => {
+                match self.kept(type_url, state, name) {
+                    Some(_) => Class::Together,
+                    None => Class::Nothing,
+                }
             }
-            None => plan.set_unknown |= self.reconnected.is_some(),
+            Some(held) if removable && held.removal_refused => Class::Refused,
+            Some(_) if removable => Class::Leaving,
+            _ => Class::Nothing,
         }
     }
 
-    fn consider_removal(
+    /// Everything that the client should have or may keep: the whole set of a state-of-the-world
+    /// response, with these suspects in it and the others as they were. Even what may go stays in
+    /// the set that carries additions: union first, then the new set (rule O1).
+    ///
+    /// `None` if the earlier content of something that can't be in the set isn't known, so that
+    /// the set can neither hold nor lack it.
+    pub(super) fn whole_set(
         &self,
         type_url: &TypeUrl,
         state: &TypeState,
-        name: &Name,
-        plan: &mut Plan,
-    ) {
-        if errors::keeps(self.view, type_url, name) {
-            let held = state.held.get(name);
-            if let Some(acked) = held.and_then(|held| held.acked.as_ref()) {
-                plan.set.insert(name.clone(), acked.clone());
+        plan: &Plan,
+        trial: &BTreeSet<Name>,
+    ) -> Option<BTreeMap<Name, Arc<Resource>>> {
+        let agenda = &state.agenda;
+        let mut set = BTreeMap::new();
+        let view = self.gates.view;
+        let subscription = &state.subscription;
+        let covered = |resource: &&Arc<Resource>| subscription.covers_resource(resource);
+        let wanted: Vec<&Arc<Resource>> =
+            match subscription.wildcard || subscription.has_collections {
+                true => view.iter(type_url).filter(covered).collect(),
+                false => {
+                    let names = subscription.names.iter();
+                    names.filter_map(|name| view.get(type_url, name)).collect()
+                }
+            };
+        for resource in wanted {
+            let name = resource.name();
+            let waits = agenda.gated.contains_key(name) && !plan.passed.contains_key(name);
+            let suspect = is_suspect(state, plan, name) && !trial.contains(name);
+            let refused = agenda.refused.contains(name);
+            if !waits && !suspect && !refused {
+                set.insert(name.clone(), resource.clone());
+                continue;
             }
-            return;
+            let held = state.held.get(name);
+            if let Some(old) = held.and_then(|held| held.acked.clone()) {
+                set.insert(name.clone(), old);
+            } else if self.gates.reconnected.is_some() && !state.set_known {
+                return None;
+            } else if suspect && self.gates.removal_gate(type_url, name) != Gate::Open {
+                // It may have been applied, and something may lead to it.
+                return None;
+            }
         }
-        let Some(held) = state.held.get(name).filter(|held| !held.removal_refused) else {
-            plan.refused += 1;
-            return;
-        };
-        let gate = match self.lone_grace {
-            Some(_) => Gate::Wait(None),
-            None => removal_gate(self.types, self.view, type_url, name, self.reconnected),
-        };
-        if self.passes(type_url, Waiting::Removal(name.clone()), gate, plan) {
-            plan.removals.push(name.clone());
+        let errors = view.errors(type_url).map(|(name, _)| name);
+        let kept = errors.filter(|name| errors::keeps(view, type_url, name));
+        for name in agenda.leaving.iter().chain(kept) {
+            let held = state.held.get(name);
+            if let Some(old) = held.and_then(|held| held.acked.clone()) {
+                set.insert(name.clone(), old);
+            }
         }
-        // Even what may go stays in the set that carries additions: union first, then the new
-        // set (rule O1).
-        if let Some(old) = &held.acked {
-            plan.set.insert(name.clone(), old.clone());
-        }
+        Some(set)
     }
 
     /// Whether a gate lets something through now, by itself or by its deadline.
-    fn passes(&self, type_url: &TypeUrl, waiting: Waiting, gate: Gate, plan: &mut Plan) -> bool {
+    pub(super) fn passes(
+        &self,
+        type_url: &TypeUrl,
+        waiting: Waiting,
+        gate: Gate,
+        plan: &mut Plan,
+    ) -> bool {
         let start = match gate {
             Gate::Open => return true,
             Gate::Closed => {
@@ -254,4 +309,10 @@ impl Planner<'_> {
         plan.held_back.insert(key.1);
         false
     }
+}
+
+/// Whether something that may be sent goes after all others, for it was rejected in company.
+pub(super) fn is_suspect(state: &TypeState, plan: &Plan, name: &Name) -> bool {
+    state.agenda.suspects.contains(name)
+        || plan.passed.contains_key(name) && state.isolate.contains(name)
 }

@@ -52,15 +52,6 @@ impl Request {
         }
     }
 
-    /// Whether something isn't asked for any more.
-    pub(super) fn unsubscribes(&self) -> bool {
-        match self {
-            Self::Delta(request) => !request.resource_names_unsubscribe.is_empty(),
-            // The list of names is whole each time.
-            Self::Sotw(_) => true,
-        }
-    }
-
     /// Whether the client holds something of an earlier stream.
     pub(super) fn is_reconnect(&self) -> bool {
         match self {

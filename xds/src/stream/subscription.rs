@@ -1,8 +1,8 @@
 //! What a client asked for, of one type.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::names::Names;
 use crate::resource::{Name, Resource, xdstp};
 
 /// What a client asked for, of one type.
@@ -11,7 +11,7 @@ pub(super) struct Subscription {
     /// Everything of the type, by `*` or by the legacy form.
     pub(super) wildcard: bool,
     /// Names, known or not (xDS protocol rule C9), in normal form; also those of collections.
-    pub(super) names: BTreeSet<Name>,
+    pub(super) names: Names,
     /// Whether a request of this stream ever carried a name of this type: from then on an empty
     /// state-of-the-world list means nothing, not all (rule S6).
     pub(super) ever_named: bool,
@@ -28,10 +28,14 @@ impl Subscription {
         self.names.insert(name);
     }
 
-    /// Takes names in normal form for all there are.
-    pub(super) fn replace(&mut self, names: BTreeSet<Name>) {
-        self.has_collections = names.iter().any(|name| xdstp::is_collection(name));
-        self.names = names;
+    /// Takes names in normal form for all there are. Which are new, and whether any is gone.
+    pub(super) fn restate<'a>(
+        &mut self,
+        names: impl Iterator<Item = &'a str>,
+    ) -> (Vec<Name>, bool) {
+        let (new, gone) = self.names.restate(names);
+        self.has_collections = self.names.iter().any(|name| xdstp::is_collection(name));
+        (new, gone)
     }
 
     /// Whether something that goes by the name is asked for, as far as the name tells.
@@ -51,9 +55,14 @@ impl Subscription {
     pub(super) fn asks_for(&self, name: &str) -> bool {
         let in_collection = || {
             let collection = xdstp::collection_of(name);
-            collection.is_some_and(|collection| self.names.contains(&*collection))
+            collection.is_some_and(|collection| self.names.contains(&collection))
         };
         self.names.contains(name) || self.has_collections && in_collection()
+    }
+
+    /// Everything that a wildcard covers, and nothing else.
+    pub(super) fn is_pure_wildcard(&self) -> bool {
+        self.wildcard && self.names.is_empty()
     }
 
     pub(super) fn is_empty(&self) -> bool {
