@@ -129,7 +129,7 @@ impl Resource {
             hash.update(&[u8::from(extras.version.is_some())]);
             self.version = Version(hash.digest());
         }
-        self
+        self.reframed()
     }
 }
 

@@ -2,9 +2,11 @@
 //! they lead to.
 //!
 //! A resource is encoded once, by whoever made it, and shared by every stream (design M1). Nothing
-//! here re-encodes; the known types are decoded once, to read their references.
+//! here re-encodes; the known types are decoded once, to read their references. Its bytes are kept
+//! once, inside of the envelope that they travel in.
 
 mod extras;
+mod frame;
 mod references;
 mod type_url;
 pub(crate) mod xdstp;
@@ -22,6 +24,7 @@ use envoy_types::pb::envoy::service::runtime::v3::Runtime;
 use prost::Message as _;
 use xxhash_rust::xxh64::xxh64;
 
+pub(crate) use frame::{Frame, RESOURCES, Slice, field_len, put_field, put_key, put_unresolved};
 pub use references::References;
 pub use type_url::TypeUrl;
 
@@ -43,6 +46,8 @@ pub struct Resource {
     type_url: TypeUrl,
     name: Name,
     version: Version,
+    frame: Frame,
+    /// A slice of the frame.
     body: Bytes,
     ttl: Option<Duration>,
     references: References,
@@ -190,7 +195,7 @@ impl fmt::Debug for Version {
 
 impl Resource {
     /// Takes a resource's bytes, in a deterministic encoding (maps sorted): the version is their
-    /// hash, so that equal content must be equal bytes.
+    /// hash, so that equal content must be equal bytes. They are copied, once for all streams.
     ///
     /// # Errors
     /// If the name can't be one, the bytes are too many, aren't of the type (of those that this
@@ -219,11 +224,19 @@ impl Resource {
         }
         let references = read(&type_url, name, &body)?;
         let version = Version::of(&body);
+        let about = frame::About {
+            name,
+            version: &version.to_string(),
+            aliases: &[],
+            ttl: None,
+        };
+        let frame = Frame::new(type_url.as_str(), &about, &body);
         Ok(Self {
             type_url,
             name: Arc::from(name),
             version,
-            body,
+            body: frame.body().share(),
+            frame,
             ttl: None,
             references,
             extras: None,
@@ -256,7 +269,20 @@ impl Resource {
             return Err(ResourceError::TtlTooShort { type_url, name });
         }
         self.ttl = Some(ttl);
-        Ok(self)
+        Ok(self.reframed())
+    }
+
+    /// With what it is by now in its envelope.
+    fn reframed(mut self) -> Self {
+        let about = frame::About {
+            name: &self.name,
+            version: &self.version_text(),
+            aliases: self.aliases(),
+            ttl: self.ttl,
+        };
+        self.frame = Frame::new(self.type_url.as_str(), &about, &self.body);
+        self.body = self.frame.body().share();
+        self
     }
 
     /// The type.
@@ -288,6 +314,11 @@ impl Resource {
     /// The names that the resource leads to.
     pub fn references(&self) -> &References {
         &self.references
+    }
+
+    /// The resource in its envelope.
+    pub(crate) fn frame(&self) -> &Frame {
+        &self.frame
     }
 
     pub(crate) fn stamp(&self) -> Stamp {

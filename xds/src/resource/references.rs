@@ -38,6 +38,8 @@ pub struct References {
     pub routes: BTreeSet<Name>,
     /// The assignment that a cluster fetches by EDS over the same stream.
     pub assignment: Option<Name>,
+    /// Whether a route configuration fetches virtual hosts by VHDS.
+    pub virtual_hosts: bool,
 }
 
 // === impl References ===
@@ -65,7 +67,10 @@ impl References {
     }
 
     pub(super) fn of_route_configuration(routes: &RouteConfiguration) -> Self {
-        let mut references = Self::default();
+        let mut references = Self {
+            virtual_hosts: routes.vhds.is_some(),
+            ..Self::default()
+        };
         references.add_routes(routes);
         references
     }

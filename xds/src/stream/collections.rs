@@ -1,6 +1,8 @@
 //! Names that stand for several resources (xRFC TP1) or for one of another name (rule D14): what is
 //! owed by them, and what is forgotten with them.
 
+use std::sync::Arc;
+
 use super::state::TypeState;
 use crate::resource::{Name, Resource, TypeUrl, xdstp};
 use crate::snapshot::Snapshot;
@@ -15,6 +17,9 @@ impl TypeState {
         if !self.subscription.has_collections && *type_url != TypeUrl::VIRTUAL_HOST {
             return;
         }
+        if std::mem::take(&mut self.namespaces_due) {
+            self.owe_namespaces(view.iter(&TypeUrl::ROUTE_CONFIGURATION));
+        }
         let names: Vec<Name> = self.owed.iter().cloned().collect();
         for name in names {
             self.agenda.touch(&name);
@@ -28,6 +33,17 @@ impl TypeState {
             } else if let Some(resource) = view.resolve(type_url, &name) {
                 self.agenda.touch(resource.name());
             }
+        }
+    }
+
+    /// An Envoy that gets a route configuration with VHDS asks for virtual hosts without naming any,
+    /// and waits 15 s with its listener for an answer that lies in the configuration's namespace; on a
+    /// stream that has virtual hosts already it doesn't even ask. So it is told that one is gone that
+    /// nobody has.
+    pub(super) fn owe_namespaces<'a>(&mut self, routes: impl Iterator<Item = &'a Arc<Resource>>) {
+        for routes in routes.filter(|routes| routes.references().virtual_hosts) {
+            self.owe(Name::from(format!("{}/*", routes.name())));
+            self.dirty = true;
         }
     }
 

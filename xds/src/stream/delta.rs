@@ -45,6 +45,7 @@ pub(super) fn handle(
         // Unless this answers what was sent unasked.
         state.answer_due |= outcome == Outcome::Stale;
     }
+    state.namespaces_due |= first && subscribe.is_empty() && *type_url == TypeUrl::VIRTUAL_HOST;
     for name in subscribe {
         if name == "*" {
             state.subscription.wildcard = true;

@@ -372,8 +372,11 @@ impl Session {
             }
             match state.held.get_mut(name) {
                 Some(held) => held.removing = true,
-                None if *type_url == TypeUrl::VIRTUAL_HOST => unresolved.push(name.clone()),
-                None => {}
+                None => {
+                    let alias = *type_url == TypeUrl::VIRTUAL_HOST;
+                    let alias = alias && state.subscription.names.contains(name);
+                    unresolved.extend(alias.then(|| name.clone()));
+                }
             }
         }
         state.tell(&parcel.errors);
@@ -425,6 +428,9 @@ impl Session {
             cure: parcel.cure,
         }));
         self.owe_endpoints(&news, view);
+        if let Some(hosts) = self.types.get_mut(&TypeUrl::VIRTUAL_HOST) {
+            hosts.owe_namespaces(news.iter());
+        }
         let item = |resource: Arc<Resource>| Item {
             wrapped: wrapped && resource.ttl().is_some(),
             renewal: parcel.renewal && self.variant == Variant::Delta,

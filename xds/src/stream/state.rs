@@ -84,6 +84,8 @@ pub(super) struct TypeState {
     pub(super) deadline: Option<Instant>,
     /// Errors that the client was told in the place of resources (xRFC TP3).
     pub(super) told: BTreeMap<Name, Arc<ErrorDetail>>,
+    /// The client asked for virtual hosts without naming one, and waits for an answer.
+    pub(super) namespaces_due: bool,
     /// The client dropped a name that stood for others.
     pub(super) strays: bool,
 }

@@ -22,7 +22,7 @@ use crate::resource::{Name, Resource, TypeUrl};
 use crate::snapshot::{Snapshot, digest};
 
 /// What the client's previous stream leaves behind.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Legacy {
     /// Types that it had asked for.
     pub(crate) types: Vec<TypeUrl>,

@@ -139,6 +139,35 @@ fn d14_an_alias_that_leads_nowhere_is_told_so_and_resolved_later() {
 }
 
 #[test]
+fn d14_an_envoy_that_waits_for_virtual_hosts_hears_of_each_of_its_route_configurations() {
+    use envoy_types::pb::envoy::config::route::v3::{RouteConfiguration, Vhds};
+    let fetched = |name: &str| {
+        let routes = RouteConfiguration {
+            name: name.to_owned(),
+            vhds: Some(Vhds::default()),
+            ..Default::default()
+        };
+        Resource::encode(RDS, name, &routes).unwrap()
+    };
+    let mut peer = Peer::with_view(Delta, &snapshot([fetched("rt")]));
+    peer.subscribe(RDS, &["rt", "rt2"]);
+    assert_eq!(peer.settle(), ["rds rt", "rds -rt2"]);
+    peer.subscribe(VHDS, &[]);
+    assert_eq!(peer.settle(), ["vhds -rt/*"]);
+    peer.view(&snapshot([
+        fetched("rt"),
+        fetched("rt2"),
+        static_cluster("a"),
+    ]));
+    assert_eq!(peer.settle(), ["rds rt2", "vhds -rt2/*"]);
+    let mut early = Peer::new(Delta);
+    early.subscribe(VHDS, &[]);
+    assert_eq!(early.settle(), Vec::<String>::new(), "no view yet");
+    early.view(&snapshot([fetched("rt")]));
+    assert_eq!(early.settle(), ["vhds -rt/*"]);
+}
+
+#[test]
 fn d14_d7_a_dropped_alias_is_forgotten_and_sent_again_when_asked_for() {
     let view = hosts(&[("rt/shop", &["rt/shop.example"])]);
     let mut peer = Peer::with_view(Delta, &view);

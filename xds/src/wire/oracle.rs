@@ -1,25 +1,20 @@
-//! From a [`Response`] to the generated messages.
-//!
-//! Here, and only here, a body is copied: the generated `Any` owns its bytes. A codec that frames
-//! the shared bytes can replace this module without touching the state machine (design M1).
+//! What the messages must decode to: the generated ones, built field by field.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::ControlPlane;
 use envoy_types::pb::envoy::service::discovery::v3::{
-    DeltaDiscoveryResponse, DiscoveryResponse, Resource as PbResource, ResourceError, ResourceName,
+    DeltaDiscoveryResponse, DiscoveryResponse, Resource as PbResource,
 };
 use envoy_types::pb::google::protobuf::{Any, Duration as PbDuration};
-use envoy_types::pb::google::rpc::Status;
 use prost::{Message as _, Name as _};
 
-use crate::error_detail::ErrorDetail;
+use super::error;
 use crate::resource::{Name, Resource};
 use crate::stream::{Item, Response};
 
 /// The message for an incremental stream.
-pub(crate) fn delta(response: Response, identifier: &str) -> DeltaDiscoveryResponse {
+pub(super) fn delta(response: Response, identifier: &str) -> DeltaDiscoveryResponse {
     let resource = |item: Item| PbResource {
         name: item.resource.name().to_string(),
         version: item.resource.version_text().to_string(),
@@ -37,7 +32,7 @@ pub(crate) fn delta(response: Response, identifier: &str) -> DeltaDiscoveryRespo
     let items = response.items.into_iter().map(resource);
     DeltaDiscoveryResponse {
         system_version_info: response.version.to_string(),
-        resources: items.chain(unresolved).collect(),
+        resources: unresolved.chain(items).collect(),
         type_url: response.type_url.as_str().to_owned(),
         removed_resources: response.removed.iter().map(ToString::to_string).collect(),
         nonce: response.nonce.to_string(),
@@ -48,7 +43,7 @@ pub(crate) fn delta(response: Response, identifier: &str) -> DeltaDiscoveryRespo
 }
 
 /// The message for a state-of-the-world stream.
-pub(crate) fn sotw(response: Response, identifier: &str) -> DiscoveryResponse {
+pub(super) fn sotw(response: Response, identifier: &str) -> DiscoveryResponse {
     let resource = |item: Item| {
         if !item.wrapped {
             return any(&item.resource);
@@ -56,6 +51,7 @@ pub(crate) fn sotw(response: Response, identifier: &str) -> DiscoveryResponse {
         let wrapper = PbResource {
             name: item.resource.name().to_string(),
             version: item.resource.version_text().to_string(),
+            aliases: aliases(&item.resource),
             resource: Some(any(&item.resource)),
             ttl: item.resource.ttl().map(duration),
             ..PbResource::default()
@@ -85,23 +81,6 @@ fn any(resource: &Resource) -> Any {
 
 fn aliases(resource: &Resource) -> Vec<String> {
     resource.aliases().iter().map(ToString::to_string).collect()
-}
-
-/// An error in the place of a resource (xRFC TP3).
-pub(crate) fn error((name, detail): &(Name, Arc<ErrorDetail>)) -> ResourceError {
-    let resource_name = ResourceName {
-        name: name.to_string(),
-        ..ResourceName::default()
-    };
-    let status = Status {
-        code: detail.code().into(),
-        message: detail.message().to_owned(),
-        ..Status::default()
-    };
-    ResourceError {
-        resource_name: Some(resource_name),
-        error_detail: Some(status),
-    }
 }
 
 fn duration(ttl: Duration) -> PbDuration {
