@@ -80,6 +80,13 @@ impl Agenda {
         Some(std::mem::take(&mut self.touched))
     }
 
+    /// What is to be classed again; `None` for all.
+    #[cfg(test)]
+    pub(super) fn touched(&self) -> Option<Vec<&str>> {
+        let names = self.touched.iter().map(|name| &**name);
+        (!self.everything).then(|| names.collect())
+    }
+
     /// Puts a name where it belongs by now.
     pub(super) fn put(&mut self, name: &Name, class: Class) {
         self.together.remove(name);

@@ -193,6 +193,7 @@ impl Planner<'_> {
         trial: &BTreeSet<Name>,
     ) -> Option<BTreeMap<Name, Arc<Resource>>> {
         let agenda = &state.agenda;
+        let gates = self.gates.of_this_stream();
         let mut set = BTreeMap::new();
         let view = self.gates.view;
         let wanted: Vec<&Arc<Resource>> = match state.subscription.wildcard {
@@ -216,7 +217,7 @@ impl Planner<'_> {
                 set.insert(name.clone(), old);
             } else if self.gates.reconnected.is_some() && !state.set_known {
                 return None;
-            } else if suspect && self.gates.removal_gate(type_url, name) != Gate::Open {
+            } else if suspect && gates.removal_gate(type_url, name) != Gate::Open {
                 // It may have been applied, and something may lead to it.
                 return None;
             }

@@ -7,6 +7,7 @@ use super::holdings::Scope;
 use super::order::endpoints_came_since;
 use super::{Session, Types};
 use crate::resource::{Name, TypeUrl};
+use crate::snapshot::Snapshot;
 
 /// What may not be forgotten, for a gate hangs on when it was sent or acknowledged.
 #[derive(Debug, Default)]
@@ -25,13 +26,13 @@ impl Session {
     /// the last nonce. So a cluster whose endpoints came since stays open to its routes, and one
     /// that is sent again later has a greater nonce than all of them and waits for its endpoints
     /// again. Where endpoints didn't come since, both are told apart as before.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn settle(&mut self, view: &Snapshot) {
         let busy = |state: &super::state::TypeState| state.in_flight.is_some() || state.dirty;
         if self.types.values().any(|state| busy(state)) {
             return;
         }
         #[cfg(test)]
-        let before = super::oracle::State::of(&self.types);
+        let before = super::oracle::State::of(&self.types, view);
         for state in self.types.values_mut() {
             state.subscription.names.settle(&self.settings.names);
         }
@@ -64,7 +65,7 @@ impl Session {
             state.held.settle(scope, nonce, stays);
         }
         #[cfg(test)]
-        assert_eq!(before, super::oracle::State::of(&self.types));
+        assert_eq!(before, super::oracle::State::of(&self.types, view));
     }
 }
 

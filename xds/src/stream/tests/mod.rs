@@ -9,6 +9,8 @@ mod expiry;
 mod order;
 mod per_type;
 mod properties;
+mod quarantine;
+mod rest;
 mod sotw;
 mod suspicion;
 
