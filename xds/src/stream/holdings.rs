@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::held::Held;
+use super::settle::{tidy, tidy_set};
 use crate::resource::Name;
 use crate::snapshot::OfType;
 
@@ -245,6 +246,9 @@ impl Holdings {
         let apart = &self.apart;
         self.timed.retain(|name| apart.contains_key(name));
         self.acked_by = nonce;
+        tidy(&mut self.apart);
+        tidy_set(&mut self.timed);
+        tidy_set(&mut self.claimed);
     }
 
     /// Tells an entry apart, as it is.

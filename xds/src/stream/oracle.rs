@@ -127,9 +127,9 @@ pub(super) struct State {
 
 impl State {
     /// Beside when something was sent or acknowledged.
-    pub(super) fn of(types: &Types, view: &Snapshot) -> Self {
+    pub(super) fn of(types: &Types, view: Option<&Snapshot>) -> Self {
         let mut held = Vec::new();
-        if is_large(view) {
+        if view.is_some_and(is_large) {
             return Self::default();
         }
         for (type_url, state) in types {

@@ -78,7 +78,7 @@ impl Session {
                 return Some(self.send(type_url, &view, parcel, now));
             }
         }
-        self.settle(&view);
+        self.settle();
         self.refresh(now);
         #[cfg(test)]
         super::oracle::check_session(self);

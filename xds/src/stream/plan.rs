@@ -125,7 +125,11 @@ impl Planner<'_> {
         agenda: &mut Agenda,
         changed: BTreeSet<Name>,
     ) {
-        match agenda.take_touched() {
+        let touched = agenda.take_touched();
+        if let Some(proven) = self.proven {
+            agenda.listen(proven);
+        }
+        match touched {
             Some(touched) => {
                 for name in changed.union(&touched) {
                     agenda.put(name, self.class(type_url, state, name));

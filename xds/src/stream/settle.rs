@@ -1,13 +1,12 @@
 //! A stream at rest lets go of what it need not know for itself.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::held::Held;
 use super::holdings::Scope;
 use super::order::endpoints_came_since;
 use super::{Session, Types};
 use crate::resource::{Name, TypeUrl};
-use crate::snapshot::Snapshot;
 
 /// What may not be forgotten, for a gate hangs on when it was sent or acknowledged.
 #[derive(Debug, Default)]
@@ -26,13 +25,13 @@ impl Session {
     /// the last nonce. So a cluster whose endpoints came since stays open to its routes, and one
     /// that is sent again later has a greater nonce than all of them and waits for its endpoints
     /// again. Where endpoints didn't come since, both are told apart as before.
-    pub(super) fn settle(&mut self, view: &Snapshot) {
+    pub(super) fn settle(&mut self) {
         let busy = |state: &super::state::TypeState| state.in_flight.is_some() || state.dirty;
         if self.types.values().any(|state| busy(state)) {
             return;
         }
         #[cfg(test)]
-        let before = super::oracle::State::of(&self.types, view);
+        let before = super::oracle::State::of(&self.types, self.view.as_deref());
         for state in self.types.values_mut() {
             state.subscription.names.settle(&self.settings.names);
         }
@@ -63,9 +62,36 @@ impl Session {
                     || overdue.contains(&held.sent_by)
             };
             state.held.settle(scope, nonce, stays);
+            state.agenda.tidy();
+            let sets = [
+                &mut state.owed,
+                &mut state.isolate,
+                &mut state.renew,
+                &mut state.suspects,
+                &mut state.unchecked,
+            ];
+            sets.into_iter().for_each(tidy_set);
         }
+        tidy(&mut self.clocks);
         #[cfg(test)]
-        assert_eq!(before, super::oracle::State::of(&self.types, view));
+        assert_eq!(
+            before,
+            super::oracle::State::of(&self.types, self.view.as_deref())
+        );
+    }
+}
+
+/// Gives back what an empty map keeps allocated.
+pub(super) fn tidy<K, V>(map: &mut BTreeMap<K, V>) {
+    if map.is_empty() {
+        *map = BTreeMap::new();
+    }
+}
+
+/// Gives back what an empty set keeps allocated.
+pub(super) fn tidy_set<T>(set: &mut BTreeSet<T>) {
+    if set.is_empty() {
+        *set = BTreeSet::new();
     }
 }
 

@@ -326,7 +326,7 @@ fn chaos(variant: Variant, settings: SessionSettings, only: Option<TypeUrl>, ste
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_look_at_what_changed_finds_everything_over_delta(steps in proptest::collection::vec(step(), 0..60)) {
