@@ -82,6 +82,11 @@ impl<'a> Gates<'a> {
         self.types
     }
 
+    /// The same without doubt about an earlier stream.
+    pub(super) fn of_this_stream(&self) -> Self {
+        Self::new(self.types, self.view, None)
+    }
+
     /// Whether a resource may be sent now: the clusters that it leads to must be acknowledged at
     /// the view's version, and their endpoints since (rule O2). Also which cluster is in the way;
     /// `hint` is the one that was the last time.

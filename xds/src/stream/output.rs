@@ -217,8 +217,8 @@ impl Session {
                 .chain(&agenda.suspects)
                 .cloned()
                 .partition(|name| is_suspect(state, plan, name));
-            let trial: BTreeSet<Name> = match sound.is_empty() {
-                true => suspects.into_iter().take(state.trial.max(1)).collect(),
+            let mut trial: BTreeSet<Name> = match sound.is_empty() {
+                true => suspects.iter().take(state.trial.max(1)).cloned().collect(),
                 false => BTreeSet::new(),
             };
             let asked = state.answer_due && !plan.has_more_to_come(agenda);
@@ -226,7 +226,15 @@ impl Session {
                 return None;
             }
             let planner = self.planner(type_url, view, now);
-            let set = planner.whole_set(type_url, state, plan, &trial);
+            let mut set = planner.whole_set(type_url, state, plan, &trial);
+            let divided = trial.len() < suspects.len();
+            let whole = set.is_none() && divided;
+            if whole {
+                // A client whose resources aren't all known, or that may use them, can't be sent
+                // less than everything.
+                trial = suspects;
+                set = planner.whole_set(type_url, state, plan, &trial);
+            }
             #[cfg(test)]
             super::oracle::check_set(&planner, type_url, state, set.as_ref());
             let set = set?;
@@ -236,7 +244,7 @@ impl Session {
             };
             let text = state.rejected_sets.text.clone();
             let state = self.types.get_mut(type_url)?;
-            let (RejectedSet::Answered, Some(text)) = (rejected, text) else {
+            let (RejectedSet::Answered, Some(text), false) = (rejected, text, whole) else {
                 state.set_refused = true;
                 return None;
             };

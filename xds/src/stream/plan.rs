@@ -155,7 +155,11 @@ impl Planner<'_> {
         agenda: &mut Agenda,
         changed: BTreeSet<Name>,
     ) {
-        match agenda.take_touched() {
+        let touched = agenda.take_touched();
+        if let Some(proven) = self.proven {
+            agenda.listen(proven);
+        }
+        match touched {
             Some(touched) => {
                 for name in changed.union(&touched) {
                     agenda.put(name, self.class(type_url, state, name));
@@ -232,6 +236,7 @@ impl Planner<'_> {
         trial: &BTreeSet<Name>,
     ) -> Option<BTreeMap<Name, Arc<Resource>>> {
         let agenda = &state.agenda;
+        let gates = self.gates.of_this_stream();
         let mut set = BTreeMap::new();
         let view = self.gates.view;
         let subscription = &state.subscription;
@@ -258,7 +263,7 @@ impl Planner<'_> {
                 set.insert(name.clone(), old);
             } else if self.gates.reconnected.is_some() && !state.set_known {
                 return None;
-            } else if suspect && self.gates.removal_gate(type_url, name) != Gate::Open {
+            } else if suspect && gates.removal_gate(type_url, name) != Gate::Open {
                 // It may have been applied, and something may lead to it.
                 return None;
             }

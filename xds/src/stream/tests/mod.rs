@@ -12,6 +12,8 @@ mod on_demand;
 mod order;
 mod per_type;
 mod properties;
+mod quarantine;
+mod rest;
 mod sotw;
 mod suspicion;
 mod versions;
