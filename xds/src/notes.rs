@@ -85,6 +85,17 @@ impl Snapshot {
         })
     }
 
+    /// Whether one of the view's own resources fetches a secret or an extension configuration. What is
+    /// in use isn't taken away, even if the view doesn't have it (rule D3c).
+    pub(crate) fn fetches(&self, type_url: &TypeUrl, name: &str) -> bool {
+        let fetched = [TypeUrl::SECRET, TypeUrl::EXTENSION_CONFIG].contains(type_url);
+        let by = |parent: TypeUrl| {
+            let parents = self.of_type(&parent);
+            parents.is_some_and(|parents| !parents.referrers().of(type_url, name).is_empty())
+        };
+        fetched && (by(TypeUrl::LISTENER) || by(TypeUrl::CLUSTER))
+    }
+
     /// Whether a resource of the type goes by other names.
     pub(crate) fn has_aliases(&self, type_url: &TypeUrl) -> bool {
         let notes = self.notes().get(type_url);

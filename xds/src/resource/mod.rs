@@ -6,6 +6,7 @@
 //! once, inside of the envelope that they travel in.
 
 mod extras;
+mod fetched;
 mod frame;
 mod references;
 mod type_url;
@@ -335,7 +336,7 @@ fn read(type_url: &TypeUrl, name: &str, body: &[u8]) -> Result<References, Resou
     };
     let (inner, references) = if *type_url == TypeUrl::CLUSTER {
         let cluster = Cluster::decode(body).map_err(undecodable)?;
-        let references = References::of_cluster(&cluster);
+        let references = References::of_cluster(&cluster).map_err(undecodable)?;
         (cluster.name, references)
     } else if *type_url == TypeUrl::CLUSTER_LOAD_ASSIGNMENT {
         let assignment = ClusterLoadAssignment::decode(body).map_err(undecodable)?;

@@ -29,6 +29,7 @@ pub(crate) struct Referrers {
     clusters: BTreeMap<Name, Vec<Name>>,
     routes: BTreeMap<Name, Vec<Name>>,
     assignments: BTreeMap<Name, Vec<Name>>,
+    fetched: BTreeMap<TypeUrl, BTreeMap<Name, Vec<Name>>>,
 }
 
 // === impl OfType ===
@@ -169,6 +170,9 @@ impl Referrers {
             if let Some(to) = &references.assignment {
                 note(&mut referrers.assignments, to);
             }
+            for (type_url, to) in references.fetched.iter().flat_map(|fetched| &**fetched) {
+                note(referrers.fetched.entry(type_url.clone()).or_default(), to);
+            }
         }
         referrers
     }
@@ -181,6 +185,8 @@ impl Referrers {
             &self.routes
         } else if *type_url == TypeUrl::CLUSTER_LOAD_ASSIGNMENT {
             &self.assignments
+        } else if let Some(of_type) = self.fetched.get(type_url) {
+            of_type
         } else {
             return &[];
         };

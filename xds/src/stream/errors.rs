@@ -11,6 +11,7 @@ use std::sync::Arc;
 use envoy_types::pb::envoy::config::core::v3::Node;
 
 use super::Variant;
+use super::order::is_fetched;
 use super::plan::Planner;
 use super::session::ENVOY;
 use super::state::TypeState;
@@ -91,6 +92,16 @@ impl TypeState {
         if before.is_some_and(|before| before.notes().get(type_url) != notes) {
             self.dirty = true;
             self.agenda.touch_all();
+        }
+        if is_fetched(type_url) {
+            // Whether it may go depends on what other resources of the view lead to.
+            let names = self.held.names();
+            let names: Vec<Name> = names
+                .filter(|it| view.get(type_url, it).is_none())
+                .cloned()
+                .collect();
+            self.dirty |= !names.is_empty();
+            names.iter().for_each(|name| self.agenda.touch(name));
         }
         self.told
             .retain(|name, error| view.error(type_url, name) == Some(error));

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::agenda::Agenda;
 use super::held::Held;
-use super::order::{Gate, endpoints_came_since};
+use super::order::{Gate, endpoints_came_since, is_fetched};
 use super::plan::{Plan, Planner, Waiting};
 use super::proven::Proven;
 use super::state::TypeState;
@@ -290,6 +290,9 @@ impl Planner<'_> {
         name: &Name,
         whole: &mut Whole,
     ) {
+        if self.gates.view.fetches(type_url, name) {
+            return;
+        }
         if errors::keeps(self.gates.view, type_url, name) {
             let held = state.held.get(name);
             let old = held.and_then(|held| held.acked.clone());
@@ -377,6 +380,8 @@ fn removal_gate(
         &[TypeUrl::CLUSTER]
     } else if *type_url == TypeUrl::ROUTE_CONFIGURATION {
         &[TypeUrl::LISTENER]
+    } else if is_fetched(type_url) {
+        &[TypeUrl::LISTENER, TypeUrl::CLUSTER]
     } else {
         return Gate::Open;
     };
@@ -385,6 +390,9 @@ fn removal_gate(
             references.clusters.contains(name)
         } else if *type_url == TypeUrl::CLUSTER_LOAD_ASSIGNMENT {
             references.assignment.as_deref() == Some(name)
+        } else if is_fetched(type_url) {
+            let mut fetched = references.fetched.iter().flat_map(|fetched| &**fetched);
+            fetched.any(|(of, to)| of == type_url && **to == *name)
         } else {
             references.routes.contains(name)
         }
@@ -401,6 +409,9 @@ fn removal_gate(
             let held = parent.held.get(parent_name).unwrap();
             if !held.is_foreign() && !held.contents().any(|of| leads(of.references())) {
                 continue;
+            }
+            if is_fetched(type_url) {
+                return Gate::Closed;
             }
             let sent_at = parent.in_flight.as_ref().map(|in_flight| in_flight.sent_at);
             gate = gate

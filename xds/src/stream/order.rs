@@ -176,6 +176,8 @@ impl<'a> Gates<'a> {
             &[TypeUrl::CLUSTER]
         } else if *type_url == TypeUrl::ROUTE_CONFIGURATION {
             &[TypeUrl::LISTENER]
+        } else if is_fetched(type_url) {
+            &[TypeUrl::LISTENER, TypeUrl::CLUSTER]
         } else {
             return Gate::Open;
         };
@@ -190,7 +192,12 @@ impl<'a> Gates<'a> {
             };
             let base = parent.held.base().into_iter();
             let base = base.flat_map(|base| base.referrers().of(type_url, name));
-            for keeper in base.filter(|keeper| parent.held.is_of_base(keeper)) {
+            let base = base.filter(|keeper| parent.held.is_of_base(keeper));
+            let mut base = base.peekable();
+            if is_fetched(type_url) && base.peek().is_some() {
+                return Gate::Closed;
+            }
+            for keeper in base {
                 gate = gate.and(self.keeper_gate(parent_type, parent, keeper));
             }
             let apart = self.apart(parent_type, parent);
@@ -198,6 +205,10 @@ impl<'a> Gates<'a> {
                 .foreign
                 .iter()
                 .chain(apart.referrers.of(type_url, name));
+            let mut apart = apart.peekable();
+            if is_fetched(type_url) && apart.peek().is_some() {
+                return Gate::Closed;
+            }
             for keeper in apart {
                 gate = gate.and(self.keeper_gate(parent_type, parent, keeper));
                 if gate == Gate::Closed {
@@ -244,6 +255,12 @@ impl<'a> Gates<'a> {
             .insert(type_url.clone(), apart.clone());
         apart
     }
+}
+
+/// Whether a type is one that Envoy fails without while it is in use: it isn't taken away after a
+/// deadline either (rule D3c).
+pub(super) fn is_fetched(type_url: &TypeUrl) -> bool {
+    *type_url == TypeUrl::SECRET || *type_url == TypeUrl::EXTENSION_CONFIG
 }
 
 /// Whether endpoints were acknowledged after the cluster that needs them was sent (rule O2).

@@ -216,6 +216,7 @@ impl Planner<'_> {
                     None => Class::Nothing,
                 }
             }
+            Some(_) if self.gates.view.fetches(type_url, name) => Class::Nothing,
             Some(held) if removable && held.removal_refused => Class::Refused,
             Some(_) if removable => Class::Leaving,
             _ => Class::Nothing,

@@ -8,6 +8,7 @@ mod delta;
 mod doubt;
 mod errors;
 mod expiry;
+mod in_use;
 mod on_demand;
 mod order;
 mod per_type;
