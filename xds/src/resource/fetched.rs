@@ -22,8 +22,8 @@ pub(super) struct Fetched(BTreeSet<(TypeUrl, Name)>);
 // === impl Fetched ===
 
 impl Fetched {
-    pub(super) fn boxed(self) -> Option<Box<BTreeSet<(TypeUrl, Name)>>> {
-        (!self.0.is_empty()).then(|| Box::new(self.0))
+    pub(super) fn boxed(self) -> Box<[(TypeUrl, Name)]> {
+        self.0.into_iter().collect()
     }
 
     pub(super) fn add_extension(&mut self, name: &str, source: &ExtensionConfigSource) {

@@ -44,8 +44,8 @@ pub struct References {
     /// Whether a route configuration fetches virtual hosts by VHDS.
     pub virtual_hosts: bool,
     /// Secrets and extension configurations that a listener or a cluster fetches over the same
-    /// stream.
-    pub fetched: Option<Box<BTreeSet<(TypeUrl, Name)>>>,
+    /// stream, in order.
+    pub fetched: Box<[(TypeUrl, Name)]>,
 }
 
 // === impl References ===

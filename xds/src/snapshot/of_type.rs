@@ -170,7 +170,7 @@ impl Referrers {
             if let Some(to) = &references.assignment {
                 note(&mut referrers.assignments, to);
             }
-            for (type_url, to) in references.fetched.iter().flat_map(|fetched| &**fetched) {
+            for (type_url, to) in &references.fetched {
                 note(referrers.fetched.entry(type_url.clone()).or_default(), to);
             }
         }

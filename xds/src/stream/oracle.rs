@@ -391,7 +391,7 @@ fn removal_gate(
         } else if *type_url == TypeUrl::CLUSTER_LOAD_ASSIGNMENT {
             references.assignment.as_deref() == Some(name)
         } else if is_fetched(type_url) {
-            let mut fetched = references.fetched.iter().flat_map(|fetched| &**fetched);
+            let mut fetched = references.fetched.iter();
             fetched.any(|(of, to)| of == type_url && **to == *name)
         } else {
             references.routes.contains(name)

@@ -66,7 +66,7 @@ prop_compose! {
             let type_url = TypeUrl::new("type.googleapis.com/acme.Thing");
             let thing = Resource::new(type_url, &name, vec![fill; length].into()).unwrap();
             match fill {
-                0..64 => thing.with_version(&name).unwrap_or(crate::testing::virtual_host("rt/a", "b")),
+                0..64 => thing.with_version(&name).unwrap_or_else(|_| crate::testing::virtual_host("rt/a", "b")),
                 64..128 => {
                     let aliases = [&*format!("rt/{name}"), "rt/other"];
                     crate::testing::virtual_host("rt/a", "b").with_aliases(aliases).unwrap()
