@@ -1,27 +1,19 @@
-//! A whole control plane: one view for everybody, from Envoy resources that are built in code.
+//! A whole control plane: serves the Envoy resources of a file to everybody, and follows the file.
 //!
-//! `cargo run -p tidegate-xds --example minimal -- 127.0.0.1:18000 127.0.0.1:8080` serves a
-//! listener on 127.0.0.1:15001 whose requests go to 127.0.0.1:8080.
+//! `cargo run -p tidegate-xds --features config --example minimal -- mesh.yaml 127.0.0.1:18000`
+//!
+//! The file is as Envoy's own documentation writes resources: YAML or JSON with `@type`, in a list or
+//! in documents. One that is wrong is refused with every mistake, its line and its remedy, and one
+//! that would take much away is refused, too; clients keep what they have.
 
-use std::net::SocketAddr;
+use std::error::Error;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use envoy_types::pb::envoy::config::cluster::v3::Cluster;
-use envoy_types::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
-use envoy_types::pb::envoy::config::core::v3::address::Address as Kind;
-use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
-use envoy_types::pb::envoy::config::core::v3::{Address, SocketAddress};
-use envoy_types::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
-use envoy_types::pb::envoy::config::endpoint::v3::{
-    ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints,
-};
-use envoy_types::pb::envoy::config::listener::v3::filter::ConfigType;
-use envoy_types::pb::envoy::config::listener::v3::{Filter, FilterChain, Listener};
-use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
-use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::ClusterSpecifier;
-use envoy_types::pb::google::protobuf::{Any, Duration};
-use prost::{Message as _, Name as _};
-use tidegate_xds::{Assign, Client, Refused, Resource, Server, Settings, Snapshot, TypeUrl};
+use tidegate_xds::config::Reader;
+use tidegate_xds::{Assign, Client, Guard, Refused, Server, Settings, Snapshot};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 type Views = watch::Receiver<Option<Arc<Snapshot>>>;
@@ -30,104 +22,57 @@ struct SameForAll(Views);
 
 impl Assign for SameForAll {
     fn assign(&self, client: &Client) -> Result<Views, Refused> {
-        println!(
-            "{} ({:?} {}) connected",
-            client.node_id, client.kind, client.version
-        );
+        println!("{} ({:?}) connected", client.node_id, client.kind);
         Ok(self.0.clone())
     }
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let mut address = |default: &str| arguments.next().unwrap_or_else(|| default.to_owned());
-    let listener = tokio::net::TcpListener::bind(address("127.0.0.1:18000")).await?;
-    let view = Arc::new(view(address("127.0.0.1:8080").parse()?)?);
-    println!("view {}", view.id());
-    // Whoever holds the sender changes what clients have: `views.send(Some(next))`.
-    let (_views, receiver) = watch::channel(Some(view));
-    let server = Server::new(SameForAll(receiver), Settings::default());
-    let mut changes = server.changed();
-    let watched = server.clone();
+    let file = arguments
+        .next()
+        .ok_or("the first argument is a file of Envoy resources")?;
+    let address = arguments
+        .next()
+        .unwrap_or_else(|| "127.0.0.1:18000".to_owned());
+    run(TcpListener::bind(address).await?, file.into()).await
+}
+
+/// Serves the file until the process ends.
+pub(crate) async fn run(listener: TcpListener, file: PathBuf) -> Result<(), Box<dyn Error>> {
+    let (guard, views) = Guard::new(None);
+    let server = Server::new(SameForAll(views), Settings::default());
     tokio::spawn(async move {
-        while changes.changed().await.is_ok() {
-            for client in watched.clients() {
-                let (id, rejections) = (client.client.node_id, client.rejections.len());
-                println!("{id} has {:?}, rejects {rejections}", client.acknowledged);
+        let mut last = String::new();
+        loop {
+            match tokio::fs::read_to_string(&file).await {
+                Ok(text) if text != last => {
+                    match view(&text).and_then(|view| Ok(guard.publish(view, &[])?)) {
+                        Ok(()) => println!("published"),
+                        Err(refused) => eprintln!("kept as it was: {refused}"),
+                    }
+                    last = text;
+                }
+                Ok(_) => {}
+                Err(cause) => eprintln!("{}: {cause}", file.display()),
             }
+            tokio::time::sleep(Duration::from_millis(500)).await;
         }
     });
-    let shutdown = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
-    Ok(server.serve(listener, shutdown).await?)
+    Ok(server.serve(listener, std::future::pending()).await?)
 }
 
-fn view(upstream: SocketAddr) -> Result<Snapshot, Box<dyn std::error::Error>> {
-    let endpoint = Endpoint {
-        address: Some(socket(upstream)),
-        ..Default::default()
-    };
-    let identifier = Some(HostIdentifier::Endpoint(endpoint));
-    let host = LbEndpoint {
-        host_identifier: identifier,
-        ..Default::default()
-    };
-    let hosts = LocalityLbEndpoints {
-        lb_endpoints: vec![host],
-        ..Default::default()
-    };
-    let cluster = Cluster {
-        name: "upstream".to_owned(),
-        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Static as i32)),
-        connect_timeout: Some(Duration {
-            seconds: 1,
-            nanos: 0,
-        }),
-        load_assignment: Some(ClusterLoadAssignment {
-            cluster_name: "upstream".to_owned(),
-            endpoints: vec![hosts],
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
-    let proxy = TcpProxy {
-        stat_prefix: "in".to_owned(),
-        cluster_specifier: Some(ClusterSpecifier::Cluster("upstream".to_owned())),
-        ..Default::default()
-    };
-    let config = Any {
-        type_url: TcpProxy::type_url(),
-        value: proxy.encode_to_vec(),
-    };
-    let config = Some(ConfigType::TypedConfig(config));
-    let filter = Filter {
-        name: "envoy.filters.network.tcp_proxy".to_owned(),
-        config_type: config,
-    };
-    let listener = Listener {
-        name: "in".to_owned(),
-        address: Some(socket(SocketAddr::from(([127, 0, 0, 1], 15001)))),
-        filter_chains: vec![FilterChain {
-            filters: vec![filter],
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
+fn view(text: &str) -> Result<Arc<Snapshot>, Box<dyn Error>> {
+    let resources = Reader::new().read("mesh", text).map_err(|wrong| {
+        wrong
+            .iter()
+            .map(|it| format!("\n  {it}"))
+            .collect::<String>()
+    })?;
     let mut builder = Snapshot::builder();
-    builder.insert(Resource::encode(TypeUrl::CLUSTER, "upstream", &cluster)?);
-    builder.insert(Resource::encode(TypeUrl::LISTENER, "in", &listener)?);
-    Ok(builder.build()?)
-}
-
-fn socket(address: SocketAddr) -> Address {
-    let port = Some(PortSpecifier::PortValue(u32::from(address.port())));
-    let address = address.ip().to_string();
-    let socket = SocketAddress {
-        address,
-        port_specifier: port,
-        ..Default::default()
-    };
-    Address {
-        address: Some(Kind::SocketAddress(socket)),
+    for resource in resources {
+        builder.insert(resource);
     }
+    Ok(Arc::new(builder.build()?))
 }

@@ -10,9 +10,11 @@
 #[cfg(feature = "config")]
 pub mod config;
 pub mod delivery;
+mod error_detail;
 mod guard;
 pub mod identity;
 pub mod limits;
+mod notes;
 pub mod report;
 mod resource;
 mod saved;
@@ -22,6 +24,7 @@ pub mod stream;
 mod wire;
 
 pub use delivery::{Delivery, Rejection, ResourceStatus, SentCounts, Suspicion, SuspicionKind};
+pub use error_detail::{BadErrorDetail, ErrorDetail};
 pub use guard::{Guard, Loss, TooMuchLost};
 pub use resource::{Name, References, Resource, ResourceError, TypeUrl, Version};
 pub use saved::LoadError;

@@ -22,6 +22,17 @@ pub const RESOURCE_BYTES_MAX: usize = 4 * 1024 * 1024 - 64 * 1024;
 /// Longest resource name, bytes; also of names that a client subscribes to.
 pub const NAME_BYTES_MAX: usize = 512;
 
+/// Longest version that an embedder gives to a resource or to a type, bytes: a SHA-256 with what
+/// it is of. Clients send the versions of all they hold with their first request on a new stream,
+/// so that shorter is better (rule C16); 16 hex digits are what resources have without it.
+pub const VERSION_BYTES_MAX: usize = 128;
+
+/// Most other names that a resource goes by: a virtual host's domains.
+pub const ALIASES_MAX: usize = 1_024;
+
+/// Longest message of a resource error, bytes; it is sent for every name that it is the answer to.
+pub const ERROR_MESSAGE_BYTES_MAX: usize = 1_024;
+
 /// Most names that one stream may be subscribed to, over all types, and most versions that one
 /// request may claim to hold.
 pub const NAMES_MAX: usize = 200_000;
@@ -53,6 +64,10 @@ pub const PROVEN_NEWS_MAX: usize = 4_096;
 
 /// Contents that are remembered as refused by some client, for all streams together.
 pub const CONTESTED_MAX: usize = 10_000;
+
+/// Versions of the embedder's own of which the bytes are remembered; 17 bytes each and the tree
+/// around them.
+pub const KNOWN_VERSIONS_MAX: usize = 200_000;
 
 /// How long a gate waits for a silent client before the resource goes out anyway (rule O4). Envoy
 /// holds the ACK of clusters back until they are warm or their fetch timed out, 15 s by default.

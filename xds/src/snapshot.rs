@@ -15,12 +15,16 @@ use xxhash_rust::xxh64::Xxh64;
 
 pub(crate) use of_type::{OfType, Referrers};
 
-use crate::resource::{Name, Resource, TypeUrl};
+use crate::error_detail::ErrorDetail;
+use crate::limits::{NAME_BYTES_MAX, VERSION_BYTES_MAX};
+use crate::notes::{self, Notes};
+use crate::resource::{Name, Resource, TypeUrl, xdstp};
 
 /// An immutable, referentially closed set of resources.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Snapshot {
     types: BTreeMap<TypeUrl, Arc<OfType>>,
+    notes: Arc<Notes>,
     id: Arc<str>,
 }
 
@@ -29,6 +33,7 @@ pub struct Snapshot {
 pub struct SnapshotBuilder {
     resources: BTreeMap<(TypeUrl, Name), Arc<Resource>>,
     elsewhere: BTreeSet<(TypeUrl, Name)>,
+    notes: Notes,
     problems: Vec<SnapshotProblem>,
 }
 
@@ -66,6 +71,40 @@ pub enum SnapshotProblem {
         /// The resource that is missing.
         to: String,
     },
+    /// A name can't have a resource and an error (xRFC TP3).
+    #[error("{type_url} `{name}` has a resource and an error in its place; keep one")]
+    ErrorAndResource {
+        /// The type.
+        type_url: TypeUrl,
+        /// The name.
+        name: String,
+    },
+    /// An error stands in the place of one name; `*` has none (xRFC TP3).
+    #[error("no error can stand in the place of {type_url} `{name:.60}`; it isn't a name")]
+    BadErrorName {
+        /// The type.
+        type_url: TypeUrl,
+        /// What was given for a name.
+        name: String,
+    },
+    /// Two resources would go by one name (rule D14).
+    #[error("two resources go by {type_url} `{alias}`; drop it from one of them")]
+    AliasTaken {
+        /// The type.
+        type_url: TypeUrl,
+        /// The name.
+        alias: String,
+    },
+    /// A version must say something, and is shown and compared.
+    #[error(
+        "{type_url} can't have the version `{version:.60}`; a version has 1 to {VERSION_BYTES_MAX} bytes"
+    )]
+    BadVersion {
+        /// The type.
+        type_url: TypeUrl,
+        /// The version.
+        version: String,
+    },
 }
 
 // === impl SnapshotBuilder ===
@@ -102,13 +141,79 @@ impl SnapshotBuilder {
         self
     }
 
+    /// Puts an error in the place of a resource (xRFC TP3). Clients that ask for the name, or for a
+    /// collection that it is in, are told once; Envoys, which don't read errors, are told over delta
+    /// that it doesn't exist. With a [passing](ErrorDetail::is_transient) error, who has the
+    /// resource keeps it.
+    pub fn error(&mut self, type_url: TypeUrl, name: &str, error: ErrorDetail) -> &mut Self {
+        if name.is_empty() || name == "*" || name.len() > NAME_BYTES_MAX {
+            let name = name.to_owned();
+            self.problems
+                .push(SnapshotProblem::BadErrorName { type_url, name });
+            return self;
+        }
+        let errors = &mut self.notes.entry(type_url).or_default().errors;
+        errors.insert(Arc::from(&*xdstp::normal(name)), Arc::new(error));
+        self
+    }
+
+    /// Puts an error in the place of every name of a type that is not in the snapshot. A gRPC client
+    /// whose bootstrap names the server feature `resource_timer_is_transient_error` relies on
+    /// `NOT_FOUND` being told so (gRFC A88).
+    pub fn error_for_others(&mut self, type_url: TypeUrl, error: ErrorDetail) -> &mut Self {
+        let notes = self.notes.entry(type_url).or_default();
+        notes.error_for_others = Some(Arc::new(error));
+        self
+    }
+
+    /// Gives all of a type a version of the embedder's own, as go-control-plane's snapshots have:
+    /// it is `version_info` of state-of-the-world responses that hold all that the client should
+    /// have of the type, and `system_version_info` of incremental ones.
+    ///
+    /// Nothing is decided by it: what changed is found by the resources, and a client that comes
+    /// back over state of the world is answered even if it names the very version.
+    pub fn version(&mut self, type_url: TypeUrl, version: &str) -> &mut Self {
+        if version.is_empty() || version.len() > VERSION_BYTES_MAX {
+            let version = version.to_owned();
+            self.problems
+                .push(SnapshotProblem::BadVersion { type_url, version });
+            return self;
+        }
+        self.notes.entry(type_url).or_default().version = Some(Arc::from(version));
+        self
+    }
+
     /// The snapshot, or everything that is wrong.
     ///
     /// # Errors
-    /// If a name was inserted twice or a reference (route to cluster, listener to route or
-    /// cluster, cluster to assignment) leads nowhere.
+    /// If a name was inserted twice or a reference (route or virtual host to cluster, listener to
+    /// route or cluster, cluster to assignment) leads nowhere; if an error, an alias or a version
+    /// can't be what it is.
     pub fn build(self) -> Result<Snapshot, SnapshotError> {
         let mut problems = self.problems;
+        for (type_url, notes) in &self.notes {
+            let taken = |name: &&Name| {
+                let key = (type_url.clone(), (*name).clone());
+                self.resources.contains_key(&key)
+            };
+            for name in notes.errors.keys().filter(taken) {
+                problems.push(SnapshotProblem::ErrorAndResource {
+                    type_url: type_url.clone(),
+                    name: name.to_string(),
+                });
+            }
+        }
+        let (aliases, mut twice) = notes::aliases(self.resources.values());
+        for (type_url, aliases) in &aliases {
+            let names = aliases
+                .keys()
+                .map(|alias| (type_url.clone(), alias.clone()));
+            twice.extend(names.filter(|key| self.resources.contains_key(key)));
+        }
+        problems.extend(twice.into_iter().map(|(type_url, alias)| {
+            let alias = alias.to_string();
+            SnapshotProblem::AliasTaken { type_url, alias }
+        }));
         for resource in self.resources.values() {
             let references = resource.references();
             let clusters = references
@@ -136,7 +241,7 @@ impl SnapshotBuilder {
             }
         }
         if problems.is_empty() {
-            Ok(Snapshot::of(self.resources))
+            Ok(Snapshot::of(self.resources, self.notes))
         } else {
             Err(SnapshotError { problems })
         }
@@ -151,7 +256,14 @@ impl Snapshot {
         SnapshotBuilder::new()
     }
 
-    pub(crate) fn of(resources: BTreeMap<(TypeUrl, Name), Arc<Resource>>) -> Self {
+    pub(crate) fn of(
+        resources: BTreeMap<(TypeUrl, Name), Arc<Resource>>,
+        mut notes: Notes,
+    ) -> Self {
+        for (type_url, aliases) in notes::aliases(resources.values()).0 {
+            notes.entry(type_url).or_default().aliases = aliases;
+        }
+        notes.retain(|_, notes| !notes.is_empty());
         let mut by_type: BTreeMap<TypeUrl, BTreeMap<Name, Arc<Resource>>> = BTreeMap::new();
         for ((type_url, name), resource) in resources {
             by_type.entry(type_url).or_default().insert(name, resource);
@@ -165,11 +277,18 @@ impl Snapshot {
             whole.update(&of_type.digest().to_le_bytes());
             types.insert(type_url, Arc::new(of_type));
         }
+        for (type_url, notes) in &notes {
+            whole.update(type_url.as_str().as_bytes());
+            whole.update(&[1]);
+            whole.update(&notes.digest().to_le_bytes());
+        }
         let id = Arc::from(format!("{:016x}", whole.digest()));
-        Self { types, id }
+        let notes = Arc::new(notes);
+        Self { types, notes, id }
     }
 
-    /// 16 hex digits over type, name, version and time to live of every resource, in order.
+    /// 16 hex digits over type, name, version and time to live of every resource, in order, and over
+    /// what is said of the types.
     pub fn id(&self) -> &Arc<str> {
         &self.id
     }
@@ -203,16 +322,22 @@ impl Snapshot {
     }
 
     /// The snapshot with only those resources of one type that `granted` names; `None` if that is
-    /// all of them. It keeps its id.
+    /// all of them. It keeps its id. All others are answered with `error` (xRFC TP3).
     pub(crate) fn with_only(
         &self,
         type_url: &TypeUrl,
         granted: impl Fn(&str) -> bool,
+        error: ErrorDetail,
     ) -> Option<Self> {
         if self.iter(type_url).all(|resource| granted(resource.name())) {
             return None;
         }
         let mut rest = self.clone();
+        let notes = Arc::make_mut(&mut rest.notes);
+        let of_type = notes.entry(type_url.clone()).or_default();
+        of_type.error_for_others = Some(Arc::new(error));
+        // Not even the error tells of what isn't granted.
+        of_type.errors.retain(|name, _| granted(name));
         if let Some(of_type) = rest.types.remove(type_url) {
             let kept = of_type.iter().filter(|resource| granted(resource.name()));
             let kept: BTreeMap<_, _> = kept
@@ -229,6 +354,10 @@ impl Snapshot {
     /// All resources of a type, if there are any.
     pub(crate) fn of_type(&self, type_url: &TypeUrl) -> Option<&Arc<OfType>> {
         self.types.get(type_url)
+    }
+
+    pub(crate) fn notes(&self) -> &Notes {
+        &self.notes
     }
 }
 
@@ -253,6 +382,9 @@ pub(crate) fn digest<'a>(resources: impl Iterator<Item = &'a Arc<Resource>>) -> 
         hash.update(resource.name().as_bytes());
         hash.update(&[0]);
         hash.update(&version.to_bits().to_le_bytes());
+        if resource.is_kept_from_wildcards() {
+            hash.update(&[1]);
+        }
         hash.update(&ttl.map_or(0, |ttl| ttl.as_nanos()).to_le_bytes());
     }
     hash.digest()

@@ -197,3 +197,12 @@ pub(crate) fn snapshot(resources: impl IntoIterator<Item = Resource>) -> Arc<Sna
     }
     Arc::new(builder.build().unwrap())
 }
+
+/// A virtual host named `<route>/<name>`, of which the last part is its domain.
+pub(crate) fn virtual_host(name: &str, cluster: &str) -> Resource {
+    let mut routes = routes(name, ClusterSpecifier::Cluster(cluster.to_owned()));
+    let mut host = routes.virtual_hosts.remove(0);
+    name.clone_into(&mut host.name);
+    host.domains = name.rsplit('/').take(1).map(str::to_owned).collect();
+    Resource::encode(TypeUrl::VIRTUAL_HOST, name, &host).unwrap()
+}

@@ -49,16 +49,14 @@ struct Function {
 }
 
 fn key(word: &str) -> Option<Key> {
-    let letter = word.chars().next()?.to_ascii_uppercase();
-    let digits: String = word
-        .chars()
-        .skip(1)
-        .take_while(char::is_ascii_digit)
-        .collect();
-    let suffix = &word[1 + digits.len()..];
-    let known = "CSDOXM".contains(letter) && ["", "a", "b", "c"].contains(&suffix);
+    let at = word.find(|it: char| it.is_ascii_digit())?;
+    let (letter, rest) = (word[..at].to_ascii_uppercase(), &word[at..]);
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    let suffix = &rest[digits.len()..];
+    let known = ["C", "S", "D", "G", "O", "X", "M", "TP"].contains(&&*letter)
+        && ["", "a", "b", "c"].contains(&suffix);
     let number = digits.parse().ok().filter(|_| known)?;
-    Some((letter.to_string(), number, suffix.to_owned()))
+    Some((letter, number, suffix.to_owned()))
 }
 
 /// The rules that a test is named after.

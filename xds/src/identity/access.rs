@@ -11,6 +11,7 @@ use super::policy::{Policy, Rule};
 use super::rate::Rate;
 use super::refusal::{Incident, Refusal};
 use super::{Peer, SpiffeId};
+use crate::error_detail::ErrorDetail;
 use crate::limits::{
     ADMISSION_PATIENCE, ADS_STREAMS_PER_IDENTITY_MAX, CONNECTIONS_MAX,
     CONNECTIONS_PER_IDENTITY_MAX, CONNECTIONS_PER_SHARED_IDENTITY_MAX, NEW_STREAMS_BURST,
@@ -425,11 +426,12 @@ impl Grants {
         self.rule.as_ref().is_none_or(of_rule)
     }
 
-    /// The view without the secrets that the client was not granted. It keeps its id: for this
-    /// client this is all of it.
+    /// The view without the secrets that the client was not granted, each of which is answered with
+    /// an error. It keeps its id: for this client this is all of it.
     pub(crate) fn visible(&self, view: Arc<Snapshot>) -> Arc<Snapshot> {
         let secrets = TypeUrl::new(SECRET);
-        match view.with_only(&secrets, |name| self.may_have(&secrets, name)) {
+        let granted = |name: &str| self.may_have(&secrets, name);
+        match view.with_only(&secrets, granted, ErrorDetail::of_secrets()) {
             Some(rest) => {
                 self.access.note(Incident::SecretsWithheld);
                 Arc::new(rest)

@@ -2,9 +2,9 @@
 //! either protocol sends slices of.
 //!
 //! ```text
-//! resources ─ name ─ version ─ ttl ─ resource ─ type_url ─ value
-//! │           │                      │                     └ the body
-//! │           │                      └ state of the world: `DiscoveryResponse.resources`
+//! resources ─ name ─ aliases ─ version ─ ttl ─ resource ─ type_url ─ value
+//! │           │                                │                     └ the body
+//! │           │                                └ state of the world: `DiscoveryResponse.resources`
 //! │           └ state of the world with a time to live: the wrapper's bytes
 //! └ incremental: `DeltaDiscoveryResponse.resources`
 //! ```
@@ -19,10 +19,13 @@ use bytes::Bytes;
 use envoy_types::pb::google::protobuf::Duration as PbDuration;
 use prost::Message as _;
 
+use super::Name;
+
 /// Fields of `envoy.service.discovery.v3.Resource`.
 const VERSION: u8 = 1;
 const RESOURCE: u8 = 2;
 const NAME: u8 = 3;
+const ALIASES: u8 = 4;
 const TTL: u8 = 6;
 
 /// Fields of `google.protobuf.Any`.
@@ -52,19 +55,33 @@ pub(crate) struct Frame {
     body: usize,
 }
 
+/// What a frame says of a body.
+#[derive(Debug)]
+pub(super) struct About<'a> {
+    pub(super) name: &'a str,
+    pub(super) version: &'a str,
+    pub(super) aliases: &'a [Name],
+    pub(super) ttl: Option<Duration>,
+}
+
+/// The field `resources` of a `DeltaDiscoveryResponse`, key included, that says that an alias leads
+/// nowhere (rule D14).
+pub(crate) fn put_unresolved(to: &mut Vec<u8>, alias: &str) {
+    put_key(to, RESOURCES, 2 * field_len(alias.len()));
+    put_field(to, NAME, alias.as_bytes());
+    put_field(to, ALIASES, alias.as_bytes());
+}
+
 // === impl Frame ===
 
 impl Frame {
-    pub(super) fn new(
-        type_url: &str,
-        name: &str,
-        version: &str,
-        ttl: Option<Duration>,
-        body: &[u8],
-    ) -> Self {
-        let ttl = ttl.map(|ttl| duration(ttl).encode_to_vec());
+    pub(super) fn new(type_url: &str, about: &About<'_>, body: &[u8]) -> Self {
+        let (name, version) = (about.name, about.version);
+        let ttl = about.ttl.map(|ttl| duration(ttl).encode_to_vec());
         let any = field_len(type_url.len()) + field_len(body.len());
+        let aliases = about.aliases;
         let about = field_len(name.len())
+            + aliases.iter().map(|it| field_len(it.len())).sum::<usize>()
             + field_len(version.len())
             + ttl.as_ref().map_or(0, |ttl| field_len(ttl.len()));
         let message = about + field_len(any);
@@ -72,6 +89,9 @@ impl Frame {
         put_key(&mut bytes, RESOURCES, message);
         let message_at = bytes.len();
         put_field(&mut bytes, NAME, name.as_bytes());
+        for alias in aliases {
+            put_field(&mut bytes, ALIASES, alias.as_bytes());
+        }
         put_field(&mut bytes, VERSION, version.as_bytes());
         if let Some(ttl) = ttl {
             put_field(&mut bytes, TTL, &ttl);
@@ -105,7 +125,7 @@ impl Frame {
         self.slice(self.message, self.bytes.len())
     }
 
-    /// The message `Resource` without its body: name, version and time to live.
+    /// The message `Resource` without its body: names, version and time to live.
     pub(crate) fn without_body(&self) -> Slice<'_> {
         self.slice(self.message, self.any)
     }
@@ -185,7 +205,14 @@ mod tests {
         for length in LENGTHS {
             for ttl in [None, Some(Duration::from_millis(1_500))] {
                 let (name, body) = ("n".repeat(1 + length % 400), vec![7; length]);
-                let frame = Frame::new("acme/Thing", &name, "v1", ttl, &body);
+                let aliases: Vec<Name> = (0..length % 3).map(|_| Name::from("other")).collect();
+                let about = About {
+                    name: &name,
+                    version: "v1",
+                    aliases: &aliases,
+                    ttl,
+                };
+                let frame = Frame::new("acme/Thing", &about, &body);
                 let delta = DeltaDiscoveryResponse::decode(frame.delta().share()).unwrap();
                 let sotw = DiscoveryResponse::decode(frame.sotw().share()).unwrap();
                 let message = Resource::decode(frame.message().share()).unwrap();
@@ -194,6 +221,7 @@ mod tests {
                 let any = message.resource.clone().unwrap();
                 assert_eq!((any.type_url.as_str(), any.value), ("acme/Thing", body));
                 assert_eq!((message.name.as_str(), &*message.version), (&*name, "v1"));
+                assert_eq!(message.aliases.len(), aliases.len());
                 let seconds = message.ttl.map(|ttl| (ttl.seconds, ttl.nanos));
                 assert_eq!(seconds, ttl.map(|_| (1, 500_000_000)));
                 let renewal = Resource::decode(frame.without_body().share()).unwrap();

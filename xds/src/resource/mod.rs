@@ -5,9 +5,12 @@
 //! here re-encodes; the known types are decoded once, to read their references. Its bytes are kept
 //! once, inside of the envelope that they travel in.
 
+mod extras;
+mod fetched;
 mod frame;
 mod references;
 mod type_url;
+pub(crate) mod xdstp;
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,16 +20,16 @@ use bytes::Bytes;
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::envoy::config::listener::v3::Listener;
-use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
+use envoy_types::pb::envoy::config::route::v3::{RouteConfiguration, VirtualHost};
 use envoy_types::pb::envoy::service::runtime::v3::Runtime;
 use prost::Message as _;
 use xxhash_rust::xxh64::xxh64;
 
-pub(crate) use frame::{Frame, RESOURCES, Slice, field_len, put_field, put_key};
+pub(crate) use frame::{Frame, RESOURCES, Slice, field_len, put_field, put_key, put_unresolved};
 pub use references::References;
 pub use type_url::TypeUrl;
 
-use crate::limits::{NAME_BYTES_MAX, RESOURCE_BYTES_MAX};
+use crate::limits::{NAME_BYTES_MAX, RESOURCE_BYTES_MAX, VERSION_BYTES_MAX};
 
 /// A resource's name, shared by all who mention it.
 pub type Name = Arc<str>;
@@ -49,6 +52,8 @@ pub struct Resource {
     body: Bytes,
     ttl: Option<Duration>,
     references: References,
+    /// What few resources have, so that the others don't pay for it.
+    extras: Option<Box<extras::Extras>>,
 }
 
 /// What tells two states of a resource apart for a client: its bytes, and its time to live (a
@@ -87,6 +92,41 @@ pub enum ResourceError {
         type_url: TypeUrl,
         /// The name.
         name: String,
+    },
+    /// It has the scheme `xdstp:` and can't be a name in it, or isn't written as two equal names
+    /// must be, so that clients and servers would take it for different ones.
+    #[error("{type_url} can't be named `{name:.200}`: {reason}")]
+    BadXdstpName {
+        /// The type.
+        type_url: TypeUrl,
+        /// The name.
+        name: String,
+        /// What is wrong, and the remedy.
+        reason: String,
+    },
+    /// Only virtual hosts go by other names, and those are names, too (rule D14).
+    #[error("{type_url} `{name}` can't go by `{alias:.60}`: {reason}")]
+    BadAlias {
+        /// The type.
+        type_url: TypeUrl,
+        /// The name.
+        name: String,
+        /// The other name.
+        alias: String,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A version is shown, compared and sent back on every reconnect (rules C16, D13).
+    #[error(
+        "{type_url} `{name}` can't have the version `{version:.60}`; a version has 1 to {VERSION_BYTES_MAX} bytes"
+    )]
+    BadVersion {
+        /// The type.
+        type_url: TypeUrl,
+        /// The name.
+        name: String,
+        /// The version.
+        version: String,
     },
     /// More than [`RESOURCE_BYTES_MAX`].
     #[error(
@@ -176,9 +216,22 @@ impl Resource {
                 bytes,
             });
         }
+        if let Err(reason) = xdstp::check(&type_url, name) {
+            return Err(ResourceError::BadXdstpName {
+                type_url,
+                name: name.to_owned(),
+                reason,
+            });
+        }
         let references = read(&type_url, name, &body)?;
         let version = Version::of(&body);
-        let frame = Frame::new(type_url.as_str(), name, &version.to_string(), None, &body);
+        let about = frame::About {
+            name,
+            version: &version.to_string(),
+            aliases: &[],
+            ttl: None,
+        };
+        let frame = Frame::new(type_url.as_str(), &about, &body);
         Ok(Self {
             type_url,
             name: Arc::from(name),
@@ -187,6 +240,7 @@ impl Resource {
             frame,
             ttl: None,
             references,
+            extras: None,
         })
     }
 
@@ -216,10 +270,20 @@ impl Resource {
             return Err(ResourceError::TtlTooShort { type_url, name });
         }
         self.ttl = Some(ttl);
-        let version = self.version.to_string();
-        self.frame = Frame::new(type_url.as_str(), &name, &version, self.ttl, &self.body);
+        Ok(self.reframed())
+    }
+
+    /// With what it is by now in its envelope.
+    fn reframed(mut self) -> Self {
+        let about = frame::About {
+            name: &self.name,
+            version: &self.version_text(),
+            aliases: self.aliases(),
+            ttl: self.ttl,
+        };
+        self.frame = Frame::new(self.type_url.as_str(), &about, &self.body);
         self.body = self.frame.body().share();
-        Ok(self)
+        self
     }
 
     /// The type.
@@ -232,7 +296,8 @@ impl Resource {
         &self.name
     }
 
-    /// The hash of the bytes.
+    /// What tells this state of the resource from every other: the hash of its bytes, and of its
+    /// own version and its other names if it has such.
     pub fn version(&self) -> Version {
         self.version
     }
@@ -271,7 +336,7 @@ fn read(type_url: &TypeUrl, name: &str, body: &[u8]) -> Result<References, Resou
     };
     let (inner, references) = if *type_url == TypeUrl::CLUSTER {
         let cluster = Cluster::decode(body).map_err(undecodable)?;
-        let references = References::of_cluster(&cluster);
+        let references = References::of_cluster(&cluster).map_err(undecodable)?;
         (cluster.name, references)
     } else if *type_url == TypeUrl::CLUSTER_LOAD_ASSIGNMENT {
         let assignment = ClusterLoadAssignment::decode(body).map_err(undecodable)?;
@@ -284,6 +349,11 @@ fn read(type_url: &TypeUrl, name: &str, body: &[u8]) -> Result<References, Resou
         let routes = RouteConfiguration::decode(body).map_err(undecodable)?;
         let references = References::of_route_configuration(&routes);
         (routes.name, references)
+    } else if *type_url == TypeUrl::VIRTUAL_HOST {
+        // Envoy removes a virtual host by its inner name.
+        let host = VirtualHost::decode(body).map_err(undecodable)?;
+        let references = References::of_virtual_host(&host);
+        (host.name, references)
     } else if *type_url == TypeUrl::RUNTIME {
         let runtime = Runtime::decode(body).map_err(undecodable)?;
         (runtime.name, References::default())

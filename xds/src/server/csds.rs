@@ -105,7 +105,7 @@ fn generic(resource: &Resource, status: &ResourceStatus) -> GenericXdsConfig {
     GenericXdsConfig {
         type_url: resource.type_url().as_str().to_owned(),
         name: resource.name().to_string(),
-        version_info: resource.version().to_string(),
+        version_info: resource.version_text().to_string(),
         config_status: config_status as i32,
         error_state: error.map(|text| UpdateFailureState {
             details: text.to_string(),

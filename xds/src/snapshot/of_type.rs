@@ -14,6 +14,8 @@ use crate::resource::{Name, Resource, TypeUrl};
 pub(crate) struct OfType {
     by_name: BTreeMap<Name, Arc<Resource>>,
     digest: u64,
+    /// The digest of those that a wildcard covers.
+    listed: OnceLock<u64>,
     referrers: OnceLock<Referrers>,
     /// How these differ from those of earlier snapshots, newest last.
     differences: Mutex<Vec<(Weak<OfType>, Arc<[Name]>)>>,
@@ -27,6 +29,7 @@ pub(crate) struct Referrers {
     clusters: BTreeMap<Name, Vec<Name>>,
     routes: BTreeMap<Name, Vec<Name>>,
     assignments: BTreeMap<Name, Vec<Name>>,
+    fetched: BTreeMap<TypeUrl, BTreeMap<Name, Vec<Name>>>,
 }
 
 // === impl OfType ===
@@ -37,6 +40,7 @@ impl OfType {
         Self {
             by_name,
             digest,
+            listed: OnceLock::new(),
             referrers: OnceLock::new(),
             differences: Mutex::default(),
             subscribed: Mutex::default(),
@@ -57,6 +61,16 @@ impl OfType {
 
     pub(crate) fn digest(&self) -> u64 {
         self.digest
+    }
+
+    /// Those that a wildcard covers.
+    pub(crate) fn listed(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.iter().filter(|resource| !resource.is_on_demand())
+    }
+
+    /// The digest of those that a wildcard covers.
+    pub(crate) fn listed_digest(&self) -> u64 {
+        *self.listed.get_or_init(|| digest(self.listed()))
     }
 
     /// The digest of those with these names, which are in order. Computed once for all streams
@@ -107,7 +121,9 @@ impl OfType {
         }
         let differs = |resource: &&Arc<Resource>| {
             let other = old.get(resource.name());
-            other.is_none_or(|other| other.stamp() != resource.stamp())
+            other.is_none_or(|other| {
+                other.stamp() != resource.stamp() || other.is_on_demand() != resource.is_on_demand()
+            })
         };
         let gone = |resource: &&Arc<Resource>| !self.by_name.contains_key(resource.name());
         let here = self.iter().filter(differs);
@@ -154,6 +170,9 @@ impl Referrers {
             if let Some(to) = &references.assignment {
                 note(&mut referrers.assignments, to);
             }
+            for (type_url, to) in &references.fetched {
+                note(referrers.fetched.entry(type_url.clone()).or_default(), to);
+            }
         }
         referrers
     }
@@ -166,6 +185,8 @@ impl Referrers {
             &self.routes
         } else if *type_url == TypeUrl::CLUSTER_LOAD_ASSIGNMENT {
             &self.assignments
+        } else if let Some(of_type) = self.fetched.get(type_url) {
+            of_type
         } else {
             return &[];
         };

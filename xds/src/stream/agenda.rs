@@ -6,13 +6,18 @@
 //! is asked at each look.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Deref, DerefMut};
 
 use super::proven::Proven;
 use crate::resource::{Name, Resource};
 
-/// The names of a type that need attention, by what they need.
+/// The names of a type that need attention, by what they need. Allocates only while there are some.
 #[derive(Debug, Default)]
-pub(super) struct Agenda {
+pub(super) struct Agenda(Option<Box<Entries>>);
+
+/// What an [`Agenda`] holds.
+#[derive(Debug)]
+pub(super) struct Entries {
     /// Every name is to be looked at again.
     everything: bool,
     /// These are.
@@ -50,9 +55,68 @@ pub(super) enum Class {
     Absent,
 }
 
+/// Of an agenda without any.
+static NONE: Entries = Entries::new();
+
 // === impl Agenda ===
 
 impl Agenda {
+    /// Gives back what isn't needed.
+    pub(super) fn tidy(&mut self) {
+        if self.0.as_ref().is_some_and(|entries| entries.is_empty()) {
+            self.0 = None;
+        }
+    }
+}
+
+impl Deref for Agenda {
+    type Target = Entries;
+
+    fn deref(&self) -> &Entries {
+        self.0.as_deref().unwrap_or(&NONE)
+    }
+}
+
+impl DerefMut for Agenda {
+    fn deref_mut(&mut self) -> &mut Entries {
+        self.0.get_or_insert_with(|| Box::new(Entries::new()))
+    }
+}
+
+// === impl Entries ===
+
+impl Entries {
+    const fn new() -> Self {
+        Self {
+            everything: false,
+            touched: BTreeSet::new(),
+            together: BTreeSet::new(),
+            doubtful: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            heard: 0,
+            suspects: BTreeSet::new(),
+            gated: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            absent: BTreeSet::new(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        let sets = [
+            &self.touched,
+            &self.together,
+            &self.suspects,
+            &self.leaving,
+            &self.refused,
+            &self.absent,
+        ];
+        !self.everything
+            && sets.iter().all(|set| set.is_empty())
+            && self.doubtful.is_empty()
+            && self.gated.is_empty()
+    }
+
     /// Something about a name changed.
     pub(super) fn touch(&mut self, name: &Name) {
         if !self.everything {
@@ -73,11 +137,18 @@ impl Agenda {
             let heard = self.heard;
             *self = Self {
                 heard,
-                ..Self::default()
+                ..Self::new()
             };
             return None;
         }
         Some(std::mem::take(&mut self.touched))
+    }
+
+    /// What is to be classed again; `None` for all.
+    #[cfg(test)]
+    pub(super) fn touched(&self) -> Option<Vec<&str>> {
+        let names = self.touched.iter().map(|name| &**name);
+        (!self.everything).then(|| names.collect())
     }
 
     /// Puts a name where it belongs by now.
@@ -113,10 +184,16 @@ impl Agenda {
         set.insert(name.clone());
     }
 
+    /// Begins to listen to what other clients take, before it is asked what is in doubt.
+    pub(super) fn listen(&mut self, proven: &Proven) {
+        if self.doubtful.is_empty() {
+            self.heard = proven.heard();
+        }
+    }
+
     /// Learns what other clients took meanwhile: that may travel together.
     pub(super) fn hear(&mut self, proven: &Proven) {
         if self.doubtful.is_empty() {
-            self.heard = proven.heard();
             return;
         }
         let news = proven.since(&mut self.heard).unwrap_or_else(|| {

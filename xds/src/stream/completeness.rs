@@ -4,6 +4,8 @@
 //! What is known stays known: after a change only what changed is asked again, and while something
 //! isn't asked for, only that.
 
+use std::sync::Arc;
+
 use super::{Session, Types};
 use crate::resource::{Name, Resource, TypeUrl};
 use crate::snapshot::Snapshot;
@@ -129,7 +131,10 @@ fn led_to(resource: &Resource) -> impl Iterator<Item = (TypeUrl, &Name)> {
 
 fn is_asked(types: &Types, view: &Snapshot, type_url: &TypeUrl, name: &str) -> bool {
     let state = types.get(type_url);
-    view.get(type_url, name).is_none() || state.is_some_and(|state| state.subscription.covers(name))
+    let covers = |resource: &Arc<Resource>| {
+        state.is_some_and(|state| state.subscription.covers_resource(resource))
+    };
+    view.get(type_url, name).is_none_or(covers)
 }
 
 // === impl Missing ===

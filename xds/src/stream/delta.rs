@@ -10,8 +10,9 @@ use super::Outcome;
 use super::plan::Plan;
 use super::proven::Proven;
 use super::state::TypeState;
+use super::subscription;
 use crate::limits::RESPONSE_BYTES_TARGET;
-use crate::resource::{Name, Resource, TypeUrl};
+use crate::resource::{Name, Resource, TypeUrl, xdstp};
 use crate::snapshot::Snapshot;
 
 /// Applies a request. `first` is the first of its type on the stream.
@@ -33,7 +34,9 @@ pub(super) fn handle(
         &request.resource_names_unsubscribe,
     );
     for name in unsubscribe {
-        self::unsubscribe(state, name);
+        let name = xdstp::normal(name);
+        state.strays |= *type_url == TypeUrl::VIRTUAL_HOST || xdstp::is_collection(&name);
+        self::unsubscribe(state, &name);
     }
     if first && subscribe.is_empty() && type_url.is_full_state() {
         // The legacy wildcard; it lasts until `*` is unsubscribed (rule D2).
@@ -42,22 +45,25 @@ pub(super) fn handle(
         // Unless this answers what was sent unasked.
         state.answer_due |= outcome == Outcome::Stale;
     }
+    state.namespaces_due |= first && subscribe.is_empty() && *type_url == TypeUrl::VIRTUAL_HOST;
     for name in subscribe {
         if name == "*" {
             state.subscription.wildcard = true;
             state.agenda.touch_all();
             state.answer_due = true;
         } else {
-            let name: Arc<str> = Arc::from(name.as_str());
+            let name = subscription::name(name);
             // To be answered even if the client seems to have it (rule D3).
             state.owe(name.clone());
-            state.subscription.names.insert(name);
+            state.subscription.insert(name);
         }
     }
     if first {
         for (name, version) in &request.initial_resource_versions {
-            if state.subscription.covers(name) {
-                state.held.claim(&Arc::from(name.as_str()), version);
+            let name = subscription::name(name);
+            // A virtual host is asked for by an alias and held by its name.
+            if *type_url == TypeUrl::VIRTUAL_HOST || state.subscription.covers(&name) {
+                state.held.claim(&name, version);
             }
         }
     }
@@ -94,7 +100,10 @@ pub(super) fn batch(
 ) -> Vec<Arc<Resource>> {
     let (agenda, isolate) = (&mut state.agenda, &state.isolate);
     let taken = |resource: &Resource| proven.is_none_or(|proven| proven.contains(resource));
-    let get = |name: &Name| view.get(type_url, name).cloned();
+    let held = &state.held;
+    // What can't be had for a moment is sent as it was.
+    let kept = |name: &Name| held.get(name).and_then(|held| held.acked.clone());
+    let get = |name: &Name| view.get(type_url, name).cloned().or_else(|| kept(name));
     let passed = plan.passed.keys();
     let (suspects, passed): (Vec<&Name>, Vec<&Name>) =
         passed.partition(|name| isolate.contains(*name));

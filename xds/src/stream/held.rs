@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use xxhash_rust::xxh64::xxh64;
+
+use super::known::KnownVersions;
 use crate::limits::DOUBTFUL_VERSIONS_MAX;
 use crate::resource::{Resource, Version};
 
@@ -42,17 +45,25 @@ pub(super) struct Held {
 pub(super) enum Claim {
     /// A version that could be one of ours.
     Version(Version),
-    /// A version of somebody else.
-    Foreign,
+    /// Any other text, by its hash (xxh64): a version of the embedder's own, or somebody else's.
+    Text(u64),
+}
+
+// === impl Claim ===
+
+impl Claim {
+    fn of(version: &str) -> Self {
+        let text = || Self::Text(xxh64(version.as_bytes(), 0));
+        Version::parse(version).map_or_else(text, Self::Version)
+    }
 }
 
 // === impl Held ===
 
 impl Held {
     pub(super) fn claimed(version: &str) -> Self {
-        let claim = Version::parse(version).map_or(Claim::Foreign, Claim::Version);
         Self {
-            claimed: Some(claim),
+            claimed: Some(Claim::of(version)),
             ..Self::default()
         }
     }
@@ -94,9 +105,17 @@ impl Held {
         !self.unsure && self.acked.as_ref().is_some_and(equal) && self.pending.iter().all(equal)
     }
 
-    /// Takes the view's word for a claim, if it is of these very bytes.
-    pub(super) fn confirm_claim(&mut self, resource: &Arc<Resource>) -> bool {
-        let same = self.claimed == Some(Claim::Version(resource.version()));
+    /// Takes the view's word for a claim, if it is of these very bytes. A version of the embedder's
+    /// own is believed to be, unless it is known with others.
+    pub(super) fn confirm_claim(
+        &mut self,
+        resource: &Arc<Resource>,
+        known: &KnownVersions,
+    ) -> bool {
+        let same = match resource.own_version() {
+            Some(own) => self.claimed == Some(Claim::of(own)) && known.vouches_for(resource),
+            None => self.claimed == Some(Claim::Version(resource.version())),
+        };
         if same {
             self.claimed = None;
             self.acked = Some(resource.clone());

@@ -27,11 +27,14 @@
 //! renew a time to live (if the embedder's brain is dead, what it raised must expire).
 
 mod agenda;
+mod collections;
 mod completeness;
 mod delta;
+mod errors;
 mod gauges;
 mod held;
 mod holdings;
+mod known;
 mod names;
 #[cfg(test)]
 mod oracle;
@@ -54,12 +57,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use known::KnownVersions;
 pub use names::NameLists;
 pub use proven::Proven;
 pub use request::Request;
 pub use session::Session;
 pub(crate) use suspicion::Legacy;
 
+use crate::error_detail::ErrorDetail;
 use crate::limits::{
     GATE_DEADLINE, NAME_BYTES_MAX, NAMES_MAX, REMOVAL_GRACE, TYPE_URL_BYTES_MAX, TYPES_MAX,
 };
@@ -90,6 +95,8 @@ pub struct SessionSettings {
     pub proven: Arc<Proven>,
     /// Lists of names that clients subscribed to, shared in the same way.
     pub names: Arc<NameLists>,
+    /// Which bytes versions of the embedder's own were sent with, shared in the same way.
+    pub known_versions: Arc<KnownVersions>,
 }
 
 /// What to send next. The bodies are shared with the snapshot.
@@ -104,11 +111,19 @@ pub struct Response {
     /// Delta: the view's id, which Envoy's version gauges prove applied (envoy facts §5a).
     /// State of the world: a hash of the type's content that the client is subscribed to, so that
     /// it doesn't change with the rest of the view and is equal on every replica (rule C7).
+    ///
+    /// In place of both, the embedder's own version of the type, if the view has one. A
+    /// state-of-the-world set that isn't all of it (yet) keeps its hash.
     pub version: Arc<str>,
     /// What is added, changed or renewed.
     pub items: Vec<Item>,
     /// What is taken away (delta only).
     pub removed: Vec<Name>,
+    /// Names of virtual hosts that were asked for and lead nowhere; sent as resources that have an
+    /// alias and no body (delta only, rule D14).
+    pub unresolved: Vec<Name>,
+    /// Why resources that were asked for don't come (xRFC TP3). None of them is among `items`.
+    pub errors: Vec<(Name, Arc<ErrorDetail>)>,
 }
 
 /// One resource in a [`Response`].
@@ -180,6 +195,7 @@ impl Default for SessionSettings {
             one_doubt_per_response: true,
             proven: Arc::default(),
             names: Arc::default(),
+            known_versions: Arc::default(),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use xxhash_rust::xxh64::Xxh64;
 
+use super::settle::tidy_set;
 use crate::limits::NAMES_ASIDE_SHARE;
 use crate::resource::Name;
 
@@ -136,11 +137,17 @@ impl Names {
         let mut names: Vec<&str> = names.collect();
         names.sort_unstable();
         names.dedup();
+        if let Some(list) = self.settled() {
+            let listed = list.iter().map(|name| &**name);
+            return names.iter().copied().eq(listed);
+        }
         names.len() == self.len() && names.iter().all(|name| self.contains(name))
     }
 
     /// Makes a shared list of all, if enough has changed since the last one.
     pub(super) fn settle(&mut self, lists: &NameLists) {
+        tidy_set(&mut self.added);
+        tidy_set(&mut self.removed);
         let aside = self.added.len() + self.removed.len();
         if aside == 0 || aside * NAMES_ASIDE_SHARE < self.list.len() {
             return;

@@ -82,6 +82,11 @@ impl<'a> Gates<'a> {
         self.types
     }
 
+    /// The same without doubt about an earlier stream.
+    pub(super) fn of_this_stream(&self) -> Self {
+        Self::new(self.types, self.view, None)
+    }
+
     /// Whether a resource may be sent now: the clusters that it leads to must be acknowledged at
     /// the view's version, and their endpoints since (rule O2). Also which cluster is in the way;
     /// `hint` is the one that was the last time.
@@ -108,7 +113,7 @@ impl<'a> Gates<'a> {
             let target = self
                 .view
                 .get(&TypeUrl::CLUSTER, name)
-                .filter(|_| clusters.subscription.covers(name));
+                .filter(|target| clusters.subscription.covers_resource(target));
             // Without a target the client has the cluster from its bootstrap.
             let Some(target) = target else { continue };
             gate = gate.and(self.cluster_gate(clusters, target));
@@ -162,25 +167,37 @@ impl<'a> Gates<'a> {
     /// it (rule O3).
     pub(super) fn removal_gate(&self, type_url: &TypeUrl, name: &str) -> Gate {
         let parents: &[TypeUrl] = if *type_url == TypeUrl::CLUSTER {
-            &[TypeUrl::LISTENER, TypeUrl::ROUTE_CONFIGURATION]
+            &[
+                TypeUrl::LISTENER,
+                TypeUrl::ROUTE_CONFIGURATION,
+                TypeUrl::VIRTUAL_HOST,
+            ]
         } else if *type_url == TypeUrl::CLUSTER_LOAD_ASSIGNMENT {
             &[TypeUrl::CLUSTER]
         } else if *type_url == TypeUrl::ROUTE_CONFIGURATION {
             &[TypeUrl::LISTENER]
+        } else if is_fetched(type_url) {
+            &[TypeUrl::LISTENER, TypeUrl::CLUSTER]
         } else {
             return Gate::Open;
         };
         let mut gate = Gate::Open;
         for parent_type in parents {
             let Some(parent) = self.types.get(parent_type) else {
-                if self.reconnected.is_some() {
+                // Few clients have virtual hosts of their own, and those ask for them at once.
+                if self.reconnected.is_some() && *parent_type != TypeUrl::VIRTUAL_HOST {
                     gate = gate.and(Gate::Wait(self.reconnected));
                 }
                 continue;
             };
             let base = parent.held.base().into_iter();
             let base = base.flat_map(|base| base.referrers().of(type_url, name));
-            for keeper in base.filter(|keeper| parent.held.is_of_base(keeper)) {
+            let base = base.filter(|keeper| parent.held.is_of_base(keeper));
+            let mut base = base.peekable();
+            if is_fetched(type_url) && base.peek().is_some() {
+                return Gate::Closed;
+            }
+            for keeper in base {
                 gate = gate.and(self.keeper_gate(parent_type, parent, keeper));
             }
             let apart = self.apart(parent_type, parent);
@@ -188,6 +205,10 @@ impl<'a> Gates<'a> {
                 .foreign
                 .iter()
                 .chain(apart.referrers.of(type_url, name));
+            let mut apart = apart.peekable();
+            if is_fetched(type_url) && apart.peek().is_some() {
+                return Gate::Closed;
+            }
             for keeper in apart {
                 gate = gate.and(self.keeper_gate(parent_type, parent, keeper));
                 if gate == Gate::Closed {
@@ -234,6 +255,12 @@ impl<'a> Gates<'a> {
             .insert(type_url.clone(), apart.clone());
         apart
     }
+}
+
+/// Whether a type is one that Envoy fails without while it is in use: it isn't taken away after a
+/// deadline either (rule D3c).
+pub(super) fn is_fetched(type_url: &TypeUrl) -> bool {
+    *type_url == TypeUrl::SECRET || *type_url == TypeUrl::EXTENSION_CONFIG
 }
 
 /// Whether endpoints were acknowledged after the cluster that needs them was sent (rule O2).

@@ -10,6 +10,7 @@ use super::proven::Proven;
 use super::sotw::RejectedSet;
 use super::state::InFlight;
 use super::{Item, Response, Session, Variant, completeness, delta, sotw};
+use crate::error_detail::ErrorDetail;
 use crate::resource::{Name, Resource, TypeUrl};
 use crate::snapshot::Snapshot;
 
@@ -21,15 +22,20 @@ struct Parcel {
     renewal: bool,
     set: Option<u64>,
     cure: bool,
+    errors: Vec<(Name, Arc<ErrorDetail>)>,
 }
 
 // === impl Parcel ===
 
 impl Parcel {
-    fn of_set(set: BTreeMap<Name, Arc<Resource>>, hash: u64) -> Self {
+    /// A whole set, with the errors of what isn't in it.
+    fn of_set(set: BTreeMap<Name, Arc<Resource>>, hash: u64, plan: &Plan) -> Self {
+        let mut errors = plan.errors.clone();
+        errors.retain(|(name, _)| !set.contains_key(name));
         Self {
             items: set.into_values().collect(),
             set: Some(hash),
+            errors,
             ..Self::default()
         }
     }
@@ -47,8 +53,8 @@ impl Session {
                 items: cure.items,
                 removed: cure.removed,
                 set: cure.set,
-                renewal: false,
                 cure: true,
+                ..Parcel::default()
             };
             return Some(self.send(&TypeUrl::CLUSTER, &view, parcel, now));
         }
@@ -123,6 +129,7 @@ impl Session {
             proven: self.proven(type_url),
             gate_deadline: self.settings.gate_deadline,
             lone_grace: self.only.as_ref().map(|_| self.settings.removal_grace),
+            reads_errors: self.reads_errors,
             now,
         }
     }
@@ -149,6 +156,8 @@ impl Session {
                 state.owed.remove(&name);
             }
             if type_url.is_full_state() {
+                // With an error must go all that isn't one (TP3).
+                state.answer_due |= !plan.errors.is_empty();
                 return self.whole_set(type_url, view, plan, now);
             }
         }
@@ -179,8 +188,10 @@ impl Session {
             .cloned()
             .collect();
         let answer_due = state.answer_due && !plan.has_more_to_come(&state.agenda);
-        (answer_due || !removed.is_empty()).then(|| Parcel {
+        let errors = std::mem::take(&mut plan.errors);
+        (answer_due || !removed.is_empty() || !errors.is_empty()).then(|| Parcel {
             removed,
+            errors,
             ..Parcel::default()
         })
     }
@@ -206,8 +217,8 @@ impl Session {
                 .chain(&agenda.suspects)
                 .cloned()
                 .partition(|name| is_suspect(state, plan, name));
-            let trial: BTreeSet<Name> = match sound.is_empty() {
-                true => suspects.into_iter().take(state.trial.max(1)).collect(),
+            let mut trial: BTreeSet<Name> = match sound.is_empty() {
+                true => suspects.iter().take(state.trial.max(1)).cloned().collect(),
                 false => BTreeSet::new(),
             };
             let asked = state.answer_due && !plan.has_more_to_come(agenda);
@@ -215,17 +226,25 @@ impl Session {
                 return None;
             }
             let planner = self.planner(type_url, view, now);
-            let set = planner.whole_set(type_url, state, plan, &trial);
+            let mut set = planner.whole_set(type_url, state, plan, &trial);
+            let divided = trial.len() < suspects.len();
+            let whole = set.is_none() && divided;
+            if whole {
+                // A client whose resources aren't all known, or that may use them, can't be sent
+                // less than everything.
+                trial = suspects;
+                set = planner.whole_set(type_url, state, plan, &trial);
+            }
             #[cfg(test)]
             super::oracle::check_set(&planner, type_url, state, set.as_ref());
             let set = set?;
             let hash = crate::snapshot::digest(set.values());
             let Some(rejected) = state.rejected_sets.get(hash) else {
-                return Some(Parcel::of_set(set, hash));
+                return Some(Parcel::of_set(set, hash, plan));
             };
             let text = state.rejected_sets.text.clone();
             let state = self.types.get_mut(type_url)?;
-            let (RejectedSet::Answered, Some(text)) = (rejected, text) else {
+            let (RejectedSet::Answered, Some(text), false) = (rejected, text, whole) else {
                 state.set_refused = true;
                 return None;
             };
@@ -273,7 +292,7 @@ impl Session {
                 self.types.get_mut(type_url)?.set_refused = true;
                 return None;
             }
-            return Some(Parcel::of_set(set, hash));
+            return Some(Parcel::of_set(set, hash, plan));
         }
         let most = type_url.per_response_max();
         let removed = plan.removals.iter().take(most).cloned().collect();
@@ -328,7 +347,7 @@ impl Session {
         let mut news = Vec::new();
         for resource in &parcel.items {
             let name = resource.name();
-            let owed = state.owed.remove(name);
+            let owed = state.pay(resource);
             if owed {
                 state.agenda.touch(name);
             }
@@ -354,21 +373,38 @@ impl Session {
                 state.held.note_timed(name);
             }
         }
+        let mut unresolved = Vec::new();
         for name in &parcel.removed {
             if state.owed.remove(name) {
                 state.agenda.touch(name);
             }
-            if let Some(held) = state.held.get_mut(name) {
-                held.removing = true;
+            match state.held.get_mut(name) {
+                Some(held) => held.removing = true,
+                None => {
+                    let alias = *type_url == TypeUrl::VIRTUAL_HOST;
+                    let alias = alias && state.subscription.names.contains(name);
+                    unresolved.extend(alias.then(|| name.clone()));
+                }
             }
         }
-        let version = match self.variant {
-            Variant::Delta => view.id().clone(),
-            Variant::Sotw => {
+        state.tell(&parcel.errors);
+        let own = view.own_version(type_url);
+        let version = match (self.variant, own) {
+            (Variant::Delta, own) => own.unwrap_or_else(|| view.id()).clone(),
+            (Variant::Sotw, None) => {
                 let whole = || sotw::subscribed_digest(type_url, state, view);
                 Arc::from(sotw::version(parcel.set.unwrap_or_else(whole)))
             }
+            (Variant::Sotw, Some(own)) => match parcel.set {
+                Some(set) if set != sotw::subscribed_digest(type_url, state, view) => {
+                    Arc::from(sotw::version(set))
+                }
+                _ => own.clone(),
+            },
         };
+        for resource in &news {
+            self.settings.known_versions.note(resource);
+        }
         let empty = parcel.items.is_empty() && parcel.removed.is_empty();
         if !parcel.renewal && !empty {
             let names = parcel.items.iter().map(|item| item.name().clone());
@@ -400,6 +436,9 @@ impl Session {
             cure: parcel.cure,
         }));
         self.owe_endpoints(&news, view);
+        if let Some(hosts) = self.types.get_mut(&TypeUrl::VIRTUAL_HOST) {
+            hosts.owe_namespaces(news.iter());
+        }
         let item = |resource: Arc<Resource>| Item {
             wrapped: wrapped && resource.ttl().is_some(),
             renewal: parcel.renewal && self.variant == Variant::Delta,
@@ -407,13 +446,17 @@ impl Session {
         };
         let items = parcel.items.into_iter().map(item).collect();
         let (variant, type_url) = (self.variant, type_url.clone());
+        let mut removed = parcel.removed;
+        removed.retain(|name| !unresolved.contains(name));
         Response {
             variant,
             type_url,
             nonce,
             version,
             items,
-            removed: parcel.removed,
+            removed,
+            unresolved,
+            errors: parcel.errors,
         }
     }
 
@@ -427,8 +470,8 @@ impl Session {
             .iter()
             .filter(|resource| *resource.type_url() == TypeUrl::CLUSTER);
         for name in clusters.filter_map(|cluster| cluster.references().assignment.as_ref()) {
-            let exists = view.get(&TypeUrl::CLUSTER_LOAD_ASSIGNMENT, name).is_some();
-            if exists && endpoints.subscription.covers(name) {
+            let assignment = view.get(&TypeUrl::CLUSTER_LOAD_ASSIGNMENT, name);
+            if assignment.is_some_and(|it| endpoints.subscription.covers_resource(it)) {
                 endpoints.owe(name.clone());
                 endpoints.dirty = true;
             }

@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Variant;
 use super::agenda::{Agenda, Class};
 use super::order::{Gate, Gates};
 use super::proven::Proven;
 use super::state::TypeState;
+use super::{Variant, errors};
+use crate::error_detail::ErrorDetail;
 use crate::resource::{Name, Resource, TypeUrl};
 
 /// What differs, for one type, beside what is on its agenda.
@@ -29,6 +30,8 @@ pub(super) struct Plan {
     pub(super) forced: BTreeSet<Waiting>,
     /// When the next gate opens by itself.
     pub(super) deadline: Option<Instant>,
+    /// To be told in the place of resources.
+    pub(super) errors: Vec<(Name, Arc<ErrorDetail>)>,
 }
 
 /// Something that waits at a gate.
@@ -52,6 +55,7 @@ pub(super) struct Planner<'a> {
     pub(super) gate_deadline: Duration,
     /// On a stream of one type: how long what the view lacks stays.
     pub(super) lone_grace: Option<Duration>,
+    pub(super) reads_errors: bool,
     pub(super) now: Instant,
 }
 
@@ -69,6 +73,7 @@ impl Plan {
             && agenda.absent.is_empty()
             && agenda.refused.is_empty()
             && self.removals.is_empty()
+            && self.errors.is_empty()
             && self.held_back.is_empty()
     }
 
@@ -115,7 +120,32 @@ impl Planner<'_> {
                 plan.removals.push(name.clone());
             }
         }
+        plan.errors = errors::due(self, type_url, state);
         plan
+    }
+
+    /// What the client should have under a name.
+    pub(super) fn wanted(
+        &self,
+        type_url: &TypeUrl,
+        state: &TypeState,
+        name: &str,
+    ) -> Option<&Arc<Resource>> {
+        let resource = self.gates.view.resolve(type_url, name);
+        resource.filter(|it| state.subscription.covers_resource(it))
+    }
+
+    /// What is sent to who asks again for what can't be had for a moment: what it had.
+    pub(super) fn kept(
+        &self,
+        type_url: &TypeUrl,
+        state: &TypeState,
+        name: &str,
+    ) -> Option<Arc<Resource>> {
+        let keeps = errors::keeps(self.gates.view, type_url, name) && !self.reads_errors;
+        let held = state.held.get(name).filter(|_| keeps);
+        held.and_then(|held| held.acked.clone())
+            .filter(|_| state.owed.contains(name))
     }
 
     fn review(
@@ -125,7 +155,11 @@ impl Planner<'_> {
         agenda: &mut Agenda,
         changed: BTreeSet<Name>,
     ) {
-        match agenda.take_touched() {
+        let touched = agenda.take_touched();
+        if let Some(proven) = self.proven {
+            agenda.listen(proven);
+        }
+        match touched {
             Some(touched) => {
                 for name in changed.union(&touched) {
                     agenda.put(name, self.class(type_url, state, name));
@@ -133,9 +167,12 @@ impl Planner<'_> {
             }
             None => {
                 let view = self.gates.view.iter(type_url);
-                let wanted: Vec<&Name> = match state.subscription.wildcard {
+                let subscription = &state.subscription;
+                let resolved = |name: &Name| Some(self.gates.view.resolve(type_url, name)?.name());
+                let wanted: Vec<&Name> = match subscription.wildcard || subscription.has_collections
+                {
                     true => view.map(|resource| resource.name()).collect(),
-                    false => state.subscription.names.iter().collect(),
+                    false => subscription.names.iter().filter_map(resolved).collect(),
                 };
                 let others = state.held.names().chain(&state.owed);
                 for name in wanted.into_iter().chain(others) {
@@ -152,9 +189,9 @@ impl Planner<'_> {
     pub(super) fn class(&self, type_url: &TypeUrl, state: &TypeState, name: &Name) -> Class {
         let in_view = self.gates.view.get(type_url, name);
         let held = state.held.get(name);
-        if let Some(resource) = in_view.filter(|_| state.subscription.covers(name)) {
+        if let Some(resource) = in_view.filter(|it| state.subscription.covers_resource(it)) {
             let exact = held.is_some_and(|held| held.is_exactly(resource));
-            return if exact && !state.owed.contains(name) {
+            return if exact && !state.owes(resource) {
                 Class::Nothing
             } else if state.is_refused(resource) {
                 Class::Refused
@@ -171,8 +208,15 @@ impl Planner<'_> {
         // Absence never deletes in a state-of-the-world response that isn't a whole set (rule S2).
         let removable = self.variant == Variant::Delta || type_url.is_full_state();
         match held {
-            _ if in_view.is_some() => Class::Nothing,
+            None if self.wanted(type_url, state, name).is_some() => Class::Nothing,
             None if state.owed.contains(name) => Class::Absent,
+            Some(_) if errors::keeps(self.gates.view, type_url, name) => {
+                match self.kept(type_url, state, name) {
+                    Some(_) => Class::Together,
+                    None => Class::Nothing,
+                }
+            }
+            Some(_) if self.gates.view.fetches(type_url, name) => Class::Nothing,
             Some(held) if removable && held.removal_refused => Class::Refused,
             Some(_) if removable => Class::Leaving,
             _ => Class::Nothing,
@@ -193,15 +237,19 @@ impl Planner<'_> {
         trial: &BTreeSet<Name>,
     ) -> Option<BTreeMap<Name, Arc<Resource>>> {
         let agenda = &state.agenda;
+        let gates = self.gates.of_this_stream();
         let mut set = BTreeMap::new();
         let view = self.gates.view;
-        let wanted: Vec<&Arc<Resource>> = match state.subscription.wildcard {
-            true => view.iter(type_url).collect(),
-            false => {
-                let names = state.subscription.names.iter();
-                names.filter_map(|name| view.get(type_url, name)).collect()
-            }
-        };
+        let subscription = &state.subscription;
+        let covered = |resource: &&Arc<Resource>| subscription.covers_resource(resource);
+        let wanted: Vec<&Arc<Resource>> =
+            match subscription.wildcard || subscription.has_collections {
+                true => view.iter(type_url).filter(covered).collect(),
+                false => {
+                    let names = subscription.names.iter();
+                    names.filter_map(|name| view.get(type_url, name)).collect()
+                }
+            };
         for resource in wanted {
             let name = resource.name();
             let waits = agenda.gated.contains_key(name) && !plan.passed.contains_key(name);
@@ -216,12 +264,14 @@ impl Planner<'_> {
                 set.insert(name.clone(), old);
             } else if self.gates.reconnected.is_some() && !state.set_known {
                 return None;
-            } else if suspect && self.gates.removal_gate(type_url, name) != Gate::Open {
+            } else if suspect && gates.removal_gate(type_url, name) != Gate::Open {
                 // It may have been applied, and something may lead to it.
                 return None;
             }
         }
-        for name in &agenda.leaving {
+        let errors = view.errors(type_url).map(|(name, _)| name);
+        let kept = errors.filter(|name| errors::keeps(view, type_url, name));
+        for name in agenda.leaving.iter().chain(kept) {
             let held = state.held.get(name);
             if let Some(old) = held.and_then(|held| held.acked.clone()) {
                 set.insert(name.clone(), old);

@@ -10,7 +10,7 @@ use super::completeness::Completeness;
 use super::plan::Clocks;
 use super::state::TypeState;
 use super::suspicion::Expected;
-use super::{Outcome, Request, SessionSettings, Types, Variant, Violation, delta, sotw};
+use super::{Outcome, Request, SessionSettings, Types, Variant, Violation, delta, errors, sotw};
 use crate::delivery::Suspicion;
 use crate::limits::{NAME_BYTES_MAX, NAMES_MAX, TYPE_URL_BYTES_MAX, TYPES_MAX};
 use crate::resource::{Name, TypeUrl};
@@ -25,6 +25,8 @@ pub struct Session {
     pub(super) only: Option<TypeUrl>,
     /// The first request was seen, and with it the node (xDS protocol rule C1).
     identified: bool,
+    /// The client may read errors in the place of resources (xRFC TP3).
+    pub(super) reads_errors: bool,
     /// The client takes a time to live in state-of-the-world responses (rule S13).
     pub(super) ttl_in_sotw: bool,
     pub(super) view: Option<Arc<Snapshot>>,
@@ -55,7 +57,7 @@ const TTL_FEATURES: [&str; 6] = [
 ];
 
 /// `node.user_agent_name` of an Envoy.
-const ENVOY: &str = "envoy";
+pub(super) const ENVOY: &str = "envoy";
 
 // === impl Session ===
 
@@ -68,6 +70,7 @@ impl Session {
             settings,
             only: None,
             identified: false,
+            reads_errors: false,
             ttl_in_sotw: false,
             view: None,
             types: Types::new(),
@@ -132,9 +135,13 @@ impl Session {
                 self.reconnected.get_or_insert(now);
             }
             if let Some(view) = &self.view {
-                state.confirm_claims(view, &type_url);
+                state.confirm_claims(view, &type_url, &self.settings.known_versions);
                 sotw::skip_equal_set(&type_url, state, view);
             }
+        }
+        if let Some(view) = &self.view {
+            state.expand_owed(view, &type_url);
+            state.forget_unasked(view, &type_url);
         }
         self.learn();
         self.look_at_gates();
@@ -156,16 +163,22 @@ impl Session {
             }
             state.held.rebase(new.cloned(), &difference);
             for name in difference.iter() {
-                let asked = state.subscription.covers(name);
+                let resource = new.and_then(|new| new.get(name));
+                let subscription = &state.subscription;
+                let asked = match resource {
+                    Some(resource) => subscription.covers_resource(resource),
+                    None => subscription.covers(name),
+                };
                 if asked || state.held.contains(name) || state.owed.contains(name) {
                     state.agenda.touch(name);
                 }
-                if !asked && new.is_some_and(|new| new.get(name).is_some()) {
+                if !asked && resource.is_some() {
                     // Something may lead to it, and then it should be asked for.
                     self.completeness.reset();
                 }
             }
-            state.confirm_claims(&view, type_url);
+            state.confirm_claims(&view, type_url, &self.settings.known_versions);
+            state.heed_notes(before.as_deref(), &view, type_url);
             sotw::skip_equal_set(type_url, state, &view);
         }
         self.miss_less();
@@ -254,6 +267,7 @@ impl Session {
         // Without this, what is raised on it would not expire.
         self.ttl_in_sotw =
             node.user_agent_name == ENVOY || node.client_features.iter().any(advertised);
+        self.reads_errors = errors::are_read_by(node);
         self.identified = true;
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! A stream at rest lets go of what it need not know for itself.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::held::Held;
 use super::holdings::Scope;
@@ -31,7 +31,7 @@ impl Session {
             return;
         }
         #[cfg(test)]
-        let before = super::oracle::State::of(&self.types);
+        let before = super::oracle::State::of(&self.types, self.view.as_deref());
         for state in self.types.values_mut() {
             state.subscription.names.settle(&self.settings.names);
         }
@@ -62,9 +62,36 @@ impl Session {
                     || overdue.contains(&held.sent_by)
             };
             state.held.settle(scope, nonce, stays);
+            state.agenda.tidy();
+            let sets = [
+                &mut state.owed,
+                &mut state.isolate,
+                &mut state.renew,
+                &mut state.suspects,
+                &mut state.unchecked,
+            ];
+            sets.into_iter().for_each(tidy_set);
         }
+        tidy(&mut self.clocks);
         #[cfg(test)]
-        assert_eq!(before, super::oracle::State::of(&self.types));
+        assert_eq!(
+            before,
+            super::oracle::State::of(&self.types, self.view.as_deref())
+        );
+    }
+}
+
+/// Gives back what an empty map keeps allocated.
+pub(super) fn tidy<K, V>(map: &mut BTreeMap<K, V>) {
+    if map.is_empty() {
+        *map = BTreeMap::new();
+    }
+}
+
+/// Gives back what an empty set keeps allocated.
+pub(super) fn tidy_set<T>(set: &mut BTreeSet<T>) {
+    if set.is_empty() {
+        *set = BTreeSet::new();
     }
 }
 

@@ -10,7 +10,7 @@ use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
 use super::Outcome;
 use super::state::{TypeState, is_nonce};
 use crate::limits::REJECTED_SETS_MAX;
-use crate::resource::{Name, TypeUrl};
+use crate::resource::{Name, TypeUrl, xdstp};
 use crate::snapshot::{Snapshot, digest};
 
 /// The whole sets that a client rejected. Bounded: the oldest is forgotten.
@@ -101,14 +101,15 @@ fn subscribe(type_url: &TypeUrl, state: &mut TypeState, names: &[String]) -> boo
     let legacy = type_url.is_full_state() && names.is_empty() && !state.subscription.ever_named;
     let wildcard = legacy || names.iter().any(|name| name == "*");
     let widened = wildcard && !state.subscription.wildcard;
-    let named = names.iter().map(|name| name.as_str());
-    let named = named.filter(|name| *name != "*");
+    let named = names.iter().filter(|name| *name != "*");
+    let named: Vec<_> = named.map(|name| xdstp::normal(name)).collect();
+    let named = named.iter().map(|name| &**name);
     state.subscription.ever_named |= !names.is_empty();
     if wildcard == state.subscription.wildcard && state.subscription.names.are(named.clone()) {
         // Every ACK repeats them.
         return false;
     }
-    let (new, dropped) = state.subscription.names.restate(named);
+    let (new, dropped) = state.subscription.restate(named);
     state.narrowed |= dropped || wildcard < state.subscription.wildcard;
     state.subscription.wildcard = wildcard;
     state.dirty = true;
@@ -125,32 +126,41 @@ pub(super) fn skip_equal_set(type_url: &TypeUrl, state: &mut TypeState, view: &S
     let Some(claimed) = state.claimed_set.take() else {
         return;
     };
-    let pure = state.subscription.wildcard && state.subscription.names.is_empty();
+    if view.own_version(type_url).is_some() {
+        // A string of the embedder's says nothing of the set that came with it.
+        return;
+    }
+    let pure = state.subscription.is_pure_wildcard();
     if type_url.is_full_state() && pure && claimed == version(whole_digest(type_url, view)) {
         state.held.adopt_base();
         state.set_known = true;
         for resource in view.iter(type_url) {
-            state.verdicts.push((resource.clone(), true));
+            if resource.is_on_demand() {
+                state.held.remove(resource.name());
+            } else {
+                state.verdicts.push((resource.clone(), true));
+            }
         }
         state.answer_due = false;
     }
 }
 
-/// The hash of everything of the type.
+/// The hash of everything of the type that a wildcard covers.
 fn whole_digest(type_url: &TypeUrl, view: &Snapshot) -> u64 {
     let of_type = view.of_type(type_url);
-    of_type.map_or_else(|| digest([].into_iter()), |of_type| of_type.digest())
+    of_type.map_or_else(|| digest([].into_iter()), |of_type| of_type.listed_digest())
 }
 
 /// The hash of everything of the type that the client is subscribed to.
 pub(super) fn subscribed_digest(type_url: &TypeUrl, state: &TypeState, view: &Snapshot) -> u64 {
     let subscription = &state.subscription;
+    let plain = !subscription.has_collections && !view.has_aliases(type_url);
     match (view.of_type(type_url), subscription.names.settled()) {
-        (Some(of_type), _) if subscription.wildcard => of_type.digest(),
-        (Some(of_type), Some(names)) => of_type.digest_of(names),
+        (Some(of_type), _) if subscription.is_pure_wildcard() => of_type.listed_digest(),
+        (Some(of_type), Some(names)) if plain && !subscription.wildcard => of_type.digest_of(names),
         _ => digest(
             view.iter(type_url)
-                .filter(|resource| subscription.covers(resource.name())),
+                .filter(|resource| subscription.covers_resource(resource)),
         ),
     }
 }

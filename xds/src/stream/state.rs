@@ -8,10 +8,12 @@ use super::Outcome;
 use super::agenda::Agenda;
 use super::held::Held;
 use super::holdings::Holdings;
+use super::known::KnownVersions;
 use super::plan::{Plan, Waiting};
 use super::sotw::{RejectedSet, RejectedSets};
 use super::subscription::Subscription;
 use crate::delivery::SentCounts;
+use crate::error_detail::ErrorDetail;
 use crate::limits::{REJECTED_VERSIONS_MAX, REJECTION_TEXT_BYTES_MAX};
 use crate::resource::{Name, Resource, Stamp};
 use crate::snapshot::Snapshot;
@@ -80,6 +82,12 @@ pub(super) struct TypeState {
     pub(super) waits: bool,
     /// When the first gate opens by itself.
     pub(super) deadline: Option<Instant>,
+    /// Errors that the client was told in the place of resources (xRFC TP3).
+    pub(super) told: BTreeMap<Name, Arc<ErrorDetail>>,
+    /// The client asked for virtual hosts without naming one, and waits for an answer.
+    pub(super) namespaces_due: bool,
+    /// The client dropped a name that stood for others.
+    pub(super) strays: bool,
 }
 
 /// A response that was neither acknowledged nor rejected yet (rule X1: at most one a type).
@@ -168,6 +176,7 @@ impl TypeState {
         self.owed.remove(name);
         self.isolate.remove(name);
         self.renew.remove(name);
+        self.told.remove(name);
     }
 
     /// Forgets what the subscription no longer covers.
@@ -181,11 +190,16 @@ impl TypeState {
     }
 
     /// Confirms claims of versions that the view has.
-    pub(super) fn confirm_claims(&mut self, view: &Snapshot, type_url: &crate::TypeUrl) {
+    pub(super) fn confirm_claims(
+        &mut self,
+        view: &Snapshot,
+        type_url: &crate::TypeUrl,
+        known: &KnownVersions,
+    ) {
         let verdicts = &mut self.verdicts;
         self.held.each_claimed(|name, held| {
             if let Some(resource) = view.get(type_url, name)
-                && held.confirm_claim(resource)
+                && held.confirm_claim(resource, known)
                 && type_url.is_spoilt_by_one()
             {
                 verdicts.push((resource.clone(), true));

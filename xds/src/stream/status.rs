@@ -59,7 +59,7 @@ impl Session {
         let Some(state) = self
             .types
             .get(type_url)
-            .filter(|state| state.subscription.covers(name))
+            .filter(|state| state.subscription.covers_resource(wanted))
         else {
             return Some(ResourceStatus::NotSubscribed);
         };
@@ -112,7 +112,7 @@ impl Session {
         };
         let mut statuses = Vec::new();
         for (type_url, state) in &self.types {
-            let asked = |resource: &&Arc<Resource>| state.subscription.covers(resource.name());
+            let asked = |resource: &&Arc<Resource>| state.subscription.covers_resource(resource);
             for resource in view.iter(type_url).filter(asked) {
                 let status = self.resource_status(type_url, resource.name());
                 statuses.extend(status.map(|status| (resource.clone(), status)));

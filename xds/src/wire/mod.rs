@@ -7,6 +7,7 @@
 //! with the generated messages in this module's tests.
 
 mod batch;
+mod errors;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
@@ -17,9 +18,10 @@ use envoy_types::pb::envoy::service::discovery::v3::Resource as PbResource;
 use prost::Name as _;
 
 use crate::limits::COPIED_BYTES_MAX;
-use crate::resource::{RESOURCES, Slice, field_len, put_field, put_key};
+use crate::resource::{RESOURCES, Slice, field_len, put_field, put_key, put_unresolved};
 use crate::stream::{Item, Response, Variant};
 use batch::Batches;
+pub(crate) use errors::error;
 
 /// Fields of both responses.
 const VERSION: u8 = 1;
@@ -107,11 +109,16 @@ impl Framer {
             .iter()
             .filter(|_| variant == Variant::Delta);
         let names: usize = removed.clone().map(|name| field_len(name.len())).sum();
+        let mut rare = Vec::new();
+        errors::put(&mut rare, &response.errors, variant);
+        for alias in &response.unresolved {
+            put_unresolved(&mut rare, alias);
+        }
         let content = Content::of(response.items, variant, &self.batches);
         let (in_head, in_body) = content.len();
-        let total = own + names + in_head + in_body;
+        let total = own + names + rare.len() + in_head + in_body;
         let length = u32::try_from(total).map_err(|_| Oversize { bytes: total })?;
-        let mut head = Vec::with_capacity(PREFIX_BYTES + own + names + in_head);
+        let mut head = Vec::with_capacity(PREFIX_BYTES + own + names + rare.len() + in_head);
         head.push(0);
         head.extend_from_slice(&length.to_be_bytes());
         for (number, text) in fields {
@@ -120,6 +127,7 @@ impl Framer {
         for name in removed {
             put_field(&mut head, DELTA_REMOVED, name.as_bytes());
         }
+        head.extend_from_slice(&rare);
         let body = content.finish(variant, &mut head);
         Ok(Framed {
             head: head.into(),

@@ -9,25 +9,35 @@ use envoy_types::pb::envoy::service::discovery::v3::{
 use envoy_types::pb::google::protobuf::{Any, Duration as PbDuration};
 use prost::{Message as _, Name as _};
 
-use crate::resource::Resource;
+use super::error;
+use crate::resource::{Name, Resource};
 use crate::stream::{Item, Response};
 
 /// The message for an incremental stream.
 pub(super) fn delta(response: Response, identifier: &str) -> DeltaDiscoveryResponse {
     let resource = |item: Item| PbResource {
         name: item.resource.name().to_string(),
-        version: item.resource.version().to_string(),
+        version: item.resource.version_text().to_string(),
+        aliases: aliases(&item.resource),
         resource: (!item.renewal).then(|| any(&item.resource)),
         ttl: item.resource.ttl().map(duration),
         ..PbResource::default()
     };
+    let unresolved = |name: Name| PbResource {
+        name: name.to_string(),
+        aliases: vec![name.to_string()],
+        ..PbResource::default()
+    };
+    let unresolved = response.unresolved.into_iter().map(unresolved);
+    let items = response.items.into_iter().map(resource);
     DeltaDiscoveryResponse {
         system_version_info: response.version.to_string(),
-        resources: response.items.into_iter().map(resource).collect(),
+        resources: unresolved.chain(items).collect(),
         type_url: response.type_url.as_str().to_owned(),
         removed_resources: response.removed.iter().map(ToString::to_string).collect(),
         nonce: response.nonce.to_string(),
         control_plane: control_plane(identifier),
+        resource_errors: response.errors.iter().map(error).collect(),
         ..DeltaDiscoveryResponse::default()
     }
 }
@@ -40,7 +50,8 @@ pub(super) fn sotw(response: Response, identifier: &str) -> DiscoveryResponse {
         }
         let wrapper = PbResource {
             name: item.resource.name().to_string(),
-            version: item.resource.version().to_string(),
+            version: item.resource.version_text().to_string(),
+            aliases: aliases(&item.resource),
             resource: Some(any(&item.resource)),
             ttl: item.resource.ttl().map(duration),
             ..PbResource::default()
@@ -56,6 +67,7 @@ pub(super) fn sotw(response: Response, identifier: &str) -> DiscoveryResponse {
         type_url: response.type_url.as_str().to_owned(),
         nonce: response.nonce.to_string(),
         control_plane: control_plane(identifier),
+        resource_errors: response.errors.iter().map(error).collect(),
         ..DiscoveryResponse::default()
     }
 }
@@ -65,6 +77,10 @@ fn any(resource: &Resource) -> Any {
         type_url: resource.type_url().as_str().to_owned(),
         value: resource.body().to_vec(),
     }
+}
+
+fn aliases(resource: &Resource) -> Vec<String> {
+    resource.aliases().iter().map(ToString::to_string).collect()
 }
 
 fn duration(ttl: Duration) -> PbDuration {

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use super::*;
+use crate::ErrorDetail;
 use crate::resource::{Name, Resource, TypeUrl};
 
 fn message(framed: &Framed) -> Vec<u8> {
@@ -63,7 +64,15 @@ prop_compose! {
             }
         } else {
             let type_url = TypeUrl::new("type.googleapis.com/acme.Thing");
-            Resource::new(type_url, &name, vec![fill; length].into()).unwrap()
+            let thing = Resource::new(type_url, &name, vec![fill; length].into()).unwrap();
+            match fill {
+                0..64 => thing.with_version(&name).unwrap_or_else(|_| crate::testing::virtual_host("rt/a", "b")),
+                64..128 => {
+                    let aliases = [&*format!("rt/{name}"), "rt/other"];
+                    crate::testing::virtual_host("rt/a", "b").with_aliases(aliases).unwrap()
+                }
+                _ => thing,
+            }
         };
         Arc::new(resource)
     }
@@ -74,6 +83,8 @@ prop_compose! {
         delta in any::<bool>(),
         items in proptest::collection::vec((a_resource(), any::<bool>()), 0..6),
         removed in proptest::collection::vec("[a-z]{1,200}", 0..4),
+        unresolved in proptest::collection::vec("[a-z/]{1,200}", 0..3),
+        errors in proptest::collection::vec(("[a-z]{1,200}", 1..17_i32, ".{0,200}"), 0..3),
         nonce in any::<u64>(),
         version in "[0-9a-f]{0,16}",
     ) -> Response {
@@ -82,7 +93,13 @@ prop_compose! {
             renewal: flag && delta,
             wrapped: flag && !delta,
         };
-        let removed: Vec<Name> = removed.into_iter().map(Arc::from).collect();
+        let names = |names: Vec<String>| names.into_iter().map(Arc::from).collect::<Vec<Name>>();
+        let (removed, unresolved) = (names(removed), names(unresolved));
+        let error = |(name, code, message): (String, i32, String)| {
+            let detail = ErrorDetail::new(tonic::Code::from(code), &message).unwrap();
+            (Name::from(name), Arc::new(detail))
+        };
+        let errors = errors.into_iter().map(error).collect();
         Response {
             variant: if delta { Variant::Delta } else { Variant::Sotw },
             type_url: TypeUrl::RUNTIME,
@@ -90,6 +107,8 @@ prop_compose! {
             version: Arc::from(version),
             items: items.into_iter().map(item).collect(),
             removed: if delta { removed } else { Vec::new() },
+            unresolved: if delta { unresolved } else { Vec::new() },
+            errors,
         }
     }
 }
@@ -123,6 +142,8 @@ fn a_large_resource_is_sent_as_the_slice_that_it_is() {
                 wrapped: false,
             }],
             removed: Vec::new(),
+            unresolved: Vec::new(),
+            errors: Vec::new(),
         };
         let framer = Framer::new("replica-1");
         check(&framer, &response);
@@ -147,6 +168,8 @@ fn many_small_resources_travel_in_the_head() {
         version: Arc::from("v"),
         items: items.into(),
         removed: vec![Arc::from("gone")],
+        unresolved: Vec::new(),
+        errors: Vec::new(),
     };
     let framer = Framer::new("replica-1");
     check(&framer, &response);

@@ -25,7 +25,7 @@ use std::time::Duration;
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
-    Resource as PbResource,
+    Resource as PbResource, ResourceError,
 };
 use envoy_types::pb::google::protobuf::Any;
 use prost::{Message as _, Name as _};
@@ -83,6 +83,8 @@ pub(crate) struct Got {
     pub(crate) version: String,
     pub(crate) resources: Vec<GotResource>,
     pub(crate) removed: Vec<String>,
+    /// The names and codes of errors in the place of resources.
+    pub(crate) errors: Vec<(String, i32)>,
 }
 
 #[derive(Debug, Clone)]
@@ -90,6 +92,8 @@ pub(crate) struct GotResource {
     pub(crate) name: String,
     /// Delta only, or wrapped.
     pub(crate) version: String,
+    /// Delta only, or wrapped.
+    pub(crate) aliases: Vec<String>,
     /// `None` for a heartbeat.
     pub(crate) body: Option<Any>,
     pub(crate) ttl: Option<i64>,
@@ -188,6 +192,7 @@ impl Mode {
                 "eds" => ("endpoint.v3.EndpointDiscoveryService", "Endpoints"),
                 "lds" => ("listener.v3.ListenerDiscoveryService", "Listeners"),
                 "rds" => ("route.v3.RouteDiscoveryService", "Routes"),
+                "vhds" => ("route.v3.VirtualHostDiscoveryService", "VirtualHosts"),
                 "rtds" => ("runtime.v3.RuntimeDiscoveryService", "Runtime"),
                 "ecds" => (
                     "extension.v3.ExtensionConfigDiscoveryService",
@@ -245,7 +250,8 @@ impl From<Ask> for DiscoveryRequest {
 // === impl Got ===
 
 impl Got {
-    /// Its type, `name` for what is sent, `~name` renewed without a body, `-name` removed.
+    /// Its type, `name` for what is sent, `~name` without a body, `-name` removed, `!name=code` for
+    /// an error.
     pub(crate) fn brief(&self) -> String {
         let mut text = self.type_url.short_name().to_owned();
         for resource in &self.resources {
@@ -254,6 +260,9 @@ impl Got {
         }
         for name in &self.removed {
             text.push_str(&format!(" -{name}"));
+        }
+        for (name, code) in &self.errors {
+            text.push_str(&format!(" !{name}={code}"));
         }
         text
     }
@@ -264,6 +273,9 @@ impl Got {
         let names: Vec<_> = sent.chain(&self.removed).collect();
         let distinct: BTreeSet<_> = names.iter().collect();
         assert_eq!(names.len(), distinct.len(), "C6: {}", self.brief());
+        let mut sent = self.resources.iter().map(|resource| &resource.name);
+        let disjoint = sent.all(|name| self.errors.iter().all(|(other, _)| other != name));
+        assert!(disjoint, "G10: {}", self.brief());
         for body in self.resources.iter().filter_map(|one| one.body.as_ref()) {
             assert_eq!(body.type_url, self.type_url.as_str(), "C6");
         }
@@ -275,6 +287,7 @@ impl From<DeltaDiscoveryResponse> for Got {
         let resource = |it: PbResource| GotResource {
             name: it.name,
             version: it.version,
+            aliases: it.aliases,
             body: it.resource,
             ttl: it.ttl.map(|ttl| ttl.seconds),
             wrapped: false,
@@ -285,6 +298,7 @@ impl From<DeltaDiscoveryResponse> for Got {
             version: response.system_version_info,
             resources: response.resources.into_iter().map(resource).collect(),
             removed: response.removed_resources,
+            errors: response.resource_errors.into_iter().map(told).collect(),
         }
     }
 }
@@ -297,6 +311,7 @@ impl From<DiscoveryResponse> for Got {
                 return GotResource {
                     name: wrapped.name,
                     version: wrapped.version,
+                    aliases: wrapped.aliases,
                     body: wrapped.resource,
                     ttl: wrapped.ttl.map(|ttl| ttl.seconds),
                     wrapped: true,
@@ -305,6 +320,7 @@ impl From<DiscoveryResponse> for Got {
             GotResource {
                 name: Named::decode(&*any.value).unwrap().name,
                 version: String::new(),
+                aliases: Vec::new(),
                 body: Some(any),
                 ttl: None,
                 wrapped: false,
@@ -316,8 +332,14 @@ impl From<DiscoveryResponse> for Got {
             version: response.version_info,
             resources: response.resources.into_iter().map(resource).collect(),
             removed: Vec::new(),
+            errors: response.resource_errors.into_iter().map(told).collect(),
         }
     }
+}
+
+fn told(error: ResourceError) -> (String, i32) {
+    let name = error.resource_name.unwrap_or_default().name;
+    (name, error.error_detail.unwrap_or_default().code)
 }
 
 // === impl Wire ===

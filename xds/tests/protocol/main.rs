@@ -44,6 +44,7 @@ macro_rules! runs {
 
 mod common_rules;
 mod delta;
+mod features;
 mod frames;
 mod harness;
 mod hostile;

@@ -11,7 +11,7 @@ pub(crate) const PER_TYPE: Modes = &["delta_per_type", "sotw_per_type"];
 pub(crate) const DELTA_ADS: Modes = &["delta_ads"];
 
 /// Where each rule applies, and why not elsewhere.
-pub(crate) const RULES: [(&str, Modes, &str); 58] = [
+pub(crate) const RULES: [(&str, Modes, &str); 61] = [
     ("C1", ALL, ""),
     ("C2", ALL, ""),
     (
@@ -102,6 +102,13 @@ pub(crate) const RULES: [(&str, Modes, &str); 58] = [
         "D13",
         DELTA,
         "state of the world has versions of whole types (C7)",
+    ),
+    ("D14", DELTA, "virtual hosts come over delta only"),
+    ("G10", ALL, ""),
+    (
+        "TP1",
+        DELTA,
+        "an empty collection has no words there; otherwise it is the same",
     ),
     (
         "O1",

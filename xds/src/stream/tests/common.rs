@@ -258,7 +258,8 @@ impl Peer {
     }
 }
 
-/// A response in short: its type, `name` for what is sent, `~name` renewed, `-name` removed.
+/// A response in short: its type, `name` for what is sent, `~name` renewed, `-name` removed, `?name`
+/// for an alias that leads nowhere, `!name=Code` for an error.
 pub(super) fn brief(response: &Response) -> String {
     let mut text = response.type_url.short_name().to_owned();
     for item in &response.items {
@@ -267,6 +268,12 @@ pub(super) fn brief(response: &Response) -> String {
     }
     for name in &response.removed {
         text.push_str(&format!(" -{name}"));
+    }
+    for name in &response.unresolved {
+        text.push_str(&format!(" ?{name}"));
+    }
+    for (name, error) in &response.errors {
+        text.push_str(&format!(" !{name}={:?}", error.code()));
     }
     text
 }

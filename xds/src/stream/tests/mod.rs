@@ -6,11 +6,18 @@ mod common;
 mod delivery;
 mod delta;
 mod doubt;
+mod errors;
 mod expiry;
+mod in_use;
+mod on_demand;
 mod order;
 mod per_type;
 mod properties;
+mod quarantine;
+mod rest;
 mod sotw;
 mod suspicion;
+mod versions;
+mod xdstp;
 
 use common::*;
