@@ -46,8 +46,8 @@ pub const TYPE_URL_BYTES_MAX: usize = 256;
 /// What is kept of a rejection's text, bytes. Envoy prints the whole resource into it.
 pub const REJECTION_TEXT_BYTES_MAX: usize = 4 * 1024;
 
-/// How many rejected contents are remembered for one resource (or for one type of a
-/// state-of-the-world stream), so that they aren't sent again on that stream.
+/// How many rejected contents are remembered for one resource, so that they aren't sent again on
+/// that stream.
 pub const REJECTED_VERSIONS_MAX: usize = 16;
 
 /// How many contents a client may be running of one resource at once, as far as is remembered:

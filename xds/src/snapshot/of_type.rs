@@ -18,9 +18,16 @@ pub(crate) struct OfType {
     listed: OnceLock<u64>,
     referrers: OnceLock<Referrers>,
     /// How these differ from those of earlier snapshots, newest last.
-    differences: Mutex<Vec<(Weak<OfType>, Arc<[Name]>)>>,
+    differences: Mutex<Vec<Difference>>,
     /// Digests of those that a set of names covers, newest last.
     subscribed: Mutex<Vec<(Arc<[Name]>, u64)>>,
+}
+
+/// The names of what differs from an earlier snapshot.
+#[derive(Debug)]
+struct Difference {
+    from: Weak<OfType>,
+    names: Arc<[Name]>,
 }
 
 /// Which resources lead to a name, by the type of what they lead to.
@@ -115,9 +122,10 @@ impl OfType {
             .differences
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let is_it = |(from, _): &&(Weak<Self>, _)| std::ptr::eq(from.as_ptr(), Arc::as_ptr(old));
-        if let Some((_, names)) = known.iter().find(is_it) {
-            return names.clone();
+        // An address isn't used again while somebody could still ask for it.
+        let is_it = |it: &&Difference| std::ptr::eq(it.from.as_ptr(), Arc::as_ptr(old));
+        if let Some(known) = known.iter().find(is_it) {
+            return known.names.clone();
         }
         let differs = |resource: &&Arc<Resource>| {
             let other = old.get(resource.name());
@@ -135,7 +143,10 @@ impl OfType {
         if known.len() >= DIFFERENCES_KEPT {
             known.remove(0);
         }
-        known.push((Arc::downgrade(old), names.clone()));
+        known.push(Difference {
+            from: Arc::downgrade(old),
+            names: names.clone(),
+        });
         names
     }
 }

@@ -164,6 +164,11 @@ impl Entries {
         if class != Class::Gated {
             self.gated.remove(name);
         }
+        self.put_new(name, class);
+    }
+
+    /// The same for a name that is in no other class.
+    pub(super) fn put_new(&mut self, name: &Name, class: Class) {
         let set = match class {
             Class::Nothing => return,
             Class::Gated => {

@@ -18,6 +18,9 @@ use super::settle::{tidy, tidy_set};
 use crate::resource::Name;
 use crate::snapshot::OfType;
 
+/// Changes that are kept without looking for repetitions.
+const CHANGED_MIN: usize = 64;
+
 /// What a client has of one type.
 #[derive(Debug, Default)]
 pub(super) struct Holdings {
@@ -31,8 +34,11 @@ pub(super) struct Holdings {
     timed: BTreeSet<Name>,
     /// Of those, what may be claimed and not confirmed.
     claimed: BTreeSet<Name>,
-    /// Whose entry may have changed since the last [`take_changed`](Self::take_changed).
-    changed: BTreeSet<Name>,
+    /// Whose entry may have changed since the last [`take_changed`](Self::take_changed); some more
+    /// than once.
+    changed: Vec<Name>,
+    /// How many of those may be before they are looked through for repetitions.
+    changed_full: usize,
     /// Whether anything changed since the last [`settle`](Self::settle).
     unsettled: bool,
 }
@@ -95,12 +101,12 @@ impl Holdings {
 
     /// The entry, to be changed; a new one if there is none.
     pub(super) fn entry(&mut self, name: &Name) -> &mut Held {
-        let base = match self.apart.get(name) {
-            Some(_) => None,
-            None => self.of_base(name).map(Box::new),
-        };
         self.note(name);
-        let apart = self.apart.entry(name.clone()).or_insert(base);
+        let (base, scope, nonce) = (&self.base, &self.scope, self.acked_by);
+        let apart = self.apart.entry(name.clone()).or_insert_with(|| {
+            let resource = base.as_ref()?.get(name).filter(|_| scope.covers(name))?;
+            Some(Box::new(Held::settled(resource.clone(), nonce)))
+        });
         apart.get_or_insert_default()
     }
 
@@ -188,8 +194,12 @@ impl Holdings {
     }
 
     /// The names whose entries may have changed since the last call.
-    pub(super) fn take_changed(&mut self) -> BTreeSet<Name> {
-        std::mem::take(&mut self.changed)
+    pub(super) fn take_changed(&mut self) -> Vec<Name> {
+        let mut changed = std::mem::take(&mut self.changed);
+        // Nearly always a name is the same allocation each time.
+        changed.sort_unstable_by_key(|name| Arc::as_ptr(name).cast::<u8>());
+        changed.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        changed
     }
 
     /// There is a new view, which differs in these names: what the client has stays what it was.
@@ -282,7 +292,12 @@ impl Holdings {
     }
 
     fn note(&mut self, name: &Name) {
-        self.changed.insert(name.clone());
+        if self.changed.len() >= self.changed_full.max(CHANGED_MIN) {
+            self.changed.sort_unstable();
+            self.changed.dedup();
+            self.changed_full = 2 * self.changed.len();
+        }
+        self.changed.push(name.clone());
         self.unsettled = true;
     }
 

@@ -13,11 +13,19 @@ use super::settle::tidy_set;
 use crate::limits::NAMES_ASIDE_SHARE;
 use crate::resource::Name;
 
-/// Lists of names that streams share: the latest known by the hash of their content. Nothing is
-/// kept here that no stream uses.
+/// Lists of names that streams share. What no stream uses any more is given back when lists have
+/// doubled.
 #[derive(Debug, Default)]
 pub struct NameLists {
-    lists: Mutex<BTreeMap<u64, Weak<[Name]>>>,
+    known: Mutex<Known>,
+}
+
+/// The lists, by the hash of their content.
+#[derive(Debug, Default)]
+struct Known {
+    lists: BTreeMap<u64, Weak<[Name]>>,
+    /// How many are looked through for what nobody uses.
+    full: usize,
 }
 
 /// A set of names.
@@ -44,15 +52,18 @@ impl NameLists {
             hash.update(name.as_bytes());
             hash.update(&[0]);
         }
-        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
         let hash = hash.digest();
-        let known = lists.get(&hash).and_then(Weak::upgrade);
-        if let Some(known) = known.filter(|known| **known == *names) {
-            return known;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = known.lists.get(&hash).and_then(Weak::upgrade);
+        if let Some(shared) = shared.filter(|shared| **shared == *names) {
+            return shared;
+        }
+        if known.lists.len() >= known.full {
+            known.lists.retain(|_, list| list.strong_count() > 0);
+            known.full = 2 * known.lists.len() + 1;
         }
         let list: Arc<[Name]> = names.into();
-        lists.retain(|_, list| list.strong_count() > 0);
-        lists.insert(hash, Arc::downgrade(&list));
+        known.lists.insert(hash, Arc::downgrade(&list));
         list
     }
 }
@@ -205,9 +216,10 @@ mod tests {
         assert!(Arc::ptr_eq(a.settled().unwrap(), b.settled().unwrap()));
         assert!(!Arc::ptr_eq(a.settled().unwrap(), c.settled().unwrap()));
         drop((a, b, c));
-        let d = of(0..10);
-        assert_eq!(lists.lists.lock().unwrap().len(), 1);
-        assert_eq!(d.len(), 10);
+        for n in 1..100 {
+            assert_eq!(of(0..n).len(), n as usize);
+        }
+        assert!(lists.known.lock().unwrap().lists.len() <= 3);
     }
 
     #[test]

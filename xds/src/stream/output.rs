@@ -106,7 +106,7 @@ impl Session {
         }
         let state = self.types.get(type_url)?;
         let planner = self.planner(type_url, view, now);
-        let plan = planner.plan(type_url, state, &mut agenda, changed);
+        let plan = planner.plan(type_url, state, &mut agenda, &changed);
         #[cfg(test)]
         super::oracle::check(&planner, type_url, state, &agenda, &plan);
         let state = self.types.get_mut(type_url)?;

@@ -97,7 +97,7 @@ impl Planner<'_> {
         type_url: &TypeUrl,
         state: &TypeState,
         agenda: &mut Agenda,
-        changed: BTreeSet<Name>,
+        changed: &[Name],
     ) -> Plan {
         self.review(type_url, state, agenda, changed);
         let mut plan = Plan::default();
@@ -148,20 +148,14 @@ impl Planner<'_> {
             .filter(|_| state.owed.contains(name))
     }
 
-    fn review(
-        &self,
-        type_url: &TypeUrl,
-        state: &TypeState,
-        agenda: &mut Agenda,
-        changed: BTreeSet<Name>,
-    ) {
+    fn review(&self, type_url: &TypeUrl, state: &TypeState, agenda: &mut Agenda, changed: &[Name]) {
         let touched = agenda.take_touched();
         if let Some(proven) = self.proven {
             agenda.listen(proven);
         }
         match touched {
             Some(touched) => {
-                for name in changed.union(&touched) {
+                for name in changed.iter().chain(&touched) {
                     agenda.put(name, self.class(type_url, state, name));
                 }
             }
@@ -176,7 +170,7 @@ impl Planner<'_> {
                 };
                 let others = state.held.names().chain(&state.owed);
                 for name in wanted.into_iter().chain(others) {
-                    agenda.put(name, self.class(type_url, state, name));
+                    agenda.put_new(name, self.class(type_url, state, name));
                 }
             }
         }

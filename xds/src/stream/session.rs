@@ -248,9 +248,8 @@ impl Session {
             let live = state.held.timed().filter(|(_, held)| !held.expired);
             live.filter_map(|(_, held)| held.expires_at).min()
         };
-        let of_type =
-            |state: &Box<TypeState>| state.deadline.into_iter().chain(expiries(state)).min();
-        let of_types = self.types.values().filter_map(of_type);
+        let of_type = |state: &TypeState| state.deadline.into_iter().chain(expiries(state)).min();
+        let of_types = self.types.values().filter_map(|state| of_type(state));
         of_types.chain(self.next_listening()).min()
     }
 

@@ -110,7 +110,7 @@ fn subscribe(type_url: &TypeUrl, state: &mut TypeState, names: &[String]) -> boo
         return false;
     }
     let (new, dropped) = state.subscription.restate(named);
-    state.narrowed |= dropped || wildcard < state.subscription.wildcard;
+    state.narrowed |= dropped || !wildcard && state.subscription.wildcard;
     state.subscription.wildcard = wildcard;
     state.dirty = true;
     state.forget_uncovered();

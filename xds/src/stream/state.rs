@@ -61,7 +61,7 @@ pub(super) struct TypeState {
     /// The client asked for the type on this stream; otherwise it was sent unasked.
     pub(super) asked: bool,
     /// Responses that were given up, oldest first.
-    pub(super) overdue: Vec<Box<InFlight>>,
+    pub(super) overdue: Vec<InFlight>,
     /// Since when an answer is overdue.
     pub(super) suspect_since: Option<Instant>,
     /// Cures since the content changed.
@@ -222,17 +222,17 @@ impl TypeState {
         self.suspect_since = None;
         match error {
             None => {
-                self.acknowledge(in_flight);
+                self.acknowledge(*in_flight);
                 Outcome::Acknowledged
             }
             Some(text) => {
-                self.reject(in_flight, &truncated(text), now);
+                self.reject(*in_flight, &truncated(text), now);
                 Outcome::Rejected
             }
         }
     }
 
-    fn acknowledge(&mut self, in_flight: Box<InFlight>) {
+    fn acknowledge(&mut self, in_flight: InFlight) {
         let whole = in_flight.set.is_some();
         if whole {
             // What a whole set lacks is deleted (rule S1).
@@ -271,7 +271,7 @@ impl TypeState {
         self.close_nack();
     }
 
-    fn reject(&mut self, in_flight: Box<InFlight>, text: &Arc<str>, now: Instant) {
+    fn reject(&mut self, in_flight: InFlight, text: &Arc<str>, now: Instant) {
         if in_flight.renewal {
             // The client doesn't have what was to be renewed.
             for item in &in_flight.items {

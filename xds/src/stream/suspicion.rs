@@ -58,8 +58,8 @@ impl Session {
 
     /// What the next stream of this client should know.
     pub(crate) fn legacy(&self) -> Legacy {
-        let asked = |(_, state): &(&TypeUrl, &Box<TypeState>)| !state.subscription.is_empty();
-        let types = self.types.iter().filter(asked);
+        let types = self.types.iter();
+        let types = types.filter(|(_, state)| !state.subscription.is_empty());
         let mut unanswered: Vec<Name> = Vec::new();
         if let Some(clusters) = self.types.get(&TypeUrl::CLUSTER) {
             let apart = clusters.held.apart();
@@ -126,7 +126,7 @@ impl Session {
 
     /// When to listen next.
     pub(super) fn next_listening(&self) -> Option<Instant> {
-        let of_type = |(type_url, state): (&TypeUrl, &Box<TypeState>)| {
+        let of_type = |type_url: &TypeUrl, state: &TypeState| {
             let sent_at = state.in_flight.as_ref()?.sent_at;
             let suspect = state
                 .suspect_since
@@ -136,7 +136,9 @@ impl Session {
             suspect.into_iter().chain(cure).min()
         };
         let expected = self.expected.as_ref().map(|expected| expected.until);
-        self.types.iter().filter_map(of_type).chain(expected).min()
+        let types = self.types.iter();
+        let of_types = types.filter_map(|(type_url, state)| of_type(type_url, state));
+        of_types.chain(expected).min()
     }
 
     /// The client came back and doesn't ask for what it had.
@@ -208,7 +210,7 @@ impl Session {
         match self.variant {
             Variant::Delta => {
                 let never = |name: &&Name| {
-                    let held = clusters.held.get(*name);
+                    let held = clusters.held.get(name);
                     held.is_none_or(|held| held.acked.is_none()) && !needed(name)
                 };
                 cure.removed = suspects.iter().filter(never).cloned().collect();
@@ -294,7 +296,7 @@ impl TypeState {
         if self.overdue.len() >= OVERDUE_MAX {
             self.overdue.remove(0);
         }
-        self.overdue.push(in_flight);
+        self.overdue.push(*in_flight);
     }
 
     /// An answer to a response that was given up. It counts for what wasn't sent again since
@@ -339,7 +341,7 @@ impl TypeState {
         Outcome::Acknowledged
     }
 
-    fn acknowledge_late(&mut self, in_flight: Box<InFlight>) {
+    fn acknowledge_late(&mut self, in_flight: InFlight) {
         if let Some((hash, _)) = in_flight.set {
             // It was fine, only slow.
             self.rejected_sets.remove(hash);

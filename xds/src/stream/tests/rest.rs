@@ -225,7 +225,7 @@ fn chaotic_view(clusters: &BTreeSet<u8>, content: u8, routes: u8) -> Arc<Snapsho
             resources.push(inline_listener(&name, &name));
         }
     }
-    if routes % 2 == 0 {
+    if routes & 1 == 0 {
         let layer = timed_runtime("shift", u32::from(content), Duration::from_secs(6));
         resources.push(layer);
     }
