@@ -351,13 +351,12 @@ impl Session {
             if owed {
                 state.agenda.touch(name);
             }
-            let plainly = state
-                .held
-                .get(name)
-                .is_some_and(|held| held.is_plainly(resource));
-            if parcel.set.is_some() && !owed && plainly && resource.ttl().is_none() {
-                // Most of a whole set is no news.
-                continue;
+            if parcel.set.is_some() && !owed && resource.ttl().is_none() {
+                let held = state.held.get(name);
+                if held.is_some_and(|held| held.is_plainly(resource)) {
+                    // Most of a whole set is no news.
+                    continue;
+                }
             }
             let held = state.held.entry(name);
             held.expires_at = resource.ttl().filter(|_| timed).map(|ttl| now + ttl);
