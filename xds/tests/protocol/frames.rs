@@ -2,7 +2,6 @@
 //! one.
 
 use std::convert::Infallible;
-use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use envoy_types::pb::envoy::service::discovery::v3::{
@@ -25,7 +24,6 @@ use crate::hostile::Healthy;
 const ADS: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 const CLUSTERS: &str = "/envoy.service.cluster.v3.ClusterDiscoveryService/DeltaClusters";
 const GRPC: &str = "application/grpc";
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A call whose frames are written and read one by one.
 struct Call {
