@@ -217,7 +217,7 @@ async fn requests_that_are_too_large_end_their_stream_and_no_other() {
         assert!(!end.message().is_empty());
         healthy.is_served(&world).await;
     }
-    assert_eq!(world.count(Incident::RequestRefused), 4);
+    assert_eq!(world.count(Incident::RequestRefused), 5);
 }
 
 #[tokio::test]
