@@ -40,7 +40,7 @@ pub enum Incident {
     NodeTooLarge,
     /// A node that changed within a stream.
     NodeChanged,
-    /// A request that no server could serve.
+    /// A request that no server could serve, or that could not be read.
     RequestRefused,
     /// A stream whose first request did not come in time.
     StreamMute,

@@ -2,7 +2,6 @@
 //! one.
 
 use std::convert::Infallible;
-use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use envoy_types::pb::envoy::service::discovery::v3::{
@@ -11,6 +10,7 @@ use envoy_types::pb::envoy::service::discovery::v3::{
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Frame, Incoming};
+use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message as _;
 use tidegate_xds::identity::{Access, Incident};
@@ -25,16 +25,20 @@ use crate::hostile::Healthy;
 const ADS: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 const CLUSTERS: &str = "/envoy.service.cluster.v3.ClusterDiscoveryService/DeltaClusters";
 const GRPC: &str = "application/grpc";
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A call whose frames are written and read one by one.
 struct Call {
-    frames: mpsc::Sender<Result<Frame<Bytes>, Infallible>>,
+    frames: mpsc::Sender<Frames>,
     response: Response<Incoming>,
     /// What was read and isn't a whole message yet.
     read: Vec<u8>,
     trailers: Option<HeaderMap>,
 }
+
+type Frames = Result<Frame<Bytes>, Infallible>;
+
+/// Where it leads, and what calls are made on.
+type Connection = (String, SendRequest<StreamBody<ReceiverStream<Frames>>>);
 
 /// How a call ended.
 #[derive(Debug)]
@@ -57,6 +61,16 @@ fn wish(type_url: &TypeUrl, names: &[&str]) -> DeltaDiscoveryRequest {
     ask.into()
 }
 
+async fn connect(running: &Running) -> Connection {
+    let address = running.address().trim_start_matches("http://").to_owned();
+    let tcp = TcpStream::connect(&address).await.unwrap();
+    let (executor, io) = (TokioExecutor::new(), TokioIo::new(tcp));
+    let handshake = hyper::client::conn::http2::handshake(executor, io);
+    let (sender, connection) = handshake.await.unwrap();
+    tokio::spawn(connection);
+    (address, sender)
+}
+
 async fn start() -> (Running, std::sync::Arc<Access>) {
     let settings = together();
     let access = settings.access.clone();
@@ -71,12 +85,17 @@ impl Call {
     }
 
     async fn with(running: &Running, method: Method, path: &str, headers: &[(&str, &str)]) -> Self {
-        let address = running.address().trim_start_matches("http://").to_owned();
-        let tcp = TcpStream::connect(&address).await.unwrap();
-        let (executor, io) = (TokioExecutor::new(), TokioIo::new(tcp));
-        let handshake = hyper::client::conn::http2::handshake(executor, io);
-        let (mut sender, connection) = handshake.await.unwrap();
-        tokio::spawn(connection);
+        Self::on(&connect(running).await, method, path, headers).await
+    }
+
+    /// One of several on a connection.
+    async fn on(
+        connection: &Connection,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Self {
+        let (address, mut sender) = connection.clone();
         let (frames, body) = mpsc::channel(16);
         let uri = format!("http://{address}{path}");
         let mut request = http::Request::builder().method(method).uri(uri);
@@ -370,4 +389,41 @@ async fn a_call_that_is_reset_is_forgotten() {
     drop(call);
     running.until("e1", |status| !status.connected).await;
     healthy.is_served(&running).await;
+}
+
+#[tokio::test]
+async fn streams_of_one_connection_are_served_and_end_apart() {
+    let (running, _) = start().await;
+    let connection = connect(&running).await;
+    let grpc = [("content-type", GRPC)];
+    let mut calls = Vec::new();
+    for path in [ADS, CLUSTERS, CLUSTERS, ADS] {
+        let call = Call::on(&connection, Method::POST, path, &grpc).await;
+        calls.push(call);
+    }
+    for (call, id) in calls.iter_mut().zip(["e1", "e2", "e3", "e4"]) {
+        let wish = DeltaDiscoveryRequest {
+            node: crate::common::node(id),
+            ..wish(&CDS, &[])
+        };
+        call.data(framed(&wish.encode_to_vec())).await;
+        let got = call.answer().await;
+        assert_eq!(got.brief(), "cds a");
+        let ack: DeltaDiscoveryRequest = Ask {
+            nonce: got.nonce,
+            ..Ask::of(&CDS, &[])
+        }
+        .into();
+        call.data(framed(&ack.encode_to_vec())).await;
+    }
+    // One is refused, one is reset, one is closed in order; the last has all that comes.
+    calls[0].data(framed(&[0x0f])).await;
+    assert_eq!(calls[0].end().await.code, Code::Internal);
+    drop(calls.remove(1));
+    running.until("e2", |status| !status.connected).await;
+    calls[1].half_close();
+    assert_eq!(calls[1].end().await.code, Code::Ok);
+    running.until("e3", |status| !status.connected).await;
+    publish(&running, &world(&["a", "b"], "a"));
+    assert_eq!(calls[2].answer().await.brief(), "cds b");
 }

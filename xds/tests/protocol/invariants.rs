@@ -1,7 +1,10 @@
-//! Invariants that the rules of the protocol alone don't give: X1, X7, X8 and S22. X10 and X11 are in
+//! Invariants that the rules of the protocol alone don't give: X1, X7 to X9 and S22. X10 and X11 are in
 //! `hostile`, X12 is beside S13.
 
+use std::sync::Arc;
+
 use tidegate_xds::{ResourceStatus, Settings};
+use tonic::Code;
 
 use crate::harness::*;
 
@@ -139,4 +142,43 @@ async fn s22_what_nobody_took_yet_goes_alone_and_what_somebody_took_together(mod
     publish(&running, &more);
     assert_eq!(second.take(&CDS).await, "cds a");
     assert_eq!(second.take(&CDS).await, "cds c");
+}
+
+runs!(x9_however_a_stream_ends_its_place_and_its_view_are_given_back: all);
+async fn x9_however_a_stream_ends_its_place_and_its_view_are_given_back(mode: Mode) {
+    let mut settings = together();
+    // So that one that is not given back is missed by the next.
+    settings.streams_max = 1;
+    let view = endpoints(&[("a", 1)]);
+    let running = serve_with(&view, settings).await;
+    publish(&running, &view);
+    for round in 0..12 {
+        let mut client = Client::new(&running, mode);
+        client.subscribe(&EDS, &["a"]).await;
+        let got = client.next(&EDS).await;
+        let id = client.id(&EDS);
+        match round % 4 {
+            0 => {
+                client.ack(&got).await;
+                client.ends_quietly().await;
+            }
+            // With a response that is not answered,
+            1 => client.ends_quietly().await,
+            // by a reset,
+            2 => drop(client),
+            // or by a request that nobody could serve.
+            _ => {
+                let other = Ask {
+                    node: crate::common::node("somebody-else"),
+                    ..Ask::of(&EDS, &["a"])
+                };
+                client.ask(&EDS, other).await;
+                assert_eq!(client.error(&EDS).await.code(), Code::InvalidArgument);
+            }
+        }
+        let gone = running.until(&id, |status| !status.connected).await;
+        assert_eq!(gone.streams, 0);
+    }
+    running.views.send(None).unwrap();
+    wait(|| Arc::strong_count(&view) == 1).await;
 }

@@ -153,7 +153,7 @@ async fn o3_a_client_that_comes_back_keeps_a_cluster_until_its_routes_are_known(
 
 runs!(o4_a_gate_holds_up_nothing_else_and_opens_for_a_silent_client: aggregated);
 async fn o4_a_gate_holds_up_nothing_else_and_opens_for_a_silent_client(mode: Mode) {
-    const DEADLINE: Duration = Duration::from_millis(300);
+    const DEADLINE: Duration = Duration::from_secs(1);
     let old = world(&["a"], "a");
     let mut settings = together();
     settings.session.gate_deadline = DEADLINE;

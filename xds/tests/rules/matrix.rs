@@ -11,7 +11,7 @@ pub(crate) const PER_TYPE: Modes = &["delta_per_type", "sotw_per_type"];
 pub(crate) const DELTA_ADS: Modes = &["delta_ads"];
 
 /// Where each rule applies, and why not elsewhere.
-pub(crate) const RULES: [(&str, Modes, &str); 61] = [
+pub(crate) const RULES: [(&str, Modes, &str); 62] = [
     ("C1", ALL, ""),
     ("C2", ALL, ""),
     (
@@ -139,6 +139,7 @@ pub(crate) const RULES: [(&str, Modes, &str); 61] = [
     ("X1", ALL, ""),
     ("X7", ALL, ""),
     ("X8", ALL, ""),
+    ("X9", ALL, ""),
     ("X12", SOTW, "delta renews without a body (D12)"),
     (
         "S22",
@@ -148,5 +149,7 @@ pub(crate) const RULES: [(&str, Modes, &str); 61] = [
 ];
 
 /// Rules that the state machine has no part in, and why.
-pub(crate) const WIRE_ONLY: [(&str, &str); 1] =
-    [("C15", "it has no sides to close, and no connection")];
+pub(crate) const WIRE_ONLY: [(&str, &str); 2] = [
+    ("C15", "it has no sides to close, and no connection"),
+    ("X9", "it is dropped as a whole"),
+];
