@@ -301,3 +301,6 @@ fn put_varint(out: &mut BytesMut, mut value: u64) {
     }
     out.put_u8(u8::try_from(value).unwrap());
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,8 +31,8 @@ struct Arguments {
     /// Connections that they share; at most 64 streams fit into each.
     #[arg(long, default_value_t = 100)]
     connections: u32,
-    /// Upstream clusters of each sidecar: 14 families each of the stats that Tidegate needs.
-    #[arg(long, default_value_t = 50)]
+    /// Upstream clusters of each sidecar: 8 families each of the stats that Tidegate needs.
+    #[arg(long, default_value_t = 75)]
     clusters: u32,
     /// Which stats they send.
     #[arg(long, value_enum, default_value_t = Stats::Needed)]

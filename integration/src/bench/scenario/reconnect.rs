@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::{Bench, PATIENCE_S, float, open, seconds};
+use super::{Bench, PATIENCE_S, float, open, pioneer, seconds};
 use crate::bench::data::Type;
 use crate::bench::fleet::{Asks, Command, now_ns};
 use crate::bench::measure::{at_rest, cpu_ns};
@@ -28,6 +28,7 @@ pub fn reconnect(bench: &mut Bench, streams: u32) -> io::Result<()> {
     let mut fleet = bench
         .programs
         .fleet(address, bench.world, bench.extensions)?;
+    pioneer(bench, &what, &mut fleet)?;
     let answer = open(&mut fleet, streams, 0, Asks::Listeners)?;
     bench.judge(&what, &answer);
     at_rest(server.id(), SETTLING)?;
@@ -41,7 +42,8 @@ pub fn reconnect(bench: &mut Bench, streams: u32) -> io::Result<()> {
     let server = bench.programs.serve(Kind::Tidegate, &data, Some(address))?;
     let listening_ns = now_ns();
     let answer = fleet.tell(&Command::Arrivals {
-        streams: streams as usize,
+        // All of them, and the pioneer.
+        streams: streams as usize + 1,
         patience_s: PATIENCE_S,
     })?;
     // That the streams broke is what was asked for.
