@@ -17,10 +17,8 @@ fn requests_by_hand_are_requests() {
         .nonce(b"n")
         .error(b"bad")
         .framed();
-    assert_eq!(
-        frame[..5],
-        [0, 0, 0, 0, u8::try_from(frame.len() - 5).unwrap()]
-    );
+    let length = u32::try_from(frame.len() - 5).unwrap();
+    assert_eq!((frame[0], &frame[1..5]), (0, &length.to_be_bytes()[..]));
     let request = DeltaDiscoveryRequest::decode(&frame[5..]).unwrap();
     assert_eq!(request.type_url, "type");
     assert_eq!(request.resource_names_subscribe, ["a", "b"]);
