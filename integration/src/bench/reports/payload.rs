@@ -49,7 +49,7 @@ const EDGES_NEEDED_MS: [f64; 9] = [1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500
 
 /// Counters of a cluster that [`Stats::Needed`] has, besides those by class: as Envoy leaves out what
 /// never was used, those of a cluster with traffic and a retry. With the gauges and the histogram they
-/// make 0.74 KB a cluster, as measured.
+/// make 0.89 KB a cluster; measured of a real one were 0.74.
 const NEEDED: [&str; 3] = [
     "upstream_rq_total",
     "upstream_rq_completed",
