@@ -159,9 +159,9 @@ pub fn node(id: &str, extensions: u32) -> Bytes {
         field(
             &mut extension,
             1,
-            format!("envoy.extension.{number:03}").as_bytes(),
+            format!("envoy.extension.of.a.usual.name.{number:03}").as_bytes(),
         );
-        field(&mut extension, 2, b"envoy.category");
+        field(&mut extension, 2, b"envoy.category.of.some");
         let url = format!("envoy.extensions.of.a.usual.length.v3.Extension{number:03}");
         field(&mut extension, 6, url.as_bytes());
         field(&mut out, 9, &extension);
@@ -301,3 +301,6 @@ fn put_varint(out: &mut BytesMut, mut value: u64) {
     }
     out.put_u8(u8::try_from(value).unwrap());
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,7 @@ struct Arguments {
     /// Numbers of streams for the fan-out [default: 500,2000; quick: 200]
     #[arg(long, value_delimiter = ',')]
     streams: Vec<u32>,
-    /// Servers for the fan-out; all by default.
+    /// Servers for what is measured of several; all by default.
     #[arg(long, value_enum, value_delimiter = ',')]
     servers: Vec<Kind>,
     /// Clusters, and as many assignments of 10 endpoints.

@@ -47,18 +47,17 @@ const EDGES_MS: [f64; 19] = [
 /// Edges with the recommended bootstrap.
 const EDGES_NEEDED_MS: [f64; 9] = [1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0];
 
-/// Counters of a cluster that [`Stats::Needed`] has, besides those by class.
-const NEEDED: [&str; 6] = [
+/// Counters of a cluster that [`Stats::Needed`] has, besides those by class: as Envoy leaves out what
+/// never was used, those of a cluster with traffic and a retry. With the gauges and the histogram they
+/// make 0.89 KB a cluster; measured of a real one were 0.74.
+const NEEDED: [&str; 3] = [
     "upstream_rq_total",
     "upstream_rq_completed",
-    "upstream_rq_timeout",
-    "upstream_rq_per_try_timeout",
     "upstream_rq_retry",
-    "upstream_cx_connect_fail",
 ];
 
 /// Counters and gauges of a cluster that only [`Stats::All`] has.
-const OTHERS: [&str; 48] = [
+const OTHERS: [&str; 51] = [
     "assignment_stale",
     "assignment_timeout_received",
     "bind_errors",
@@ -103,9 +102,12 @@ const OTHERS: [&str; 48] = [
     "upstream_cx_rx_bytes_total",
     "upstream_cx_total",
     "upstream_cx_tx_bytes_total",
+    "upstream_cx_connect_fail",
     "upstream_rq_cancelled",
+    "upstream_rq_per_try_timeout",
     "upstream_rq_pending_total",
     "upstream_rq_rx_reset",
+    "upstream_rq_timeout",
     "upstream_rq_tx_reset",
 ];
 
@@ -173,7 +175,11 @@ fn of_cluster(families: &mut Vec<MetricFamily>, stats: Stats, name: &str) {
     for stat in counters {
         families.push(counter(&format!("cluster.{stat}"), &[cluster], 17.0));
     }
-    for class in ["2", "3", "4", "5"] {
+    let classes: &[&str] = match stats {
+        Stats::Needed => &["2", "5"],
+        Stats::All => &["2", "3", "4", "5"],
+    };
+    for class in classes {
         let labels = [cluster, ("envoy.response_code_class", class)];
         families.push(counter("cluster.upstream_rq_xx", &labels, 4.0));
     }
@@ -254,4 +260,37 @@ fn histogram(name: &str, labels: &[(&str, &str)], edges: &[f64]) -> MetricFamily
         ..Metric::default()
     };
     family(name, MetricType::Histogram, labels, metric)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tidegate_xds::report::metrics;
+
+    use super::*;
+
+    #[test]
+    fn the_intake_understands_all_of_it() {
+        for stats in [Stats::Needed, Stats::All] {
+            let payload = Payload::of(stats, 20);
+            let report = metrics::decode("node", "fleet", &payload.families, Instant::now());
+            assert_eq!(report.faults, 0);
+            assert_eq!(report.upstreams.len(), 20);
+            assert_eq!(report.versions.len(), 24, "of 20 clusters, and of 4 types");
+        }
+    }
+
+    #[test]
+    fn the_first_message_names_the_node() {
+        let frame = Payload::of(Stats::Needed, 1).first("sidecar-7", 516);
+        let message = StreamMetricsMessage::decode(&frame[5..]).unwrap();
+        let node = message.identifier.unwrap().node.unwrap();
+        assert_eq!((&*node.id, node.extensions.len()), ("sidecar-7", 516));
+        let size = node.encoded_len();
+        assert!(
+            (50_000..70_000).contains(&size),
+            "as large as Envoy's: {size}"
+        );
+    }
 }

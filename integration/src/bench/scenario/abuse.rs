@@ -3,7 +3,7 @@
 use std::io;
 
 use super::fan_out::arrivals;
-use super::{Bench, PATIENCE_S, float, ms, open};
+use super::{Bench, PATIENCE_S, float, ms, open, pioneer};
 use crate::bench::fleet::{Asks, Command, Manner};
 use crate::bench::measure::quantile;
 use crate::bench::report::{Goal, Row, Section};
@@ -39,6 +39,7 @@ pub fn abuse(bench: &mut Bench, streams: u32) -> io::Result<()> {
     let mut fleet = bench
         .programs
         .fleet(server.address, bench.world, bench.extensions)?;
+    pioneer(bench, "the well-behaved", &mut fleet)?;
     let answer = open(&mut fleet, streams, 0, Asks::Assignments)?;
     bench.judge("the well-behaved", &answer);
     let mut generation = 0;
@@ -98,7 +99,8 @@ fn push(
     fleet.tell(&Command::Expect { index, generation })?;
     let changed = server.change(bench.world, index, generation)?;
     let answer = fleet.tell(&Command::Arrivals {
-        streams: streams as usize,
+        // All of them, and the pioneer.
+        streams: streams as usize + 1,
         patience_s: PATIENCE_S,
     })?;
     if !answer.reached {

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::{Bench, PATIENCE_S, float, kib, ms, open, seconds};
+use super::{Bench, PATIENCE_S, float, kib, ms, open, pioneer, seconds};
 use crate::bench::fleet::{Asks, Command, Tally};
 use crate::bench::measure::{at_rest, cpu_ns, memory, quantile};
 use crate::bench::report::{Goal, Row, Section};
@@ -14,9 +14,6 @@ const UNPROVEN_PATIENCE_S: u32 = 120;
 
 /// How long a server may work on after all clients have everything.
 const SETTLING: Duration = Duration::from_secs(20);
-
-/// The client that comes before all others, so that content is proven.
-const PIONEER: u32 = 1_000_000;
 
 /// What one server showed with one number of streams.
 #[derive(Debug, Clone)]
@@ -85,8 +82,7 @@ fn run(bench: &mut Bench, kind: Kind, streams: u32) -> io::Result<Run> {
         .fleet(server.address, bench.world, bench.extensions)?;
     let memory_before = memory(server.id())?;
     if proven {
-        let answer = open(&mut fleet, 1, PIONEER, Asks::Assignments)?;
-        bench.judge(&what, &answer);
+        pioneer(bench, &what, &mut fleet)?;
     }
     let all = streams + u32::from(proven);
     let cold = cold_start(
@@ -262,9 +258,9 @@ fn cold_row(run: &Run) -> Row {
         .with("last stream s", seconds(run.cold.last_ns))
         .with("server CPU s", seconds(run.cold.cpu_ns))
         .with("KB/stream", float(run.cold.bytes) / 1e3)
-        .with("memory KiB/stream", kib(run.cold.memory))
-        .with("after GC", kib(run.cold.memory_collected))
-        .with("end, RSS KiB/stream", kib(run.memory_end))
+        .with("RSS KiB/stream", kib(run.cold.memory))
+        .with("after a forced GC", kib(run.cold.memory_collected))
+        .with("whole RSS at the end, KiB/stream", kib(run.memory_end))
 }
 
 fn push_row(run: &Run) -> Row {
@@ -306,7 +302,9 @@ fn goals(streams: u32, runs: &[&Run]) -> Vec<Goal> {
     if peers.len() == Kind::PEERS.len() {
         let least = |of: fn(&Run) -> f64| peers.iter().map(|r| of(r)).fold(f64::MAX, f64::min);
         let fastest = least(|r| float(r.push.last_ns));
-        let leanest = least(|r| r.cold.memory.min(r.cold.memory_collected));
+        // As it is, as everybody measures it; a Go program is leaner after a collection that nobody
+        // asks for, which the table tells.
+        let leanest = least(|r| r.cold.memory);
         let quickest = least(|r| float(r.cold.last_ns));
         let mut goal = |what: &str, ratio: f64, limit: f64| {
             goals.push(Goal::at_most(format!("{n}: {what}"), ratio, limit));
@@ -317,12 +315,12 @@ fn goals(streams: u32, runs: &[&Run]) -> Vec<Goal> {
             1.0 / 5.0,
         );
         goal(
-            "memory per stream, to the leanest cache after its GC",
+            "memory per stream, to the leanest cache",
             ours.cold.memory / leanest,
             1.0 / 15.0,
         );
         goal(
-            "cold start of proven content, to the quickest cache",
+            "cold start, to the quickest cache",
             float(ours.cold.last_ns) / quickest,
             1.0 / 4.0,
         );

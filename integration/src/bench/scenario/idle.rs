@@ -4,7 +4,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::{Bench, float, kib, open, seconds};
+use super::{Bench, float, kib, open, pioneer, seconds};
 use crate::bench::fleet::{Asks, Command};
 use crate::bench::measure::{at_rest, cpu_ns, memory};
 use crate::bench::report::{Goal, Row, Section};
@@ -36,6 +36,9 @@ pub fn idle(bench: &mut Bench, streams: u32) -> io::Result<()> {
                 .programs
                 .fleet(address, bench.world, bench.extensions)?;
             let before = memory(server.id())?;
+            if kind == Kind::Tidegate {
+                pioneer(bench, &what, &mut fleet)?;
+            }
             let answer = open(&mut fleet, streams, 0, asks)?;
             bench.judge(&what, &answer);
             let cpu_before = at_rest(server.id(), SETTLING)?;
@@ -85,6 +88,7 @@ pub fn cycles(bench: &mut Bench, cycles: u32) -> io::Result<()> {
     let mut fleet = bench
         .programs
         .fleet(address, bench.world, bench.extensions)?;
+    pioneer(bench, "streams that come and go", &mut fleet)?;
     let mut readings = vec![memory(server.id())?];
     for round in 1..=ROUNDS {
         eprintln!("cycles: {} of {cycles} ...", round * ids);

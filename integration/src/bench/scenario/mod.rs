@@ -46,6 +46,9 @@ pub struct Bench {
 /// How long the fleet waits for anything, seconds. What takes longer is a fault.
 pub(crate) const PATIENCE_S: u32 = 180;
 
+/// The number of the client that comes before all others.
+const PIONEER: u32 = 1_000_000;
+
 // === impl Bench ===
 
 impl Bench {
@@ -69,6 +72,14 @@ impl Bench {
             self.report.faults.push(fault);
         }
     }
+}
+
+/// Has one client take everything before all others: what no client took yet, our server sends one
+/// by one (invariant S22), and all others wait for it.
+fn pioneer(bench: &mut Bench, what: &str, fleet: &mut Fleet) -> io::Result<()> {
+    let answer = open(fleet, 1, PIONEER, Asks::Listeners)?;
+    bench.judge(what, &answer);
+    Ok(())
 }
 
 fn open(fleet: &mut Fleet, streams: u32, first: u32, asks: Asks) -> io::Result<Answer> {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Bench, float};
+use super::{Bench, float, pioneer};
 use crate::bench::fleet::{Command, Variant};
 use crate::bench::report::{Goal, Row, Section};
 use crate::bench::servers::Kind;
@@ -19,7 +19,15 @@ pub fn reject(bench: &mut Bench) -> io::Result<()> {
     let mut section = Section::new(title);
     let kinds = bench.kinds.clone();
     for kind in kinds.into_iter().filter(|kind| *kind != Kind::Floor) {
-        for variant in [Variant::Delta, Variant::Sotw] {
+        let others: &[bool] = match kind {
+            Kind::Tidegate => &[false, true],
+            _ => &[false],
+        };
+        let variants = [Variant::Delta, Variant::Sotw];
+        let ways = others
+            .iter()
+            .flat_map(|proven| variants.map(|variant| (*proven, variant)));
+        for (proven, variant) in ways {
             eprintln!("reject: {kind}, {variant:?} ...");
             let data = bench.data(0, 0)?;
             let server = bench.programs.serve(kind, &data, None)?;
@@ -27,24 +35,31 @@ pub fn reject(bench: &mut Bench) -> io::Result<()> {
             let mut fleet = bench
                 .programs
                 .fleet(address, bench.world, bench.extensions)?;
+            if proven {
+                pioneer(bench, "a client that takes everything", &mut fleet)?;
+            }
+            let before = fleet.tell(&Command::Totals)?.tally;
             let answer = fleet.tell(&Command::Reject {
                 variant,
                 seconds: SECONDS,
             })?;
             let tally = &answer.tally;
+            let state = if proven { ", others took it" } else { "" };
             section.rows.push(
                 Row::default()
-                    .with("server", kind.to_string())
+                    .with("server", format!("{kind}{state}"))
                     .with("variant", format!("{variant:?}").to_lowercase())
-                    .with("responses", tally.responses)
+                    .with("responses", tally.responses - before.responses)
                     .with("distinct contents", tally.distinct)
                     .with("most responses with one", tally.repeated_max)
-                    .with("MB", float(tally.bytes) / 1e6),
+                    .with("MB", float(tally.bytes - before.bytes) / 1e6),
             );
             if kind == Kind::Tidegate {
                 bench.judge("a client that rejects everything", &answer);
                 bench.report.goals.push(Goal::at_most(
-                    format!("rejecting everything ({variant:?}): responses with one content"),
+                    format!(
+                        "rejecting everything ({variant:?}{state}): responses with one content"
+                    ),
                     float(answer.tally.repeated_max),
                     1.0,
                 ));
