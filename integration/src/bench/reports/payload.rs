@@ -266,7 +266,7 @@ fn histogram(name: &str, labels: &[(&str, &str)], edges: &[f64]) -> MetricFamily
 mod tests {
     use std::time::Instant;
 
-    use tidegate_xds::report::metrics;
+    use tidegate_xds::report::{Asked, metrics};
 
     use super::*;
 
@@ -274,7 +274,12 @@ mod tests {
     fn the_intake_understands_all_of_it() {
         for stats in [Stats::Needed, Stats::All] {
             let payload = Payload::of(stats, 20);
-            let report = metrics::decode("node", "fleet", &payload.families, Instant::now());
+            let message = StreamMetricsMessage {
+                identifier: None,
+                envoy_metrics: payload.families,
+            };
+            let (bytes, asked) = (message.encode_to_vec(), Asked::everything());
+            let report = metrics::decode("node", "fleet", &bytes, &asked, Instant::now()).unwrap();
             assert_eq!(report.faults, 0);
             assert_eq!(report.upstreams.len(), 20);
             assert_eq!(report.versions.len(), 24, "of 20 clusters, and of 4 types");
