@@ -1,5 +1,6 @@
 //! What a session has to say, and in which order: additions by type, then removals, then renewals.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -216,6 +217,13 @@ impl Session {
             state.owed.remove(name);
             if let Some(held) = state.held.get_mut(name) {
                 held.removing = true;
+            }
+        }
+        if parcel.set.is_some() {
+            // What a whole set lacks is deleted (rule S1).
+            let names: BTreeSet<&Name> = parcel.items.iter().map(|item| item.name()).collect();
+            for (name, held) in &mut state.held {
+                held.removing = !names.contains(name);
             }
         }
         let version = match self.variant {

@@ -169,13 +169,19 @@ impl Planner<'_> {
             Some(_) => Gate::Wait(None),
             None => removal_gate(self.types, self.view, type_url, name, self.reconnected),
         };
-        if self.passes(type_url, Waiting::Removal(name.clone()), gate, plan) {
+        let passes = self.passes(type_url, Waiting::Removal(name.clone()), gate, plan);
+        if passes {
             plan.removals.push(name.clone());
         }
         // Even what may go stays in the set that carries additions: union first, then the new
-        // set (rule O1).
-        if let Some(old) = &held.acked {
-            plan.set.insert(name.clone(), old.clone());
+        // set (rule O1). If every set with it was refused for another's sake, the client may run
+        // it all the same.
+        let doubtful = held.doubtful.last().filter(|_| !passes);
+        match held.acked.as_ref().or(doubtful) {
+            Some(old) => {
+                plan.set.insert(name.clone(), old.clone());
+            }
+            None => plan.set_unknown |= !passes,
         }
     }
 

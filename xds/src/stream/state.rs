@@ -218,10 +218,10 @@ impl TypeState {
         }
         for name in &in_flight.removed {
             if let Some(held) = self.held.get_mut(name) {
-                held.removing = false;
                 held.removal_refused = true;
             }
         }
+        self.held.values_mut().for_each(Held::removal_failed);
         let mut names: Vec<Name> = in_flight
             .items
             .iter()
@@ -231,6 +231,7 @@ impl TypeState {
             // Envoy answers a burst of sets once, with the last nonce and the first error: what
             // it means is what was given up.
             nack.text = text.clone();
+            self.overdue.clear();
             for item in &in_flight.items {
                 if let Some(held) = self.held.get_mut(item.name()) {
                     held.pending = None;
@@ -239,7 +240,11 @@ impl TypeState {
             return;
         }
         if let Some((hash, news)) = &in_flight.set {
-            self.refuse_set(*hash);
+            // It may mean an earlier set, that was given up: this one gets another chance.
+            if self.overdue.is_empty() {
+                self.refuse_set(*hash);
+            }
+            self.overdue.clear();
             names.clone_from(news);
         }
         let alone = in_flight.set.is_none() && names.len() == 1;

@@ -6,9 +6,11 @@ mod delivery;
 mod delta;
 mod doubt;
 mod expiry;
+mod found;
 mod order;
 mod per_type;
 mod properties;
+
 mod sotw;
 mod suspicion;
 
