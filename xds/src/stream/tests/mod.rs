@@ -10,6 +10,7 @@ mod found;
 mod order;
 mod per_type;
 mod properties;
+mod simulation;
 
 mod sotw;
 mod suspicion;
