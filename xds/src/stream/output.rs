@@ -79,6 +79,7 @@ impl Session {
             types: &self.types,
             view,
             clocks: &self.clocks,
+            proven: &self.settings.proven,
             gate_deadline: self.settings.gate_deadline,
             lone_grace: self.only.as_ref().map(|_| self.settings.removal_grace),
             reconnected: self.reconnected,

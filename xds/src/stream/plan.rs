@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::order::{Gate, removal_gate, update_gate};
+use super::proven::Proven;
 use super::state::TypeState;
 use super::{Types, Variant};
 use crate::resource::{Name, Resource, TypeUrl};
@@ -57,6 +58,7 @@ pub(super) struct Planner<'a> {
     pub(super) types: &'a Types,
     pub(super) view: &'a Snapshot,
     pub(super) clocks: &'a Clocks,
+    pub(super) proven: &'a Proven,
     pub(super) gate_deadline: Duration,
     /// On a stream of one type: how long what the view lacks stays.
     pub(super) lone_grace: Option<Duration>,
@@ -174,14 +176,12 @@ impl Planner<'_> {
             plan.removals.push(name.clone());
         }
         // Even what may go stays in the set that carries additions: union first, then the new
-        // set (rule O1). If every set with it was refused for another's sake, the client may run
-        // it all the same.
-        let doubtful = held.doubtful.last().filter(|_| !passes);
-        match held.acked.as_ref().or(doubtful) {
-            Some(old) => {
-                plan.set.insert(name.clone(), old.clone());
-            }
-            None => plan.set_unknown |= !passes,
+        // set (rule O1). If every set with it was refused, but not for its sake, as far as others
+        // took it, the client may run it all the same.
+        let refused = held.doubtful.iter().rev().filter(|_| !passes);
+        let innocent = || refused.into_iter().find(|it| self.proven.contains(it));
+        if let Some(old) = held.acked.as_ref().or_else(innocent) {
+            plan.set.insert(name.clone(), old.clone());
         }
     }
 

@@ -39,7 +39,13 @@ fn o3_a_set_that_may_have_removed_a_cluster_before_it_was_refused_puts_it_in_dou
 
 #[test]
 fn o3_a_cluster_of_which_only_refused_sets_are_known_stays_while_a_route_leads_to_it() {
-    let mut peer = Peer::with_view(Sotw, &world(&["a", "bad"], "a"));
+    let others = together();
+    let mut taken = Peer::with_settings(Sotw, others.clone());
+    taken.view(&world(&["a"], "a"));
+    taken.subscribe(CDS, &[]);
+    taken.settle();
+    let mut peer = Peer::with_settings(Sotw, others);
+    peer.view(&world(&["a", "bad"], "a"));
     peer.subscribe(LDS, &[]);
     peer.settle();
     peer.subscribe(RDS, &[ROUTE]);

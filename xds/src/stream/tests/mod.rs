@@ -11,7 +11,6 @@ mod order;
 mod per_type;
 mod properties;
 mod simulation;
-
 mod sotw;
 mod suspicion;
 

@@ -203,7 +203,9 @@ impl World {
                 Ok(())
             }
             Event::Session(id) => {
-                self.server.handle_timeout(id, self.now);
+                let client = self.links.get(&id).map(|link| link.client);
+                let woken = self.server.handle_timeout(id, self.now);
+                woken.map_err(|text| Failure { client, text })?;
                 self.flush(id)
             }
             Event::Client(number) => self.client(number),
