@@ -33,9 +33,10 @@ pub(super) fn traffic(
         client.forced_until = now + TRIP_MAX;
     }
     client.forced = forced;
-    // Over the state of the world a client doesn't tell what it has. What went while it was away
-    // goes with the first set, whatever leads to it.
-    let unknown = envoy.mux.variant == Variant::Sotw && !envoy.mux.heard(&RDS);
+    // Known: over the state of the world a client doesn't tell what it has. Until it took a set,
+    // what is gone since its last stream is missing from it, whatever leads there.
+    let told = envoy.mux.took(&CDS) && envoy.mux.took(&RDS);
+    let unknown = envoy.mux.variant == Variant::Sotw && !told;
     client.excused =
         !broken.is_empty() && (client.excused || unknown || now <= client.forced_until);
     match broken.first() {

@@ -35,6 +35,8 @@ struct OfType {
     /// Answered once, on any stream.
     answered: bool,
     nonce: String,
+    /// Took a whole response on this stream.
+    took: bool,
     /// Answers that are due: nonce, and what was wrong.
     due: Vec<(String, Option<String>)>,
 }
@@ -69,6 +71,7 @@ impl Mux {
         for state in self.types.values_mut() {
             state.asked = false;
             state.nonce.clear();
+            state.took = false;
             state.due.clear();
         }
     }
@@ -96,11 +99,9 @@ impl Mux {
         self.types.get(type_url).is_some_and(|state| state.answered)
     }
 
-    /// Whether a response came on this stream.
-    pub(super) fn heard(&self, type_url: &TypeUrl) -> bool {
-        self.types
-            .get(type_url)
-            .is_some_and(|state| !state.nonce.is_empty())
+    /// Whether it took a response on this stream.
+    pub(super) fn took(&self, type_url: &TypeUrl) -> bool {
+        self.types.get(type_url).is_some_and(|state| state.took)
     }
 
     pub(super) fn forget(&mut self, type_url: &TypeUrl, name: &str) {
@@ -214,6 +215,7 @@ impl Mux {
         state.answered = true;
         if error.is_none() {
             state.version = response.version.to_string();
+            state.took = true;
         }
         for item in &response.items {
             let name = item.resource.name();
