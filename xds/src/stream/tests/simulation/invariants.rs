@@ -33,9 +33,10 @@ pub(super) fn traffic(
         client.forced_until = now + TRIP_MAX;
     }
     client.forced = forced;
-    // Known: over the state of the world a client doesn't tell what it has. Until it took a set,
-    // what is gone since its last stream is missing from it, whatever leads there.
-    let told = envoy.mux.took(&CDS) && envoy.mux.took(&RDS);
+    // Known: over the state of the world a client doesn't tell what it has. What is gone since its
+    // last stream is missing from the first set, whatever leads there.
+    let routes = envoy.mux.took(&RDS);
+    let told = !envoy.mux.took(&CDS).is_empty() && broken.iter().all(|(it, _)| routes.contains(it));
     let unknown = envoy.mux.variant == Variant::Sotw && !told;
     client.excused =
         !broken.is_empty() && (client.excused || unknown || now <= client.forced_until);

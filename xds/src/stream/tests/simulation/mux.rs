@@ -35,8 +35,8 @@ struct OfType {
     /// Answered once, on any stream.
     answered: bool,
     nonce: String,
-    /// Took a whole response on this stream.
-    took: bool,
+    /// What it took on this stream.
+    took: BTreeSet<Name>,
     /// Answers that are due: nonce, and what was wrong.
     due: Vec<(String, Option<String>)>,
 }
@@ -71,7 +71,7 @@ impl Mux {
         for state in self.types.values_mut() {
             state.asked = false;
             state.nonce.clear();
-            state.took = false;
+            state.took.clear();
             state.due.clear();
         }
     }
@@ -99,9 +99,10 @@ impl Mux {
         self.types.get(type_url).is_some_and(|state| state.answered)
     }
 
-    /// Whether it took a response on this stream.
-    pub(super) fn took(&self, type_url: &TypeUrl) -> bool {
-        self.types.get(type_url).is_some_and(|state| state.took)
+    /// What it took on this stream.
+    pub(super) fn took(&self, type_url: &TypeUrl) -> BTreeSet<Name> {
+        let state = self.types.get(type_url);
+        state.map(|state| state.took.clone()).unwrap_or_default()
     }
 
     pub(super) fn forget(&mut self, type_url: &TypeUrl, name: &str) {
@@ -215,7 +216,7 @@ impl Mux {
         state.answered = true;
         if error.is_none() {
             state.version = response.version.to_string();
-            state.took = true;
+            state.took.extend(applied.iter().cloned());
         }
         for item in &response.items {
             let name = item.resource.name();
