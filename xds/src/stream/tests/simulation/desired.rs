@@ -37,6 +37,8 @@ struct Arm {
 pub(super) struct Desired {
     random: Random,
     arms: BTreeMap<&'static str, Arm>,
+    /// The clusters as they were before the last change of one.
+    before: BTreeMap<&'static str, Arm>,
     weights: BTreeMap<&'static str, u32>,
     /// The layer's share, and whether it is raised for a time only.
     share: Option<(u32, bool)>,
@@ -66,6 +68,7 @@ impl Desired {
         Self {
             random: Random::of(seed, 1),
             arms: [("c0", arm), ("c1", arm)].into(),
+            before: BTreeMap::new(),
             weights: [("c0", 1)].into(),
             share: None,
             listener: 0,
@@ -77,7 +80,16 @@ impl Desired {
     /// Changes something.
     pub(super) fn change(&mut self) -> String {
         let arm = *self.random.pick(&ARMS);
-        match self.random.below(17) {
+        let what = self.random.below(19);
+        if what >= 17 {
+            // Content that was there before comes back (rule C12).
+            for (name, arm) in &mut self.arms {
+                *arm = *self.before.get(name).unwrap_or(arm);
+            }
+            return "the clusters are as before".to_owned();
+        }
+        self.before.clone_from(&self.arms);
+        match what {
             0..=2 => {
                 let new = Arm {
                     content: 1,

@@ -44,6 +44,8 @@ struct OfType {
     pub(super) owed: BTreeSet<Name>,
     /// What was refused alone.
     refused: BTreeSet<(Name, String, bool)>,
+    /// Several resources that were refused together.
+    refused_together: BTreeSet<Vec<(Name, String, bool)>>,
     /// Whole sets that were refused.
     refused_sets: BTreeSet<String>,
     /// Versions that the client came with, of a pure wildcard.
@@ -143,7 +145,10 @@ impl Monitor {
         }
         match outcome {
             Outcome::Stale => Err(format!("X4: the answer to {} is stale", asked.nonce)),
-            Outcome::Acknowledged => Ok(()),
+            Outcome::Acknowledged => {
+                state.refused_together.clear();
+                Ok(())
+            }
             Outcome::Rejected => {
                 state.refused(&asked.type_url, self.variant, &response);
                 Ok(())
@@ -153,6 +158,8 @@ impl Monitor {
 
     pub(super) fn view(&mut self, view: &Arc<Snapshot>) {
         self.views.push(view.clone());
+        let states = self.types.values_mut();
+        states.for_each(|state| state.refused_together.clear());
     }
 
     pub(super) fn heartbeat(&mut self) {
@@ -183,7 +190,8 @@ impl Monitor {
         self.last_nonce = response.nonce;
         let of = response.type_url.clone();
         let known = self.types.contains_key(&of);
-        if !known && !(of == CDS && self.expects) {
+        let welcome = known || of == CDS && self.expects;
+        if !welcome {
             return fail("C3: nobody asked for the type");
         }
         let state = self.types.entry(of.clone()).or_default();
@@ -296,6 +304,9 @@ impl OfType {
         for item in &response.items {
             self.let_again(item.resource.name());
         }
+        if response.items.len() > 1 {
+            self.refused_together.insert(together(response));
+        }
         if let ([item], []) = (&*response.items, &*response.removed)
             && !item.renewal
         {
@@ -312,6 +323,9 @@ impl OfType {
         response: &Response,
         cured: bool,
     ) -> Result<(), String> {
+        if self.refused_together.contains(&together(response)) {
+            return Err("X8: refused together before".to_owned());
+        }
         for item in response.items.iter().filter(|item| !item.renewal) {
             let (name, stamp) = (item.resource.name(), stamp(&item.resource));
             let key = (name.clone(), stamp.0.clone(), stamp.1);
@@ -347,6 +361,14 @@ impl OfType {
         }
         Ok(())
     }
+}
+
+fn together(response: &Response) -> Vec<(Name, String, bool)> {
+    let key = |item: &crate::stream::Item| {
+        let (version, timed) = stamp(&item.resource);
+        (item.resource.name().clone(), version, timed)
+    };
+    response.items.iter().map(key).collect()
 }
 
 fn stamp(resource: &Resource) -> (String, bool) {

@@ -25,7 +25,10 @@ impl World {
         self.fate = Some(self.now + self.random.millis(pause.0, pause.1));
         match self.random.below(30) {
             0..=21 => {
-                let what = self.desired.change();
+                let mut what = self.desired.change();
+                while self.random.once_in(3) {
+                    what = format!("{what}; {}", self.desired.change());
+                }
                 self.publish();
                 self.trace.note(self.start, self.now, || what);
                 return self.flush_all();
