@@ -30,7 +30,8 @@ pub(super) struct Held {
     pub(super) unsure: bool,
     /// A version that it named on connecting and that the view didn't have (yet).
     pub(super) claimed: Option<Claim>,
-    /// Its removal is in flight.
+    /// Its removal is in flight, in words or by a set without it: whatever becomes of it, the
+    /// client can't be relied on to have it.
     pub(super) removing: bool,
     /// It rejected the removal; asking again would loop.
     pub(super) removal_refused: bool,
@@ -102,7 +103,10 @@ impl Held {
     /// Whether exactly this was acknowledged and nothing else is possible.
     pub(super) fn is_exactly(&self, resource: &Resource) -> bool {
         let equal = |other: &Arc<Resource>| other.stamp() == resource.stamp();
-        !self.unsure && self.acked.as_ref().is_some_and(equal) && self.pending.iter().all(equal)
+        !self.unsure
+            && !self.removing
+            && self.acked.as_ref().is_some_and(equal)
+            && self.pending.iter().all(equal)
     }
 
     /// Takes the view's word for a claim, if it is of these very bytes. A version of the embedder's
@@ -121,6 +125,11 @@ impl Held {
             self.acked = Some(resource.clone());
         }
         same
+    }
+
+    /// Its removal wasn't acknowledged, and may have happened all the same.
+    pub(super) fn removal_failed(&mut self) {
+        self.unsure |= std::mem::take(&mut self.removing);
     }
 
     pub(super) fn acknowledged(&mut self, resource: Arc<Resource>, nonce: u64) {

@@ -212,14 +212,19 @@ fn is_complete(session: &Session, view: &Snapshot) -> bool {
     let types = session.types.values();
     let held = types.flat_map(|state| state.held.names().map(|name| state.held.get(name)));
     let mut acknowledged = held.filter_map(|held| held?.acked.clone());
+    let beyond = |type_url: &TypeUrl| *type_url != TypeUrl::RUNTIME;
+    let mut subscribed = session.types.iter();
+    let begun =
+        subscribed.any(|(type_url, state)| beyond(type_url) && !state.subscription.is_empty());
     session.only.is_some()
-        || acknowledged.all(|resource| {
-            let references = resource.references();
-            let mut routes = references.routes.iter();
-            let mut assignment = references.assignment.iter();
-            routes.all(|name| asked(&TypeUrl::ROUTE_CONFIGURATION, name))
-                && assignment.all(|name| asked(&TypeUrl::CLUSTER_LOAD_ASSIGNMENT, name))
-        })
+        || (begun || !view.type_urls().any(beyond))
+            && acknowledged.all(|resource| {
+                let references = resource.references();
+                let mut routes = references.routes.iter();
+                let mut assignment = references.assignment.iter();
+                routes.all(|name| asked(&TypeUrl::ROUTE_CONFIGURATION, name))
+                    && assignment.all(|name| asked(&TypeUrl::CLUSTER_LOAD_ASSIGNMENT, name))
+            })
 }
 
 impl Planner<'_> {
@@ -295,7 +300,7 @@ impl Planner<'_> {
         }
         if errors::keeps(self.gates.view, type_url, name) {
             let held = state.held.get(name);
-            let old = held.and_then(|held| held.acked.clone());
+            let old = held.and_then(|held| self.lasting(&held));
             whole.set.extend(old.map(|old| (name.clone(), old)));
             return;
         }
@@ -310,11 +315,13 @@ impl Planner<'_> {
             None => removal_gate(gates.types(), gates.view, type_url, name, gates.reconnected),
         };
         let waiting = Waiting::Removal(name.clone());
-        if self.passes(type_url, waiting, gate, &mut whole.gates) {
+        let passes = self.passes(type_url, waiting, gate, &mut whole.gates);
+        if passes {
             whole.removals.push(name.clone());
         }
-        if let Some(old) = &held.acked {
-            whole.set.insert(name.clone(), old.clone());
+        let old = self.lasting(&held);
+        if let Some(old) = old.filter(|_| held.acked.is_some() || !passes) {
+            whole.set.insert(name.clone(), old);
         }
     }
 }

@@ -386,6 +386,9 @@ impl Session {
                 }
             }
         }
+        if parcel.set.is_some() {
+            state.lack_all_but(&parcel.items);
+        }
         state.tell(&parcel.errors);
         let own = view.own_version(type_url);
         let version = match (self.variant, own) {

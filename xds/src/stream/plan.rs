@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::agenda::{Agenda, Class};
+use super::held::Held;
 use super::order::{Gate, Gates};
 use super::proven::Proven;
 use super::state::TypeState;
@@ -267,11 +268,25 @@ impl Planner<'_> {
         let kept = errors.filter(|name| errors::keeps(view, type_url, name));
         for name in agenda.leaving.iter().chain(kept) {
             let held = state.held.get(name);
-            if let Some(old) = held.and_then(|held| held.acked.clone()) {
+            let old = held.and_then(|held| {
+                let passes = plan.removals.contains(name);
+                self.lasting(&held)
+                    .filter(|_| held.acked.is_some() || !passes)
+            });
+            if let Some(old) = old {
                 set.insert(name.clone(), old);
             }
         }
         Some(set)
+    }
+
+    /// What a client keeps of a resource that the view doesn't have any more, until it may go: what
+    /// it acknowledged. If every set with it was refused, but not for its sake, as far as others
+    /// took it, the client may run it all the same.
+    pub(super) fn lasting(&self, held: &Held) -> Option<Arc<Resource>> {
+        let proven = |it: &&Arc<Resource>| self.proven.is_some_and(|proven| proven.contains(it));
+        let innocent = || held.doubtful.iter().rev().find(proven);
+        held.acked.as_ref().or_else(innocent).cloned()
     }
 
     /// Whether a gate lets something through now, by itself or by its deadline.

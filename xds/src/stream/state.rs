@@ -284,10 +284,10 @@ impl TypeState {
         }
         for name in &in_flight.removed {
             if let Some(held) = self.held.get_mut(name) {
-                held.removing = false;
                 held.removal_refused = true;
             }
         }
+        self.removals_failed();
         let mut names: Vec<Name> = in_flight
             .items
             .iter()
@@ -297,6 +297,7 @@ impl TypeState {
             // Envoy answers a burst of sets once, with the last nonce and the first error: what
             // it means is what was given up.
             nack.text = text.clone();
+            self.overdue.clear();
             for item in &in_flight.items {
                 if let Some(held) = self.held.get_mut(item.name()) {
                     held.pending = None;
@@ -306,8 +307,12 @@ impl TypeState {
         }
         let whole = in_flight.set.is_some();
         if let Some((hash, news)) = &in_flight.set {
-            self.rejected_sets.insert(*hash, RejectedSet::Answered);
+            // It may mean an earlier set, that was given up: this one gets another chance.
+            if self.overdue.is_empty() {
+                self.rejected_sets.insert(*hash, RejectedSet::Answered);
+            }
             self.rejected_sets.text = Some(text.clone());
+            self.overdue.clear();
             names.clone_from(news);
             self.trial = names.len() / 2;
         }
@@ -351,6 +356,31 @@ impl TypeState {
             }));
         }
         self.close_nack();
+    }
+
+    /// What the removal of was in flight may be gone or not.
+    pub(super) fn removals_failed(&mut self) {
+        let removing = self.held.apart().filter(|(_, held)| held.removing);
+        let removing: Vec<Name> = removing.map(|(name, _)| name.clone()).collect();
+        for name in &removing {
+            if let Some(held) = self.held.get_mut(name) {
+                held.removal_failed();
+            }
+        }
+    }
+
+    /// A whole set is sent: what it lacks is deleted by it (rule S1).
+    pub(super) fn lack_all_but(&mut self, set: &[Arc<Resource>]) {
+        let names: BTreeSet<&Name> = set.iter().map(|item| item.name()).collect();
+        let lacks = self.held.names().filter(|name| !names.contains(*name));
+        let mut changed: Vec<Name> = lacks.cloned().collect();
+        let back = self.held.apart().filter(|(_, held)| held.removing);
+        changed.extend(back.map(|(name, _)| name.clone()));
+        for name in &changed {
+            if let Some(held) = self.held.get_mut(name) {
+                held.removing = !names.contains(name);
+            }
+        }
     }
 
     /// The client refuses this, alone.

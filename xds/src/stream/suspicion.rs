@@ -67,10 +67,16 @@ impl Session {
             unanswered.extend(never.map(|(name, _)| name.clone()));
             unanswered.extend(clusters.suspects.iter().cloned());
         }
-        Legacy {
-            types: types.map(|(type_url, _)| type_url.clone()).collect(),
-            unanswered,
+        let mut types: Vec<TypeUrl> = types.map(|(type_url, _)| type_url.clone()).collect();
+        if let Some(expected) = &self.expected {
+            // It ended before it was clear whether the client would ask.
+            let open = |type_url: &&TypeUrl| !self.types.get(type_url).is_some_and(|it| it.asked);
+            types.extend(expected.legacy.types.iter().filter(open).cloned());
+            if !self.types.contains_key(&TypeUrl::CLUSTER) {
+                unanswered.extend(expected.legacy.unanswered.iter().cloned());
+            }
         }
+        Legacy { types, unanswered }
     }
 
     /// What is suspicious about the client, the oldest suspicion first.
@@ -267,11 +273,7 @@ impl TypeState {
                 self.suspect(item.name());
             }
         }
-        for name in &in_flight.removed {
-            if let Some(held) = self.held.get_mut(name) {
-                held.removing = false;
-            }
-        }
+        self.removals_failed();
         self.suspects.extend(doubtful.iter().cloned());
         if variant == Variant::Delta && self.cures == CURES_MAX {
             // It was tried alone and never answered: the others must not wait for it any longer.
