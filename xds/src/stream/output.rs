@@ -127,6 +127,7 @@ impl Session {
             gates: Gates::new(&self.types, view, self.reconnected),
             clocks: &self.clocks,
             proven: self.proven(type_url),
+            taken: &self.settings.proven,
             gate_deadline: self.settings.gate_deadline,
             lone_grace: self.only.as_ref().map(|_| self.settings.removal_grace),
             reads_errors: self.reads_errors,

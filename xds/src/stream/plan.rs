@@ -53,6 +53,8 @@ pub(super) struct Planner<'a> {
     pub(super) clocks: &'a Clocks,
     /// What may travel together; `None`: everything.
     pub(super) proven: Option<&'a Proven>,
+    /// What some client took.
+    pub(super) taken: &'a Proven,
     pub(super) gate_deadline: Duration,
     /// On a stream of one type: how long what the view lacks stays.
     pub(super) lone_grace: Option<Duration>,
@@ -284,8 +286,8 @@ impl Planner<'_> {
     /// it acknowledged. If every set with it was refused, but not for its sake, as far as others
     /// took it, the client may run it all the same.
     pub(super) fn lasting(&self, held: &Held) -> Option<Arc<Resource>> {
-        let proven = |it: &&Arc<Resource>| self.proven.is_some_and(|proven| proven.contains(it));
-        let innocent = || held.doubtful.iter().rev().find(proven);
+        let doubtful = held.doubtful.iter().rev();
+        let innocent = || doubtful.into_iter().find(|it| self.taken.contains(it));
         held.acked.as_ref().or_else(innocent).cloned()
     }
 

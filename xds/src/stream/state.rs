@@ -306,15 +306,16 @@ impl TypeState {
             return;
         }
         let whole = in_flight.set.is_some();
+        // It may mean an earlier set, that was given up: this one gets another chance, whole.
+        let ambiguous = whole && !self.overdue.is_empty();
         if let Some((hash, news)) = &in_flight.set {
-            // It may mean an earlier set, that was given up: this one gets another chance.
-            if self.overdue.is_empty() {
-                self.rejected_sets.insert(*hash, RejectedSet::Answered);
-            }
             self.rejected_sets.text = Some(text.clone());
             self.overdue.clear();
             names.clone_from(news);
-            self.trial = names.len() / 2;
+            if !ambiguous {
+                self.rejected_sets.insert(*hash, RejectedSet::Answered);
+                self.trial = names.len() / 2;
+            }
         }
         // What is no news in a whole set is no culprit, and a cure holds none by its making.
         let is_news = |held: &Held, item: &Resource| !whole || !held.is_exactly(item);
@@ -323,7 +324,8 @@ impl TypeState {
             let held = self.held.get(item.name());
             suspects += usize::from(held.is_none_or(|held| is_news(&held, item)));
         }
-        let alone = suspects == 1 && names.len() == 1 && !in_flight.cure;
+        let certain = !ambiguous && !(whole && in_flight.cure);
+        let alone = suspects == 1 && names.len() == 1 && certain;
         let lasting = whole && (suspects == 0 || in_flight.cure);
         for item in &in_flight.items {
             let held = self.held.get(item.name());
@@ -342,7 +344,7 @@ impl TypeState {
                 continue;
             };
             held.rejected(item, alone);
-            if !alone && !lasting {
+            if !alone && !lasting && !ambiguous {
                 self.suspect(item.name());
             }
         }

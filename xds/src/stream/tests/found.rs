@@ -56,7 +56,7 @@ fn o3_a_cluster_of_which_only_refused_sets_are_known_stays_while_a_route_leads_t
     // Envoy took what was good of the refused set, and routes to it.
     peer.view(&world(&["b", "bad"], "b"));
     let set = peer.one();
-    assert_eq!(brief(&set), "cds a b bad");
+    assert_eq!(brief(&set), "cds a b", "the suspect comes later");
 }
 
 #[test]
@@ -81,10 +81,9 @@ fn m12_a_refusal_that_may_mean_a_set_that_was_given_up_gives_the_next_one_a_seco
     let again = clusters(&mut peer);
     assert_eq!(again.version, good.version);
     peer.nack(&again, "good is bad, too");
-    assert!(
-        peer.drain().iter().all(|it| it.type_url != CDS),
-        "X8: this time it was meant"
-    );
+    // X8: this time it was meant.
+    let divided = clusters(&mut peer);
+    assert_ne!(divided.version, good.version);
 }
 
 #[test]
