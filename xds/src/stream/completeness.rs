@@ -104,6 +104,12 @@ pub(super) fn leads(type_url: &TypeUrl) -> bool {
     *type_url == TypeUrl::CLUSTER || *type_url == TypeUrl::LISTENER
 }
 
+/// The types of what is led to.
+pub(super) const LED_TO: [TypeUrl; 2] = [
+    TypeUrl::CLUSTER_LOAD_ASSIGNMENT,
+    TypeUrl::ROUTE_CONFIGURATION,
+];
+
 fn missing_of(
     types: &Types,
     view: &Snapshot,

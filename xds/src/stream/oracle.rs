@@ -28,6 +28,8 @@ struct Whole {
     removals: Vec<Name>,
     set: BTreeMap<Name, Arc<Resource>>,
     set_unknown: bool,
+    /// Something that may be in use can be neither in the set nor missing from it.
+    lost: bool,
     refused: usize,
     gates: Plan,
 }
@@ -111,7 +113,7 @@ pub(super) fn check_set(
         return;
     }
     let whole = planner.whole(type_url, state);
-    if whole.set_unknown && !state.set_known {
+    if whole.lost || whole.set_unknown && !state.set_known {
         assert_eq!(found, None);
     } else {
         assert_eq!(found, Some(&whole.set));
@@ -320,6 +322,7 @@ impl Planner<'_> {
             whole.removals.push(name.clone());
         }
         let old = self.lasting(&held);
+        whole.lost |= old.is_none() && !passes && !held.doubtful.is_empty();
         if let Some(old) = old.filter(|_| held.acked.is_some() || !passes) {
             whole.set.insert(name.clone(), old);
         }

@@ -269,14 +269,16 @@ impl Planner<'_> {
         let errors = view.errors(type_url).map(|(name, _)| name);
         let kept = errors.filter(|name| errors::keeps(view, type_url, name));
         for name in agenda.leaving.iter().chain(kept) {
-            let held = state.held.get(name);
-            let old = held.and_then(|held| {
-                let passes = plan.removals.contains(name);
-                self.lasting(&held)
-                    .filter(|_| held.acked.is_some() || !passes)
-            });
-            if let Some(old) = old {
-                set.insert(name.clone(), old);
+            let Some(held) = state.held.get(name) else {
+                continue;
+            };
+            match (self.lasting(&held), plan.removals.contains(name)) {
+                (Some(old), passes) if held.acked.is_some() || !passes => {
+                    set.insert(name.clone(), old);
+                }
+                // It may have been applied, and something may lead to it.
+                (None, false) if !held.doubtful.is_empty() => return None,
+                _ => {}
             }
         }
         Some(set)

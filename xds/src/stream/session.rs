@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
 
-use super::completeness::Completeness;
+use super::completeness::{self, Completeness};
 use super::plan::Clocks;
 use super::state::TypeState;
 use super::suspicion::Expected;
@@ -180,6 +180,14 @@ impl Session {
             state.confirm_claims(&view, type_url, &self.settings.known_versions);
             state.heed_notes(before.as_deref(), &view, type_url);
             sotw::skip_equal_set(type_url, state, &view);
+        }
+        for type_url in completeness::LED_TO {
+            let digest = |view: &Snapshot| view.of_type(&type_url).map(|it| it.digest());
+            let differs = before.as_deref().map(digest) != Some(digest(&view));
+            if differs && !self.types.contains_key(&type_url) {
+                // Nothing of it was asked for, and more of it may have to be.
+                self.completeness.reset();
+            }
         }
         self.miss_less();
         self.learn();

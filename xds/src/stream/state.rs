@@ -324,7 +324,7 @@ impl TypeState {
             let held = self.held.get(item.name());
             suspects += usize::from(held.is_none_or(|held| is_news(&held, item)));
         }
-        let certain = !ambiguous && !(whole && in_flight.cure);
+        let certain = !(ambiguous || whole && in_flight.cure);
         let alone = suspects == 1 && names.len() == 1 && certain;
         let lasting = whole && (suspects == 0 || in_flight.cure);
         for item in &in_flight.items {

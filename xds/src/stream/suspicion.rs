@@ -208,10 +208,18 @@ impl Session {
         let mut cure = Cure::default();
         let names: BTreeSet<&Name> = clusters.held.names().collect();
         for name in names {
-            let held = clusters.held.get(name);
-            let good = held.and_then(|held| held.acked.clone());
-            cure.items
-                .extend(good.filter(|acked| !clusters.is_refused(acked)));
+            let Some(held) = clusters.held.get(name) else {
+                continue;
+            };
+            // Not what was refused, alone or, if it can go without others, in company (rule X8).
+            let refused = |acked: &Arc<Resource>| {
+                let mut doubtful = held.doubtful.iter();
+                clusters.is_refused(acked)
+                    || self.variant == Variant::Delta
+                        && doubtful.any(|other| other.stamp() == acked.stamp())
+            };
+            let good = held.acked.clone();
+            cure.items.extend(good.filter(|acked| !refused(acked)));
         }
         match self.variant {
             Variant::Delta => {
