@@ -271,6 +271,12 @@ fn subsets_and_drops_of_clusters() {
     ] {
         only(&found(CLUSTER, &selector(more)), &[words]);
     }
+    let assigned =
+        "type: ORIGINAL_DST\nlb_policy: CLUSTER_PROVIDED\nload_assignment: {cluster_name: x}";
+    only(
+        &found(CLUSTER, assigned),
+        &["load_assignment: doesn't go with ORIGINAL_DST"],
+    );
     let drops = "load_assignment: {cluster_name: x, policy: {drop_overloads: \
                  [{category: a, drop_percentage: {numerator: 101}}]}}";
     only(
@@ -304,6 +310,13 @@ fn listeners_of_a_bootstrap_do_not_share_an_address() {
 
 #[test]
 fn tokens_come_from_providers_that_are_configured() {
+    let keys = "api_listener: {api_listener: {'@type': type.googleapis.com/\
+                envoy.extensions.filters.http.jwt_authn.v3.RemoteJwks, \
+                http_uri: {uri: issuer.example/jwks, cluster: c, timeout: 1s}}}";
+    only(
+        &found(LISTENER, keys),
+        &["http_uri: `issuer.example/jwks` is no URL with http or https"],
+    );
     let filter = "api_listener: {api_listener: {'@type': type.googleapis.com/\
                   envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication, \
                   providers: {known: {issuer: a, local_jwks: {inline_string: a}}}, \

@@ -54,10 +54,6 @@ pub(crate) const EXPLANATIONS: &[Explanation] = &[
         "which files there are depends on the machine",
     ),
     only_envoy(
-        "unable to read file",
-        "which files there are depends on the machine",
-    ),
-    only_envoy(
         "invalid file path",
         "which files there are depends on the machine",
     ),
@@ -65,7 +61,6 @@ pub(crate) const EXPLANATIONS: &[Explanation] = &[
         "Invalid path:",
         "which files may be read depends on the machine",
     ),
-    only_envoy("file size is", "what is in a file depends on the machine"),
     only_envoy("script load error", "scripts in Lua are not read here"),
     only_envoy(
         "Caught Segmentation fault",

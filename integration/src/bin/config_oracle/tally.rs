@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::explained::{EXPLANATIONS, Side, explanation};
 use crate::judges::{Verdict, category, stage};
-use crate::mutate::{KINDS, Mutant};
+use crate::kinds::KINDS;
+use crate::mutate::Mutant;
 
 /// How often who refused.
 #[derive(Debug, Default, Clone, Copy)]

@@ -14,6 +14,7 @@ use crate::config::rules::Findings;
 const STATIC: i32 = 0;
 const LOGICAL_DNS: i32 = 2;
 const EDS: i32 = 3;
+const ORIGINAL_DST: i32 = 4;
 
 pub(super) fn listener(message: &DynamicMessage, findings: &mut Findings<'_>) {
     if has(message, "api_listener") {
@@ -125,6 +126,11 @@ pub(super) fn cluster(message: &DynamicMessage, findings: &mut Findings<'_>) {
         }
         return;
     };
+    if kind == Some(ORIGINAL_DST) {
+        let text = "doesn't go with ORIGINAL_DST, where clients say where they want to";
+        at(findings, "load_assignment", "envoy.endpoints", text);
+        return;
+    }
     if kind == Some(LOGICAL_DNS) {
         let localities = subs(&assignment, "endpoints");
         let hosts: usize = localities.iter().map(|l| count_of(l, "lb_endpoints")).sum();

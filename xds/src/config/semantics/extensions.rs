@@ -285,6 +285,17 @@ pub(super) fn own(message: &DynamicMessage, findings: &mut Findings<'_>) {
         "envoy.extensions.filters.http.buffer.v3.Buffer" => {
             needs(message, "max_request_bytes", findings);
         }
+        "envoy.extensions.filters.http.jwt_authn.v3.RemoteJwks" => {
+            let uri = sub(message, "http_uri").map(|uri| text(&uri, "uri"));
+            let uri = uri.unwrap_or_default();
+            let host = uri
+                .strip_prefix("https://")
+                .or_else(|| uri.strip_prefix("http://"));
+            if !uri.is_empty() && host.is_none_or(|host| host.is_empty() || host.starts_with('/')) {
+                let message = format!("{} is no URL with http or https", shown(&uri));
+                at(findings, "http_uri", "envoy.jwt", message);
+            }
+        }
         "envoy.extensions.filters.http.header_to_metadata.v3.Config.Rule" => {
             if !has(message, "on_header_present") && !has(message, "on_header_missing") {
                 let text = "needs `on_header_present` or `on_header_missing`";
