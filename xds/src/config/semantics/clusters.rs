@@ -107,7 +107,7 @@ fn negotiated(message: &DynamicMessage, findings: &mut Findings<'_>) {
 /// What a health check sends or expects.
 pub(super) fn payload(message: &DynamicMessage, findings: &mut Findings<'_>) {
     let digits = text(message, "text");
-    if digits.len() % 2 != 0 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+    if !digits.len().is_multiple_of(2) || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
         let message = format!(
             "{} isn't made of pairs of hexadecimal digits",
             shown(&digits)

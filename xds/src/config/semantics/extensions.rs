@@ -296,11 +296,11 @@ pub(super) fn own(message: &DynamicMessage, findings: &mut Findings<'_>) {
                 at(findings, "http_uri", "envoy.jwt", message);
             }
         }
-        "envoy.extensions.filters.http.header_to_metadata.v3.Config.Rule" => {
-            if !has(message, "on_header_present") && !has(message, "on_header_missing") {
-                let text = "needs `on_header_present` or `on_header_missing`";
-                findings.add("envoy.filter", text);
-            }
+        "envoy.extensions.filters.http.header_to_metadata.v3.Config.Rule"
+            if !has(message, "on_header_present") && !has(message, "on_header_missing") =>
+        {
+            let text = "needs `on_header_present` or `on_header_missing`";
+            findings.add("envoy.filter", text);
         }
         _ => {}
     }
