@@ -2,6 +2,7 @@
 //! operator would, gives it sidecars, hosts and traffic, and looks at what came of it from
 //! outside (the command line's JSON, Envoy's admin interface, what hosts and clients saw).
 //!
+//! - [`bench`]: the benchmarks
 //! - [`program`]: builds `tidegate` once and runs its commands
 //! - [`serve`]: a control plane that can be killed and started again
 //! - [`sidecar`]: a real Envoy with the program's own bootstrap
@@ -20,6 +21,7 @@
     reason = "all of this is test code; a panic is how a test fails"
 )]
 
+pub mod bench;
 pub mod hosts;
 pub mod machine;
 pub mod mesh;

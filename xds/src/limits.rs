@@ -12,6 +12,10 @@ pub const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// C17); a delta response is split here, a state-of-the-world one of clusters or listeners can't be.
 pub const RESPONSE_BYTES_TARGET: usize = 3 * 1024 * 1024;
 
+/// Largest response that every client takes, bytes: gRPC's usual limit. A state-of-the-world set that
+/// is larger goes out all the same, as some clients have a higher one; it is counted and told.
+pub const RESPONSE_BYTES_USUAL_MAX: usize = 4 * 1024 * 1024;
+
 /// Largest single resource, bytes: it must fit into one 4 MiB message with its envelope.
 pub const RESOURCE_BYTES_MAX: usize = 4 * 1024 * 1024 - 64 * 1024;
 
@@ -43,6 +47,10 @@ pub const DOUBTFUL_VERSIONS_MAX: usize = 4;
 /// the tree around them.
 pub const PROVEN_MAX: usize = 200_000;
 
+/// The latest contents that clients took, as they are told to streams which hold them back: what a
+/// stream may miss between two looks before it has to look at all that it holds back.
+pub const PROVEN_NEWS_MAX: usize = 4_096;
+
 /// Contents that are remembered as refused by some client, for all streams together.
 pub const CONTESTED_MAX: usize = 10_000;
 
@@ -68,6 +76,23 @@ pub const CURES_MAX: u32 = 3;
 /// Responses that were given up and whose late answers are still understood.
 pub const OVERDUE_MAX: usize = 4;
 
+/// Earlier views whose difference to a view is remembered, so that it is computed once and not by
+/// each stream: streams are a few views apart at most, and for the others it is computed again.
+pub const DIFFERENCES_KEPT: usize = 8;
+
+/// Lists of subscribed names for which a view remembers the digest of what they cover. Sidecars of
+/// one kind share a list.
+pub const SUBSCRIBED_DIGESTS_KEPT: usize = 64;
+
+/// Names that a stream may have subscribed to or dropped beside its shared list before a new list
+/// is made of them: one in this many of the list. With more, lists would be made too often while a
+/// client subscribes name by name; with fewer, a stream at rest would keep much for itself.
+pub const NAMES_ASIDE_SHARE: usize = 64;
+
+/// Whole sets that a state-of-the-world client rejected and that are remembered, so that none is
+/// sent twice; 8 bytes each, and the client's words.
+pub const REJECTED_SETS_MAX: usize = 4_096;
+
 /// Resources of a type that a view may lose any number of (but not all) without being asked.
 pub const SHRINK_FREE_MAX: usize = 10;
 
@@ -87,14 +112,21 @@ pub const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may leave a response unread before its stream is closed.
 pub const BLOCKED_MAX: Duration = Duration::from_secs(30);
 
-/// Responses queued between a stream's task and its connection. More would only be staler.
-pub const RESPONSES_QUEUED_MAX: usize = 2;
+/// Resources of a response that are copied into it, bytes. More are sent as they are, shared by all
+/// streams, which costs a frame of its own and one more system call: worth it from here on.
+pub const COPIED_BYTES_MAX: usize = 4 * 1024;
+
+/// Concatenations of resources that are kept for streams to come, bytes; the oldest goes first. One
+/// that some stream still sends is shared in any case. They keep the resources alive that they are
+/// made of, which are as large again where no view has them any more. At 5,000 streams this is
+/// 3.3 KiB a stream, and a first answer with 1,000 clusters fits in 40 times.
+pub const BATCHES_KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Changes that a receiver of [`Server::watch_delivery`](crate::Server::watch_delivery) may be
 /// behind before it misses some: several for each of a thousand clients.
 pub const CHANGES_KEPT: usize = 4_096;
 
-/// Clients that are remembered after they left.
+/// Clients that are remembered after they left; 1 to 2 KiB of memory each, unless they refused much.
 pub const GONE_CLIENTS_MAX: usize = 10_000;
 
 /// How long a client is remembered after it left.
@@ -123,12 +155,16 @@ pub const CONNECTIONS_PER_IDENTITY_MAX: usize = 4;
 /// Connections of an identity that many nodes share, such as a fleet's.
 pub const CONNECTIONS_PER_SHARED_IDENTITY_MAX: usize = 5_000;
 
-/// Discovery streams of an identity that stands for one node: one, and a dead one before it.
+/// Aggregated discovery streams of an identity that stands for one node: one, and a dead one before it.
 pub const ADS_STREAMS_PER_IDENTITY_MAX: usize = 2;
 
-/// Report streams of an identity that stands for one node: metrics and load, and dead ones before
-/// them.
-pub const REPORT_STREAMS_PER_IDENTITY_MAX: usize = 4;
+/// Discovery streams of one type of an identity that stands for one node: each of the nine types
+/// that have a service, and a dead one before it.
+pub const TYPE_STREAMS_PER_IDENTITY_MAX: usize = 18;
+
+/// Report streams of an identity that stands for one node: metrics, load and access logs, and dead
+/// ones before them.
+pub const REPORT_STREAMS_PER_IDENTITY_MAX: usize = 6;
 
 /// New discovery streams per second, on average. With its handshake one costs 0.54 ms of CPU, so
 /// that half a core stays free of newcomers at any time; 5,000 are back within 3 s. (At 250, as
@@ -140,6 +176,14 @@ pub const NEW_STREAMS_BURST: u32 = 2_000;
 
 /// How long a new stream waits for its turn, unread; who would have to wait longer is sent away.
 pub const ADMISSION_PATIENCE: Duration = Duration::from_secs(10);
+
+/// New streams whose first answers are worked on at the same time, per core: a push to open streams
+/// has at most this much before it, 1 ms a stream with 1,000 clusters. Two, so that one is ready
+/// when another ends.
+pub const COLD_STARTS_PER_CORE: usize = 2;
+
+/// How long a stream counts as new, unless it has caught up with its view before.
+pub const COLD_START_MAX: Duration = Duration::from_secs(10);
 
 /// How long a TLS handshake may take: 540 µs of CPU and two round trips.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -154,10 +198,18 @@ pub const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest certificate, key or CA file, bytes.
 pub const CERTIFICATE_FILE_BYTES_MAX: u64 = 1024 * 1024;
 
+/// How long before its end a server's certificate is warned about: at most so long, and at most
+/// that part of its life.
+pub const CERTIFICATE_WARNINGS: [(Duration, u32); 3] = [
+    (Duration::from_secs(30 * 86_400), 3),
+    (Duration::from_secs(7 * 86_400), 6),
+    (Duration::from_secs(86_400), 12),
+];
+
 /// Most CAs that clients may come from: a few trust domains, each while its CA is replaced.
 pub const CLIENT_CAS_MAX: usize = 64;
 
-/// Streams on one connection at the same time. An Envoy has three (discovery, metrics, load), a
+/// Streams on one connection at the same time. An Envoy has four (discovery, metrics, load, logs), a
 /// gRPC process two a target.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 64;
 

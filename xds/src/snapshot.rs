@@ -4,6 +4,8 @@
 //! to a cluster that doesn't exist and answers its requests with 503 (envoy facts §3). Its id is a
 //! hash of its content, equal on every replica and after every restart.
 
+mod of_type;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,19 +13,15 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh64::Xxh64;
 
+pub(crate) use of_type::{OfType, Referrers};
+
 use crate::resource::{Name, Resource, TypeUrl};
 
 /// An immutable, referentially closed set of resources.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    types: BTreeMap<TypeUrl, OfType>,
+    types: BTreeMap<TypeUrl, Arc<OfType>>,
     id: Arc<str>,
-}
-
-#[derive(Clone, PartialEq, Eq, Default)]
-struct OfType {
-    by_name: BTreeMap<Name, Arc<Resource>>,
-    digest: u64,
 }
 
 /// Collects resources for a [`Snapshot`].
@@ -154,20 +152,18 @@ impl Snapshot {
     }
 
     pub(crate) fn of(resources: BTreeMap<(TypeUrl, Name), Arc<Resource>>) -> Self {
-        let mut types: BTreeMap<TypeUrl, OfType> = BTreeMap::new();
+        let mut by_type: BTreeMap<TypeUrl, BTreeMap<Name, Arc<Resource>>> = BTreeMap::new();
         for ((type_url, name), resource) in resources {
-            types
-                .entry(type_url)
-                .or_default()
-                .by_name
-                .insert(name, resource);
+            by_type.entry(type_url).or_default().insert(name, resource);
         }
         let mut whole = Xxh64::new(0);
-        for (type_url, of_type) in &mut types {
-            of_type.digest = digest(of_type.by_name.values());
+        let mut types = BTreeMap::new();
+        for (type_url, by_name) in by_type {
+            let of_type = OfType::new(by_name);
             whole.update(type_url.as_str().as_bytes());
             whole.update(&[0]);
-            whole.update(&of_type.digest.to_le_bytes());
+            whole.update(&of_type.digest().to_le_bytes());
+            types.insert(type_url, Arc::new(of_type));
         }
         let id = Arc::from(format!("{:016x}", whole.digest()));
         Self { types, id }
@@ -180,7 +176,7 @@ impl Snapshot {
 
     /// A resource.
     pub fn get(&self, type_url: &TypeUrl, name: &str) -> Option<&Arc<Resource>> {
-        self.types.get(type_url)?.by_name.get(name)
+        self.types.get(type_url)?.get(name)
     }
 
     /// All resources of a type, by name.
@@ -188,7 +184,7 @@ impl Snapshot {
         self.types
             .get(type_url)
             .into_iter()
-            .flat_map(|of_type| of_type.by_name.values())
+            .flat_map(|of_type| of_type.iter())
     }
 
     /// The types of which there are resources, in sending order.
@@ -198,9 +194,7 @@ impl Snapshot {
 
     /// How many resources of a type there are.
     pub fn len(&self, type_url: &TypeUrl) -> usize {
-        self.types
-            .get(type_url)
-            .map_or(0, |of_type| of_type.by_name.len())
+        self.types.get(type_url).map_or(0, |of_type| of_type.len())
     }
 
     /// Whether there is no resource at all.
@@ -219,19 +213,22 @@ impl Snapshot {
             return None;
         }
         let mut rest = self.clone();
-        if let Some(mut of_type) = rest.types.remove(type_url) {
-            of_type.by_name.retain(|name, _| granted(name));
-            if !of_type.by_name.is_empty() {
-                of_type.digest = digest(of_type.by_name.values());
-                rest.types.insert(type_url.clone(), of_type);
+        if let Some(of_type) = rest.types.remove(type_url) {
+            let kept = of_type.iter().filter(|resource| granted(resource.name()));
+            let kept: BTreeMap<_, _> = kept
+                .map(|resource| (resource.name().clone(), resource.clone()))
+                .collect();
+            if !kept.is_empty() {
+                rest.types
+                    .insert(type_url.clone(), Arc::new(OfType::new(kept)));
             }
         }
         Some(rest)
     }
 
-    /// Equal for two snapshots exactly if they hold the same resources of the type.
-    pub(crate) fn digest(&self, type_url: &TypeUrl) -> Option<u64> {
-        self.types.get(type_url).map(|of_type| of_type.digest)
+    /// All resources of a type, if there are any.
+    pub(crate) fn of_type(&self, type_url: &TypeUrl) -> Option<&Arc<OfType>> {
+        self.types.get(type_url)
     }
 }
 
@@ -240,7 +237,7 @@ impl fmt::Debug for Snapshot {
         let counts = self
             .types
             .iter()
-            .map(|(type_url, of_type)| (type_url, of_type.by_name.len()));
+            .map(|(type_url, of_type)| (type_url, of_type.len()));
         f.debug_struct("Snapshot")
             .field("id", &self.id)
             .field("counts", &counts.collect::<BTreeMap<_, _>>())

@@ -1,4 +1,5 @@
-//! The main paths over a real connection. The rules themselves are tested at the state machine.
+//! The main paths over a real connection, and what is the server's alone. The rules of the protocol
+//! are in `protocol`.
 
 #[cfg(test)]
 mod common;
@@ -382,23 +383,6 @@ async fn a_refused_client_gets_permission_denied_with_the_reason() {
 }
 
 #[tokio::test]
-async fn c16_a_first_request_beyond_grpcs_usual_limit_is_taken() {
-    let running = start(snapshot([cluster("a", 1)])).await;
-    let mut stream = running.delta().await;
-    let name = |i: usize| format!("{i:0>100}");
-    let held = (0..50_000)
-        .map(|i| (name(i), format!("{i:016x}")))
-        .collect();
-    let request = DeltaDiscoveryRequest {
-        initial_resource_versions: held,
-        ..delta(CDS, &[])
-    };
-    assert!(request.encoded_len() > 5 * 1024 * 1024);
-    stream.send(request).await;
-    assert_eq!(stream.next().await.resources.len(), 1);
-}
-
-#[tokio::test]
 async fn an_assigner_that_goes_away_takes_nothing_back() {
     let running = start(snapshot([cluster("a", 1)])).await;
     let mut stream = running.delta().await;
@@ -478,59 +462,4 @@ async fn streams_beyond_the_maximum_are_refused() {
     let mut second = running.delta().await;
     second.send(delta(CDS, &[])).await;
     assert_eq!(second.error().await.code(), Code::ResourceExhausted);
-}
-
-#[tokio::test]
-async fn c15_a_half_closed_stream_is_ended() {
-    let running = start(snapshot([cluster("a", 1)])).await;
-    let mut stream = running.delta().await;
-    stream.send(delta(CDS, &[])).await;
-    stream.next().await;
-    let ended = stream.half_close().await;
-    assert!(ended, "the server ends its side, without an error");
-    running.until("e1", |status| !status.connected).await;
-}
-
-#[tokio::test]
-async fn c6_every_resource_is_of_the_type_of_its_response() {
-    let running = start(snapshot([cluster("a", 1), route("rt", "a")])).await;
-    let mut stream = running.delta().await;
-    for (type_url, names) in [(CDS, vec![]), (RDS, vec!["rt"])] {
-        stream.send(delta(type_url.clone(), &names)).await;
-        let response = stream.next().await;
-        assert_eq!(response.type_url, type_url.as_str());
-        for resource in &response.resources {
-            let any = resource.resource.as_ref().unwrap();
-            assert_eq!(any.type_url, response.type_url);
-            assert_eq!(Version::of(&any.value).to_string(), resource.version, "D13");
-        }
-        stream.send(delta_ack(&response)).await;
-    }
-}
-
-#[tokio::test]
-async fn s22_what_nobody_took_yet_goes_alone_to_the_first_client_and_together_to_the_second() {
-    let running = start_with(
-        snapshot([cluster("a", 1), cluster("b", 1)]),
-        Settings::default(),
-    )
-    .await;
-    let mut first = running.delta().await;
-    first.send(delta(CDS, &[])).await;
-    for name in ["a", "b"] {
-        let response = first.next().await;
-        let names: Vec<_> = response.resources.iter().map(|it| &*it.name).collect();
-        assert_eq!(names, [name]);
-        first.send(delta_ack(&response)).await;
-    }
-    running
-        .until("e1", |status| status.acknowledged.is_some())
-        .await;
-    let mut second = running.delta().await;
-    let request = DeltaDiscoveryRequest {
-        node: node("e2"),
-        ..delta(CDS, &[])
-    };
-    second.send(request).await;
-    assert_eq!(second.next().await.resources.len(), 2);
 }

@@ -15,7 +15,7 @@ use crate::limits::{
     ADMISSION_PATIENCE, ADS_STREAMS_PER_IDENTITY_MAX, CONNECTIONS_MAX,
     CONNECTIONS_PER_IDENTITY_MAX, CONNECTIONS_PER_SHARED_IDENTITY_MAX, NEW_STREAMS_BURST,
     NEW_STREAMS_PER_SECOND, NODE_BYTES_MAX, NODE_FIELD_BYTES_MAX, REPORT_STREAMS_PER_IDENTITY_MAX,
-    STRANGERS_LINES_BURST, STRANGERS_LINES_PER_SECOND,
+    STRANGERS_LINES_BURST, STRANGERS_LINES_PER_SECOND, TYPE_STREAMS_PER_IDENTITY_MAX,
 };
 use crate::resource::TypeUrl;
 use crate::snapshot::Snapshot;
@@ -40,8 +40,10 @@ pub struct AccessLimits {
     pub connections_per_identity: usize,
     /// Connections of an identity that several nodes share.
     pub connections_per_shared_identity: usize,
-    /// Discovery streams of an identity that stands for one node.
+    /// Aggregated discovery streams of an identity that stands for one node.
     pub ads_streams_per_identity: usize,
+    /// Discovery streams of one type of an identity that stands for one node, all types together.
+    pub type_streams_per_identity: usize,
     /// Report streams of an identity that stands for one node.
     pub report_streams_per_identity: usize,
     /// Discovery streams let in per second, on average; at least 1.
@@ -55,8 +57,10 @@ pub struct AccessLimits {
 /// What kind of stream somebody wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamKind {
-    /// Of discovery.
+    /// Of discovery, of all types.
     Discovery,
+    /// Of discovery, of one type.
+    DiscoveryOfOneType,
     /// Of reports: metrics or load.
     Reports,
 }
@@ -96,6 +100,7 @@ struct State {
 struct Held {
     connections: usize,
     discovery: usize,
+    of_one_type: usize,
     reports: usize,
 }
 
@@ -108,6 +113,7 @@ impl Default for AccessLimits {
             connections_per_identity: CONNECTIONS_PER_IDENTITY_MAX,
             connections_per_shared_identity: CONNECTIONS_PER_SHARED_IDENTITY_MAX,
             ads_streams_per_identity: ADS_STREAMS_PER_IDENTITY_MAX,
+            type_streams_per_identity: TYPE_STREAMS_PER_IDENTITY_MAX,
             report_streams_per_identity: REPORT_STREAMS_PER_IDENTITY_MAX,
             new_streams_per_second: NEW_STREAMS_PER_SECOND,
             new_streams_burst: NEW_STREAMS_BURST,
@@ -224,6 +230,9 @@ impl Access {
         };
         let (limit, what) = match kind {
             StreamKind::Discovery => (self.limits.ads_streams_per_identity, "discovery"),
+            StreamKind::DiscoveryOfOneType => {
+                (self.limits.type_streams_per_identity, "per-type discovery")
+            }
             StreamKind::Reports => (self.limits.report_streams_per_identity, "report"),
         };
         let limit = if self.is_one_node(&peer.id) {
@@ -357,7 +366,8 @@ impl State {
     fn give_back(&mut self, identity: &SpiffeId, change: impl FnOnce(&mut Held)) {
         if let Some(held) = self.held.get_mut(identity) {
             change(held);
-            if held.connections == 0 && held.discovery == 0 && held.reports == 0 {
+            let streams = held.discovery + held.of_one_type + held.reports;
+            if held.connections == 0 && streams == 0 {
                 self.held.remove(identity);
             }
         }
@@ -370,6 +380,7 @@ impl Held {
     fn streams(&mut self, kind: StreamKind) -> &mut usize {
         match kind {
             StreamKind::Discovery => &mut self.discovery,
+            StreamKind::DiscoveryOfOneType => &mut self.of_one_type,
             StreamKind::Reports => &mut self.reports,
         }
     }

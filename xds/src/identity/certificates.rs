@@ -15,7 +15,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::{SpiffeId, SpiffeIdError};
-use crate::limits::{CERTIFICATE_FILE_BYTES_MAX, CLIENT_CAS_MAX};
+use crate::limits::{CERTIFICATE_FILE_BYTES_MAX, CERTIFICATE_WARNINGS, CLIENT_CAS_MAX};
 
 /// Where the server's certificate and the CAs of its clients are: PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +47,8 @@ struct Current {
 /// What was loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {
+    /// Since when the server's certificate is valid.
+    pub valid_from: SystemTime,
     /// When the server's certificate expires.
     pub expires_at: SystemTime,
     /// How many CAs clients may come from.
@@ -220,7 +222,7 @@ impl Certificates {
             },
             why => not_pem(&self.key, &why),
         })?;
-        let expires_at = self.check_time(&chain, now)?;
+        let (valid_from, expires_at) = self.check_time(&chain, now)?;
         let cas = certificates(&self.client_ca, &ca_pem)?;
         let client_ca = |why: String| CertificateError::ClientCa {
             path: self.client_ca.clone(),
@@ -264,6 +266,7 @@ impl Certificates {
         Ok(Current {
             config: Arc::new(config),
             loaded: Loaded {
+                valid_from,
                 expires_at,
                 client_cas,
                 changed: true,
@@ -276,7 +279,7 @@ impl Certificates {
         &self,
         chain: &[CertificateDer<'_>],
         now: SystemTime,
-    ) -> Result<SystemTime, CertificateError> {
+    ) -> Result<(SystemTime, SystemTime), CertificateError> {
         let path = || self.chain.clone();
         let leaf = chain.first().ok_or_else(|| CertificateError::Empty {
             path: path(),
@@ -292,10 +295,31 @@ impl Certificates {
         if expires_at <= now {
             return Err(out_of_time("expired"));
         }
-        if time(leaf.validity().not_before.timestamp()) > now {
+        let valid_from = time(leaf.validity().not_before.timestamp());
+        if valid_from > now {
             return Err(out_of_time("not valid yet"));
         }
-        Ok(expires_at)
+        Ok((valid_from, expires_at))
+    }
+}
+
+// === impl Loaded ===
+
+impl Loaded {
+    /// How urgent it is to renew the server's certificate: 0 for not at all, then 1 to
+    /// [`CERTIFICATE_WARNINGS`]' length, and one more once it has expired.
+    ///
+    /// Certificates that live for hours are renewed for most of their life; for them the warnings
+    /// come when a third, a sixth and a twelfth of their life is left.
+    #[must_use]
+    pub fn urgency(&self, now: SystemTime) -> usize {
+        let Ok(left) = self.expires_at.duration_since(now) else {
+            return CERTIFICATE_WARNINGS.len() + 1;
+        };
+        let life = self.expires_at.duration_since(self.valid_from);
+        let life = life.unwrap_or_default();
+        let due = |(warning, part): &&(Duration, u32)| left <= (*warning).min(life / *part);
+        CERTIFICATE_WARNINGS.iter().filter(due).count()
     }
 }
 
@@ -374,5 +398,45 @@ impl Proven {
             id: SpiffeId::new(uri)?,
             expires_at: time(certificate.validity().not_after.timestamp()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: u64 = 3_600;
+    const DAY: u64 = 24 * HOUR;
+
+    fn lives(seconds: u64) -> Loaded {
+        Loaded {
+            valid_from: UNIX_EPOCH,
+            expires_at: UNIX_EPOCH + Duration::from_secs(seconds),
+            client_cas: 1,
+            changed: false,
+            fingerprint: Default::default(),
+        }
+    }
+
+    fn urgency(life: u64, left: i64) -> usize {
+        let loaded = lives(life);
+        let left_or_gone = Duration::from_secs(left.unsigned_abs());
+        loaded.urgency(if left >= 0 {
+            loaded.expires_at - left_or_gone
+        } else {
+            loaded.expires_at + left_or_gone
+        })
+    }
+
+    #[test]
+    fn a_year_long_certificate_is_warned_about_30_7_and_1_days_before_its_end() {
+        let days = |days: i64| urgency(365 * DAY, days * DAY as i64);
+        assert_eq!([31, 30, 8, 7, 2, 1, -1].map(days), [0, 1, 1, 2, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_certificate_that_lives_for_a_day_is_not_warned_about_all_its_life() {
+        let hours = |hours: i64| urgency(DAY, hours * HOUR as i64);
+        assert_eq!([24, 12, 9, 8, 4, 2, -1].map(hours), [0, 0, 0, 1, 2, 3, 4]);
     }
 }

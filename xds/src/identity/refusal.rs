@@ -48,6 +48,9 @@ pub enum Incident {
     StreamBlocked,
     /// A view with secrets that the client was not granted, which it gets without them.
     SecretsWithheld,
+    /// A whole set of clusters or listeners, over state of the world, that clients with gRPC's usual
+    /// limit refuse (xDS protocol rule C17). It can't be split.
+    ResponseTooLarge,
 }
 
 /// Why somebody is not let in.
@@ -158,6 +161,7 @@ impl Incident {
             Self::StreamMute => "stream_mute",
             Self::StreamBlocked => "stream_blocked",
             Self::SecretsWithheld => "secrets_withheld",
+            Self::ResponseTooLarge => "response_too_large",
         }
     }
 }

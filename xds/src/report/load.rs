@@ -10,10 +10,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use envoy_types::pb::envoy::config::endpoint::v3::ClusterStats;
 use envoy_types::pb::envoy::service::load_stats::v3::LoadStatsResponse;
 use envoy_types::pb::google::protobuf;
 
+use super::asked::Asked;
+use super::protobuf::{Fields, Malformed, Value};
 use super::{MAX_COUNT, MAX_ENTRIES, MAX_NAME_BYTES, Report, Source, UpstreamSample};
 
 /// The answer to a stream's first message: report all clusters, at this interval (capped at a day).
@@ -31,30 +32,51 @@ pub fn subscription(interval: Duration) -> LoadStatsResponse {
     }
 }
 
-/// Reads one report's clusters. `node_id` and `cluster` are those of the stream's first message.
-#[must_use]
+/// Whether a message says nothing of any cluster: a client greets before it has anything to report.
+///
+/// # Errors
+/// If the bytes are no message.
+pub fn is_greeting(message: &[u8]) -> Result<bool, Malformed> {
+    for field in Fields::of(message) {
+        if let (2, _) = field? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Reads one `LoadStatsRequest`, as its bytes came. `node_id` and `cluster` are those of the stream's first
+/// message.
+///
+/// # Errors
+/// If the bytes are no load report, as far as they are looked at.
 pub fn decode(
     node_id: &str,
     cluster: &str,
-    clusters: &[ClusterStats],
+    message: &[u8],
+    asked: &Asked,
     received_at: Instant,
-) -> Report {
+) -> Result<Report, Malformed> {
     let mut upstreams: BTreeMap<String, Option<UpstreamSample>> = BTreeMap::new();
     let mut faults = 0_u64;
-    for stats in clusters {
-        let name = &stats.cluster_name;
+    for field in Fields::of(message) {
+        let (2, stats) = field? else { continue };
+        let name = name_of(stats)?;
+        if !asked.covers(name) {
+            continue;
+        }
         let full = upstreams.len() >= MAX_ENTRIES && !upstreams.contains_key(name);
         if full || name.is_empty() || name.len() > MAX_NAME_BYTES {
             faults = faults.saturating_add(1);
             continue;
         }
-        let reading = read(stats);
+        let reading = read(stats)?;
         if reading.is_none() {
             faults = faults.saturating_add(1);
         }
         // One cluster may come several times, once for each name that it has at its endpoint service.
         upstreams
-            .entry(name.clone())
+            .entry(name.to_owned())
             .and_modify(|sum| {
                 *sum = sum
                     .take()
@@ -63,7 +85,7 @@ pub fn decode(
             })
             .or_insert(reading);
     }
-    Report {
+    Ok(Report {
         node_id: node_id.to_owned(),
         cluster: cluster.to_owned(),
         source: Source::Load,
@@ -74,29 +96,42 @@ pub fn decode(
             .collect(),
         versions: BTreeMap::new(),
         faults,
+    })
+}
+
+fn name_of(stats: Value<'_>) -> Result<&str, Malformed> {
+    let mut name = "";
+    for field in stats.fields()? {
+        if let (1, text) = field? {
+            name = text.text()?;
+        }
     }
+    Ok(name)
 }
 
 /// All localities of a cluster together; `None` if one of the numbers is absurd.
-fn read(stats: &ClusterStats) -> Option<UpstreamSample> {
+fn read(stats: Value<'_>) -> Result<Option<UpstreamSample>, Malformed> {
     let mut sample = UpstreamSample {
         active: Some(0),
         ..UpstreamSample::default()
     };
-    for locality in &stats.upstream_locality_stats {
-        let (good, bad) = (
-            locality.total_successful_requests,
-            locality.total_error_requests,
-        );
-        let (issued, active) = (
-            locality.total_issued_requests,
-            locality.total_requests_in_progress,
-        );
+    for field in stats.fields()? {
+        let (2, locality) = field? else { continue };
+        let (mut good, mut active, mut bad, mut issued) = (0, 0, 0, 0);
+        for field in locality.fields()? {
+            match field? {
+                (2, count) => good = count.varint()?,
+                (3, count) => active = count.varint()?,
+                (4, count) => bad = count.varint()?,
+                (8, count) => issued = count.varint()?,
+                _ => {}
+            }
+        }
         if [good, bad, issued, active]
             .iter()
             .any(|count| *count > MAX_COUNT)
         {
-            return None;
+            return Ok(None);
         }
         let locality = UpstreamSample {
             requests: issued,
@@ -107,7 +142,7 @@ fn read(stats: &ClusterStats) -> Option<UpstreamSample> {
         };
         sample = added(sample, &locality);
     }
-    Some(sample)
+    Ok(Some(sample))
 }
 
 fn added(mut sum: UpstreamSample, more: &UpstreamSample) -> UpstreamSample {

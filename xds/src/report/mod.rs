@@ -4,9 +4,11 @@
 //! Envoy ── MetricsService, one message a second ──► MetricsIntake ─► metrics::decode ─┐
 //!                                                                                     ├─► bounded queue ─► embedder
 //! gRPC client ── load reports, one a second ──────► LoadIntake ────► load::decode ────┘
+//!
+//! Envoy ── access logs ───────────────────────────► AccessLogIntake ► access_log::decode ─► its own queue
 //! ```
 //!
-//! The decoders are pure. The services hold no state but the stream's node, queue nothing per stream, and when
+//! The decoders are pure, and read only what somebody [asked](Asked) for, in place. The services hold no state but the stream's node, queue nothing per stream, and when
 //! the embedder does not keep up they drop reports and count them: numbers that are late are worth less than
 //! the next ones.
 //!
@@ -45,19 +47,30 @@
 //! xDS itself does not report it.
 //!
 //! # Limits
-//! [`MAX_METRICS_MESSAGE_BYTES`], [`MAX_LOAD_MESSAGE_BYTES`], [`MAX_NAME_BYTES`], [`MAX_ENTRIES`],
+//! [`MAX_METRICS_MESSAGE_BYTES`], [`MAX_LOAD_MESSAGE_BYTES`], [`MAX_ACCESS_LOG_MESSAGE_BYTES`],
+//! [`MAX_FAILED_PER_MESSAGE`], [`MAX_NAME_BYTES`], [`MAX_ENTRIES`],
 //! [`MAX_BUCKETS`], [`MAX_COUNT`], [`FIRST_MESSAGE_DEADLINE`].
 
+mod access_log;
+mod asked;
 pub mod load;
 pub mod metrics;
+mod outlet;
+mod protobuf;
+mod raw;
 mod sample;
 mod service;
 
 use std::time::Duration;
 
+pub use access_log::FailedRequest;
+pub use asked::Asked;
 pub use metrics::version_gauge;
+pub use outlet::IntakeCounters;
+pub use protobuf::Malformed;
+pub use raw::IntakeServer;
 pub use sample::{Latency, Report, Source, UpstreamSample};
-pub use service::{IntakeCounters, LoadIntake, MetricsIntake};
+pub use service::{AccessLogIntake, LoadIntake, MetricsIntake};
 
 /// The stats that a sidecar must include for [`metrics::decode`] to see all it can understand, as RE2 regexes
 /// that match a whole dotted stat name: put each into `stats_matcher.inclusion_list` as a `safe_regex`.
@@ -83,6 +96,12 @@ pub const MAX_METRICS_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
 
 /// The largest load report that is read, in bytes: about 150 a cluster and a node of 61 KB.
 pub const MAX_LOAD_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// The largest batch of access logs that is read, in bytes. Envoy's own buffer is 16 KiB unless it is told otherwise.
+pub const MAX_ACCESS_LOG_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// The most failed requests that are read of one batch. In an outage every request fails, and a few tell the story.
+pub const MAX_FAILED_PER_MESSAGE: usize = 200;
 
 /// The longest node id, fleet, cluster or stat name that is kept, in bytes.
 pub const MAX_NAME_BYTES: usize = 512;

@@ -26,7 +26,7 @@ pub enum Source {
 /// Differences may therefore be added up over reports without further thought; gauges must be kept from the
 /// latest report that has them. A sample that is withheld for a fault is withheld only in its own report, so a
 /// consumer of split flushes must distrust the whole flush when one of its reports has faults.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Report {
     /// The `node.id` that the stream's first message claimed. A claim, not an identity.
     pub node_id: String,

@@ -2,8 +2,10 @@
 //! they lead to.
 //!
 //! A resource is encoded once, by whoever made it, and shared by every stream (design M1). Nothing
-//! here re-encodes; the known types are decoded once, to read their references.
+//! here re-encodes; the known types are decoded once, to read their references. Its bytes are kept
+//! once, inside of the envelope that they travel in.
 
+mod frame;
 mod references;
 mod type_url;
 
@@ -20,6 +22,7 @@ use envoy_types::pb::envoy::service::runtime::v3::Runtime;
 use prost::Message as _;
 use xxhash_rust::xxh64::xxh64;
 
+pub(crate) use frame::{Frame, RESOURCES, Slice, field_len, put_field, put_key};
 pub use references::References;
 pub use type_url::TypeUrl;
 
@@ -41,6 +44,8 @@ pub struct Resource {
     type_url: TypeUrl,
     name: Name,
     version: Version,
+    frame: Frame,
+    /// A slice of the frame.
     body: Bytes,
     ttl: Option<Duration>,
     references: References,
@@ -151,7 +156,7 @@ impl fmt::Debug for Version {
 
 impl Resource {
     /// Takes a resource's bytes, in a deterministic encoding (maps sorted): the version is their
-    /// hash, so that equal content must be equal bytes.
+    /// hash, so that equal content must be equal bytes. They are copied, once for all streams.
     ///
     /// # Errors
     /// If the name can't be one, the bytes are too many, aren't of the type (of those that this
@@ -173,11 +178,13 @@ impl Resource {
         }
         let references = read(&type_url, name, &body)?;
         let version = Version::of(&body);
+        let frame = Frame::new(type_url.as_str(), name, &version.to_string(), None, &body);
         Ok(Self {
             type_url,
             name: Arc::from(name),
             version,
-            body,
+            body: frame.body().share(),
+            frame,
             ttl: None,
             references,
         })
@@ -209,6 +216,9 @@ impl Resource {
             return Err(ResourceError::TtlTooShort { type_url, name });
         }
         self.ttl = Some(ttl);
+        let version = self.version.to_string();
+        self.frame = Frame::new(type_url.as_str(), &name, &version, self.ttl, &self.body);
+        self.body = self.frame.body().share();
         Ok(self)
     }
 
@@ -240,6 +250,11 @@ impl Resource {
     /// The names that the resource leads to.
     pub fn references(&self) -> &References {
         &self.references
+    }
+
+    /// The resource in its envelope.
+    pub(crate) fn frame(&self) -> &Frame {
+        &self.frame
     }
 
     pub(crate) fn stamp(&self) -> Stamp {

@@ -67,7 +67,7 @@ impl Server {
     /// that it has now.
     pub fn note_versions(&self, node_id: &str, versions: &BTreeMap<String, u64>) {
         if let Some(view) = self.hub.registry.note_versions(node_id, versions) {
-            self.hub.tell(node_id, Delivered::Applied(view));
+            self.hub.tell(&Arc::from(node_id), Delivered::Applied(view));
         }
     }
 
@@ -121,10 +121,12 @@ impl Server {
 
 impl Hub {
     /// Lets everybody know who waits for it.
-    pub(super) fn tell(&self, node_id: &str, what: Delivered) {
-        let node_id = Arc::from(node_id);
-        // Nobody has to listen.
-        let _ = self.deliveries.send(DeliveryChange { node_id, what });
+    pub(super) fn tell(&self, node_id: &Arc<str>, what: Delivered) {
+        if self.deliveries.receiver_count() > 0 {
+            let node_id = node_id.clone();
+            // The last receiver may have gone meanwhile.
+            let _ = self.deliveries.send(DeliveryChange { node_id, what });
+        }
         self.bump();
     }
 }

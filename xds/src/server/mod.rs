@@ -6,45 +6,49 @@
 //! Deliberately not here: who may do what. That is in [`identity`](crate::identity), which is asked
 //! before anything else.
 
+mod admission;
+mod alarm;
 mod client;
 mod csds;
 mod delivered;
+mod grpc;
+mod inbound;
+mod outbound;
 mod per_type;
 mod registry;
 mod task;
 
+use std::convert::Infallible;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, Ready, ready};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::{
-    AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
-};
-use envoy_types::pb::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
-};
+use http::{Request, Response};
 use tokio::net::TcpListener;
-use tokio::sync::{broadcast, mpsc, watch};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::{Semaphore, broadcast, watch};
+use tonic::body::Body;
+use tonic::codegen::Service;
+use tonic::server::NamedService;
 use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status, Streaming};
 
 pub use client::{Client, ClientKind, ClientStatus};
 pub use csds::ClientStatusService;
 pub use delivered::{Delivered, DeliveryChange, NotApplied};
 
 use crate::delivery::ResourceStatus;
-use crate::identity::{Access, AccessLimits, Peer};
+use crate::identity::{Access, AccessLimits};
 use crate::limits::{
-    BLOCKED_MAX, CHANGES_KEPT, FIRST_REQUEST_TIMEOUT, FRAME_BYTES_MAX, HEADER_LIST_BYTES_MAX,
-    KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LOCAL_RESETS_MAX, PENDING_RESETS_MAX, REQUEST_BYTES_MAX,
-    RESPONSES_QUEUED_MAX, STREAMS_MAX, STREAMS_PER_CONNECTION_MAX,
+    BLOCKED_MAX, CHANGES_KEPT, COLD_STARTS_PER_CORE, FIRST_REQUEST_TIMEOUT, FRAME_BYTES_MAX,
+    HEADER_LIST_BYTES_MAX, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LOCAL_RESETS_MAX,
+    PENDING_RESETS_MAX, STREAMS_MAX, STREAMS_PER_CONNECTION_MAX,
 };
 use crate::resource::TypeUrl;
 use crate::snapshot::Snapshot;
-use crate::stream::{SessionSettings, Variant};
-use crate::wire;
+use crate::stream::SessionSettings;
+use crate::wire::Framer;
+use grpc::Methods;
 use registry::Registry;
 
 /// Decides which view each client gets.
@@ -90,7 +94,7 @@ pub struct Server {
 }
 
 /// The aggregated discovery service, both variants. Made by [`Server::ads`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Ads {
     hub: Arc<Hub>,
 }
@@ -102,8 +106,19 @@ pub(crate) struct Hub {
     registry: Registry,
     changes: watch::Sender<u64>,
     deliveries: broadcast::Sender<DeliveryChange>,
-    renewals: watch::Sender<u64>,
-    closing: watch::Sender<bool>,
+    signals: watch::Sender<Signals>,
+    /// Permits to work on streams that just came, so that however many of them wait, the next
+    /// push to the others has few before it.
+    cold_starts: Semaphore,
+    framer: Framer,
+}
+
+/// What all streams are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Signals {
+    /// Counts the rounds of renewals.
+    renewals: u64,
+    closing: bool,
 }
 
 // === impl Settings ===
@@ -126,14 +141,16 @@ impl Default for Settings {
 impl Server {
     /// A server that asks `assign` for every stream's view.
     pub fn new(assign: impl Assign, settings: Settings) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         let hub = Hub {
             assign: Box::new(assign),
+            framer: Framer::new(&settings.identifier),
             settings,
             registry: Registry::default(),
             changes: watch::Sender::new(0),
             deliveries: broadcast::Sender::new(CHANGES_KEPT),
-            renewals: watch::Sender::new(0),
-            closing: watch::Sender::new(false),
+            signals: watch::Sender::new(Signals::default()),
+            cold_starts: Semaphore::new(COLD_STARTS_PER_CORE * cores),
         };
         Self { hub: Arc::new(hub) }
     }
@@ -164,14 +181,16 @@ impl Server {
     /// never by a timer of its own (design M4). Rounds that come faster than a stream sends merge.
     pub fn renew(&self) {
         self.hub
-            .renewals
-            .send_modify(|round| *round = round.wrapping_add(1));
+            .signals
+            .send_modify(|signals| signals.renewals = signals.renewals.wrapping_add(1));
     }
 
     /// Ends all streams with `UNAVAILABLE`, those that come later too: xDS streams have no end of
     /// their own, so a graceful shutdown would wait for them for ever.
     pub fn close(&self) {
-        self.hub.closing.send_replace(true);
+        self.hub
+            .signals
+            .send_modify(|signals| signals.closing = true);
     }
 
     /// Rises on every connect, disconnect, ACK and NACK, and when a client catches up with its
@@ -182,11 +201,10 @@ impl Server {
 
     /// The aggregated service alone, to be mounted on a router. Use [`transport`] for one with the
     /// right limits.
-    pub fn ads(&self) -> AggregatedDiscoveryServiceServer<Ads> {
-        AggregatedDiscoveryServiceServer::new(Ads {
+    pub fn ads(&self) -> Ads {
+        Ads {
             hub: self.hub.clone(),
-        })
-        .max_decoding_message_size(REQUEST_BYTES_MAX)
+        }
     }
 
     /// Serves on a listener until `shutdown` is ready. To serve reports on the same port, mount
@@ -227,9 +245,12 @@ pub fn incoming(listener: TcpListener) -> TcpIncoming {
 // === impl Hub ===
 
 impl Hub {
+    /// Who listens from later on sees later changes only, so that none is missed if nobody does.
     fn bump(&self) {
-        self.changes
-            .send_modify(|count| *count = count.wrapping_add(1));
+        if self.changes.receiver_count() > 0 {
+            self.changes
+                .send_modify(|count| *count = count.wrapping_add(1));
+        }
     }
 }
 
@@ -243,63 +264,28 @@ impl fmt::Debug for Hub {
 
 // === impl Ads ===
 
-#[tonic::async_trait]
-impl AggregatedDiscoveryService for Ads {
-    type StreamAggregatedResourcesStream = ReceiverStream<Result<DiscoveryResponse, Status>>;
-    type DeltaAggregatedResourcesStream = ReceiverStream<Result<DeltaDiscoveryResponse, Status>>;
-
-    async fn stream_aggregated_resources(
-        &self,
-        request: Request<Streaming<DiscoveryRequest>>,
-    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
-        Ok(open_sotw(&self.hub, None, request))
-    }
-
-    async fn delta_aggregated_resources(
-        &self,
-        request: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
-        Ok(open_delta(&self.hub, None, request))
-    }
+impl Ads {
+    const METHODS: Methods = Methods {
+        of: "AggregatedResources",
+        only: None,
+        sotw: true,
+    };
 }
 
-/// Starts the task of a state-of-the-world stream: of one type, or of all.
-fn open_sotw(
-    hub: &Arc<Hub>,
-    only: Option<TypeUrl>,
-    request: Request<Streaming<DiscoveryRequest>>,
-) -> Response<ReceiverStream<Result<DiscoveryResponse, Status>>> {
-    let (responses, stream) = mpsc::channel(RESPONSES_QUEUED_MAX);
-    let peer = request.extensions().get::<Peer>().cloned();
-    let (hub, inbound) = (hub.clone(), request.into_inner());
-    let serves = task::Serves {
-        variant: Variant::Sotw,
-        only,
-    };
-    tokio::spawn(task::run(hub, serves, peer, inbound, responses, wire::sotw));
-    Response::new(ReceiverStream::new(stream))
+impl NamedService for Ads {
+    const NAME: &'static str = "envoy.service.discovery.v3.AggregatedDiscoveryService";
 }
 
-/// Starts the task of an incremental stream: of one type, or of all.
-fn open_delta(
-    hub: &Arc<Hub>,
-    only: Option<TypeUrl>,
-    request: Request<Streaming<DeltaDiscoveryRequest>>,
-) -> Response<ReceiverStream<Result<DeltaDiscoveryResponse, Status>>> {
-    let (responses, stream) = mpsc::channel(RESPONSES_QUEUED_MAX);
-    let peer = request.extensions().get::<Peer>().cloned();
-    let (hub, inbound) = (hub.clone(), request.into_inner());
-    let serves = task::Serves {
-        variant: Variant::Delta,
-        only,
-    };
-    tokio::spawn(task::run(
-        hub,
-        serves,
-        peer,
-        inbound,
-        responses,
-        wire::delta,
-    ));
-    Response::new(ReceiverStream::new(stream))
+impl Service<Request<Body>> for Ads {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        ready(Ok(grpc::answer(&self.hub, &Self::METHODS, request)))
+    }
 }

@@ -25,6 +25,11 @@ pub(super) struct Registry {
 #[derive(Debug, Default)]
 struct Nodes {
     by_id: BTreeMap<String, Node>,
+    /// Of those without a stream: since when, the longest gone first.
+    gone: BTreeSet<(Instant, String)>,
+    /// The newest legacy: a thousand clients that leave together leave the same behind, which may be
+    /// a thousand names.
+    legacy: Arc<Legacy>,
     streams: usize,
     last_id: u64,
 }
@@ -36,7 +41,7 @@ struct Node {
     /// What was last known, once no stream is left.
     gone: Option<ClientStatus>,
     /// What its last aggregated stream left behind.
-    legacy: Option<Legacy>,
+    legacy: Option<Arc<Legacy>>,
     /// Its version gauges, since it opened its newest stream.
     gauges: BTreeMap<String, u64>,
 }
@@ -45,6 +50,8 @@ struct Node {
 #[derive(Debug)]
 pub(super) struct Stream {
     id: u64,
+    /// The client's, to be shared.
+    pub(super) node_id: Arc<str>,
     pub(super) client: Client,
     pub(super) serves: Serves,
     since: Instant,
@@ -84,8 +91,18 @@ impl Node {
             return self.gone.clone();
         };
         newest.for_each(|other| status.join(other));
-        status.applied = status.acknowledged.clone().filter(|_| self.proves());
+        status.applied = self.applied();
         Some(status)
+    }
+
+    /// The view that all its newest streams acknowledged, if the gauges prove it.
+    fn applied(&self) -> Option<Arc<str>> {
+        let mut acknowledged = self
+            .newest()
+            .map(|stream| stream.session().acknowledged().cloned());
+        let view = acknowledged.next()??;
+        let by_all = acknowledged.all(|other| other.as_ref() == Some(&view));
+        (by_all && self.proves()).then_some(view)
     }
 
     /// Whether the gauges show everything that was sent on its newest streams.
@@ -151,13 +168,15 @@ impl Registry {
         if client.kind == ClientKind::Envoy && serves.only.is_none() {
             let before = node.newest().find(|stream| stream.serves.only.is_none());
             let legacy = before.map(|stream| stream.session().legacy());
-            if let Some(legacy) = legacy.or_else(|| node.legacy.take()) {
+            let left = || node.legacy.take().map(Arc::unwrap_or_clone);
+            if let Some(legacy) = legacy.or_else(left) {
                 session.expect(legacy, now);
             }
         }
         let session = Mutex::new(session);
         let stream = Arc::new(Stream {
             id,
+            node_id: Arc::from(client.node_id.as_str()),
             client,
             serves,
             since: now,
@@ -166,7 +185,9 @@ impl Registry {
         node.live.push(stream.clone());
         // They may be of a process that is gone.
         node.gauges.clear();
-        node.gone = None;
+        if let Some(gone) = node.gone.take() {
+            nodes.gone.remove(&(gone.since, gone.client.node_id));
+        }
         nodes.streams += 1;
         Ok(stream)
     }
@@ -174,18 +195,27 @@ impl Registry {
     /// Takes note that a stream ended.
     pub(super) fn disconnect(&self, stream: &Stream, now: Instant) {
         let mut nodes = self.nodes();
+        let nodes = &mut *nodes;
         if let Some(node) = nodes.by_id.get_mut(&stream.client.node_id) {
             if stream.serves.only.is_none() {
-                node.legacy = Some(stream.session().legacy());
+                let legacy = stream.session().legacy();
+                if *nodes.legacy != legacy {
+                    nodes.legacy = Arc::new(legacy);
+                }
+                node.legacy = Some(Arc::clone(&nodes.legacy));
             }
             node.live.retain(|other| other.id != stream.id);
+            // Room for one, as a rule; a client that reconnects a lot had more.
+            node.live.shrink_to_fit();
             if node.live.is_empty() {
                 let last = stream.status(0);
+                node.gauges.clear();
                 node.gone = Some(ClientStatus {
                     connected: false,
                     since: now,
                     ..last
                 });
+                nodes.gone.insert((now, stream.client.node_id.clone()));
             }
             nodes.streams -= 1;
         }
@@ -228,14 +258,19 @@ impl Registry {
         if node.live.is_empty() || versions.is_empty() {
             return None;
         }
-        let before = node.status()?.applied;
+        // As a rule they tell nothing new; each client sends them every second.
+        let news = |(name, version): &(&String, &u64)| node.gauges.get(*name) != Some(*version);
+        if !versions.iter().take(MAX_ENTRIES).any(|gauge| news(&gauge)) {
+            return None;
+        }
+        let before = node.applied();
         for (name, version) in versions.iter().take(MAX_ENTRIES) {
             if node.gauges.len() < MAX_ENTRIES || node.gauges.contains_key(name) {
                 node.gauges.insert(name.clone(), *version);
             }
         }
-        let after = node.status()?.applied;
-        after.filter(|after| before.as_ref() != Some(after))
+        node.applied()
+            .filter(|after| before.as_ref() != Some(after))
     }
 
     /// Who has a stream now, by node id.
@@ -272,25 +307,14 @@ impl Registry {
 impl Nodes {
     /// Drops who left too long ago, and the longest gone when there are too many.
     fn forget_old(&mut self, now: Instant) {
-        let gone = |node: &Node| node.gone.as_ref().map(|status| status.since);
-        self.by_id.retain(|_, node| {
-            gone(node).is_none_or(|since| now.saturating_duration_since(since) < GONE_CLIENT_KEPT)
-        });
-        let gone_since = self
-            .by_id
-            .iter()
-            .filter_map(|(id, node)| Some((gone(node)?, id)));
-        let (count, oldest) = gone_since.fold((0, None), |(count, oldest), next| {
-            (
-                count + 1,
-                Some(oldest.map_or(next, |oldest| next.min(oldest))),
-            )
-        });
-        if let Some(id) = oldest
-            .filter(|_| count > GONE_CLIENTS_MAX)
-            .map(|(_, id)| id.clone())
-        {
-            self.by_id.remove(&id);
+        while let Some((since, _)) = self.gone.first() {
+            let kept = now.saturating_duration_since(*since) < GONE_CLIENT_KEPT;
+            if kept && self.gone.len() <= GONE_CLIENTS_MAX {
+                return;
+            }
+            if let Some((_, id)) = self.gone.pop_first() {
+                self.by_id.remove(&id);
+            }
         }
     }
 }
@@ -350,6 +374,30 @@ mod tests {
         let status = registry.status("a").unwrap();
         assert!(status.connected);
         assert_eq!(status.since, now);
+    }
+
+    #[test]
+    fn who_left_is_bounded_in_number_and_who_came_back_is_not_forgotten() {
+        let (registry, now) = (Registry::default(), Instant::now());
+        let id = |number: usize| format!("node-{number}");
+        let stays = connect(&registry, &id(0), now).unwrap();
+        registry.disconnect(&stays, now);
+        let _stays = connect(&registry, &id(0), now).unwrap();
+        for number in 1..GONE_CLIENTS_MAX + 10 {
+            let stream = connect(&registry, &id(number), now).unwrap();
+            let later = now + Duration::from_millis(number as u64);
+            registry.disconnect(&stream, later);
+        }
+        assert_eq!(registry.statuses().len(), GONE_CLIENTS_MAX + 1);
+        assert!(registry.status(&id(0)).unwrap().connected);
+        assert!(registry.status(&id(9)).is_none(), "the longest gone");
+        assert!(!registry.status(&id(10)).unwrap().connected);
+        let nodes = registry.nodes();
+        assert_eq!(nodes.gone.len(), GONE_CLIENTS_MAX);
+        assert_eq!(
+            (nodes.by_id.len(), nodes.streams),
+            (GONE_CLIENTS_MAX + 1, 1)
+        );
     }
 
     #[test]

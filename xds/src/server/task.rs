@@ -1,23 +1,32 @@
 //! One task per stream: turns messages, views, renewals and time into calls on its session, and
 //! the session's answers into messages.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
-use tokio::sync::{mpsc, watch};
-use tonic::{Code, Status, Streaming};
+use prost::Message;
+use tokio::sync::watch;
+use tonic::{Code, Status};
 
-use super::client::Client;
+use super::admission::{Admitted, admit};
+use super::alarm::Alarm;
 use super::delivered::Delivered;
+use super::inbound::Inbound;
+use super::outbound::Outlet;
 use super::registry::Stream;
-use super::{Hub, Settings};
-use crate::identity::{Access, Grants, Incident, Peer, StreamKind};
+use super::{Hub, Settings, Signals};
+use crate::identity::{Access, Grants, Incident, Peer};
+use crate::limits::{COLD_START_MAX, RESPONSE_BYTES_USUAL_MAX};
 use crate::resource::TypeUrl;
 use crate::snapshot::Snapshot;
 use crate::stream::{Outcome, Request, Response, Session, Variant, Violation};
+use crate::wire::Framed;
 
-/// Where a stream's responses go.
-type Responses<R> = mpsc::Sender<Result<R, Status>>;
+/// A view that changes.
+type Views = watch::Receiver<Option<Arc<Snapshot>>>;
 
 /// What a stream serves.
 #[derive(Debug, Clone)]
@@ -27,162 +36,152 @@ pub(super) struct Serves {
     pub(super) only: Option<TypeUrl>,
 }
 
-/// Ends the registration of a stream, however its task ends.
-struct Registration {
+/// A stream that is served. Ends its registration, however its task ends.
+pub(super) struct Registration {
     hub: Arc<Hub>,
     stream: Arc<Stream>,
     grants: Grants,
+    /// The view that the client was last told to have caught up with.
+    settled_on: Option<Arc<str>>,
+    /// Until when it counts as new.
+    cold_until: Option<Instant>,
 }
 
 /// What woke a stream's task.
 enum Wake<Q> {
     Request(Q),
-    View,
+    View(Views),
     AssignerGone,
-    Renewal,
+    Signals(Signals, watch::Receiver<Signals>),
     Time,
+    /// The client closed its side, or is gone.
+    End,
 }
 
 /// Serves one stream until either side ends it.
-pub(super) async fn run<Q, R>(
+pub(super) async fn run<Q>(
     hub: Arc<Hub>,
     serves: Serves,
     peer: Option<Peer>,
-    inbound: Streaming<Q>,
-    responses: Responses<R>,
-    encode: fn(Response, &str) -> R,
+    inbound: Inbound<Q>,
+    outlet: Outlet,
 ) where
-    Q: Into<Request>,
+    Q: Message + Default + Into<Request>,
 {
-    if let Err(status) = serve(hub, serves, peer, inbound, &responses, encode).await {
-        if matches!(status.code(), Code::Unknown | Code::Cancelled) {
-            // The connection broke or was closed in the middle: every day's end of a client.
-            tracing::debug!(reason = status.message(), "xds connection lost");
-        } else {
-            tracing::info!(code = ?status.code(), reason = status.message(), "xds stream ended");
-        }
-        // If the client doesn't read, its connection ends with the stream anyway.
-        let _ = responses.try_send(Err(status));
+    let Err(status) = serve(hub, serves, peer, inbound, &outlet).await else {
+        return outlet.end(Status::ok(""));
+    };
+    if is_lost(&status) {
+        tracing::debug!(reason = status.message(), "xds connection lost");
+    } else {
+        tracing::info!(code = ?status.code(), reason = status.message(), "xds stream ended");
     }
+    outlet.end(status);
 }
 
-async fn serve<Q, R>(
+async fn serve<Q>(
     hub: Arc<Hub>,
     serves: Serves,
     peer: Option<Peer>,
-    mut inbound: Streaming<Q>,
-    responses: &Responses<R>,
-    encode: fn(Response, &str) -> R,
+    mut inbound: Inbound<Q>,
+    outlet: &Outlet,
 ) -> Result<(), Status>
 where
-    Q: Into<Request>,
+    Q: Message + Default + Into<Request>,
 {
-    let mut closing = hub.closing.subscribe();
-    // Nothing of a stream is read before its turn, and nothing is built before its claims are
-    // checked.
-    let access = hub.settings.access.clone();
-    let _pass = access.open_stream(peer.as_ref(), StreamKind::Discovery)?;
-    let wait = access.turn(Instant::now())?;
-    if !wait.is_zero() {
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = responses.closed() => return Ok(()),
-            _ = closing.wait_for(|closing| *closing) => return Err(stopping()),
-        }
-    }
-    if *closing.borrow() {
-        return Err(stopping());
-    }
-    let first = tokio::time::timeout(hub.settings.first_request_timeout, inbound.message()).await;
-    let Some(request) = first.map_err(|_| {
-        access.note(Incident::StreamMute);
-        Status::deadline_exceeded("no request came; the first one must name its node")
-    })??
+    // In a box of its own, which is gone when the long time begins.
+    let admitted = Box::pin(admit(hub, serves, peer, &mut inbound, outlet)).await?;
+    let Some(Admitted {
+        mut registration,
+        views,
+        signals,
+        pass: _pass,
+    }) = admitted
     else {
         return Ok(());
     };
-    let request: Request = request.into();
-    let refused = |violation| refusal(&access, &violation);
-    let node = request.node().filter(|node| !node.id.is_empty());
-    let node = node.ok_or(Violation::NodeMissing).map_err(refused)?;
-    let grants = access.check(peer.as_ref(), node)?;
-    let client = Client {
-        identity: peer.map(|peer| peer.id),
-        ..Client::of(node)
-    };
-    let mut session = serves.session(&hub);
-    session
-        .handle_request(request, Instant::now())
-        .map_err(refused)?;
-    let mut views = hub
-        .assign
-        .assign(&client)
-        .map_err(|refused| Status::permission_denied(refused.reason))?;
-    let mut renewals = hub.renewals.subscribe();
-    let stream = hub
-        .registry
-        .connect(
-            client,
-            serves,
-            session,
-            hub.settings.streams_max,
-            Instant::now(),
-        )
-        .map_err(|full| Status::resource_exhausted(full.to_string()))?;
-    let registration = Registration {
-        hub,
-        stream,
-        grants,
-    };
-    registration.tell(Delivered::Connected);
-    tracing::info!(
-        node = registration.stream.client.node_id,
-        variant = ?registration.stream.serves.variant,
-        only = registration.stream.serves.only.as_ref().map(TypeUrl::short_name),
-        "xds stream opened"
-    );
-    views.mark_changed();
-    let mut assigner_gone = false;
+    let mut renewed = signals.borrow().renewals;
+    let mut alarm = Alarm::new();
+    // What is waited for is registered once, and not again with every message.
+    let mut timer = pin!(tokio::time::sleep_until(Instant::now().into()));
+    let mut view = pin!(Some(changed(views)));
+    let mut signal = pin!(changed(signals));
     loop {
-        registration.flush(responses, encode).await?;
-        let timeout = registration.stream.session().next_timeout();
-        let wake = tokio::select! {
-            message = inbound.message() => match message? {
-                Some(request) => Wake::Request(request),
-                None => return Ok(()),
-            },
-            () = responses.closed() => return Ok(()),
-            _ = closing.wait_for(|closing| *closing) => return Err(stopping()),
-            changed = views.changed(), if !assigner_gone => match changed {
-                Ok(()) => Wake::View,
-                Err(_) => Wake::AssignerGone,
-            },
-            Ok(()) = renewals.changed() => Wake::Renewal,
-            () = until(timeout) => Wake::Time,
-        };
-        match wake {
+        let due = registration.flush(outlet).await?;
+        alarm.set(due, timer.as_mut());
+        let wake = poll_fn(|context| {
+            if let Poll::Ready((changed, signals)) = signal.as_mut().poll(context) {
+                let now = *signals.borrow();
+                return Poll::Ready(Ok(
+                    changed.map_or(Wake::End, |()| Wake::Signals(now, signals))
+                ));
+            }
+            if let Some(view) = view.as_mut().as_pin_mut()
+                && let Poll::Ready((changed, views)) = view.poll(context)
+            {
+                return Poll::Ready(Ok(
+                    changed.map_or(Wake::AssignerGone, |()| Wake::View(views))
+                ));
+            }
+            if alarm.poll(timer.as_mut(), context).is_ready() {
+                return Poll::Ready(Ok(Wake::Time));
+            }
+            if outlet.poll_closed(context).is_ready() {
+                return Poll::Ready(Ok(Wake::End));
+            }
+            let request = inbound.poll_message(context);
+            request.map_ok(|request| request.map_or(Wake::End, Wake::Request))
+        });
+        let wake = wake.await;
+        match wake.map_err(|status| unreadable(&registration.hub.settings.access, status))? {
             Wake::Request(request) => registration.request(request.into())?,
-            Wake::View => registration.view(&mut views),
+            Wake::View(mut views) => {
+                registration.view(&mut views);
+                view.set(Some(changed(views)));
+            }
             // A source that is gone takes nothing back (invariant S12).
-            Wake::AssignerGone => assigner_gone = true,
-            Wake::Renewal => registration.stream.session().heartbeat(Instant::now()),
+            Wake::AssignerGone => view.set(None),
+            Wake::Signals(signals, _) if signals.closing => return Err(stopping()),
+            Wake::Signals(signals, receiver) => {
+                signal.set(changed(receiver));
+                if std::mem::replace(&mut renewed, signals.renewals) != signals.renewals {
+                    registration.stream.session().heartbeat(Instant::now());
+                }
+            }
             Wake::Time => registration.time(),
+            Wake::End => return Ok(()),
         }
+        // A client that floods must not keep the others from their turn.
+        tokio::task::consume_budget().await;
     }
 }
 
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
-    }
+/// Waits for a change, and gives the receiver back.
+async fn changed<T>(
+    mut receiver: watch::Receiver<T>,
+) -> (Result<(), watch::error::RecvError>, watch::Receiver<T>) {
+    let changed = receiver.changed().await;
+    (changed, receiver)
 }
 
-fn stopping() -> Status {
+pub(super) fn stopping() -> Status {
     Status::unavailable("the control plane is stopping; connect again")
 }
 
-fn refusal(access: &Access, violation: &Violation) -> Status {
+/// Counts what could not be read as a request, and not what a broken connection cut off.
+pub(super) fn unreadable(access: &Access, status: Status) -> Status {
+    if !is_lost(&status) {
+        access.note(Incident::RequestRefused);
+    }
+    status
+}
+
+/// The connection broke or was closed in the middle: every day's end of a client.
+fn is_lost(status: &Status) -> bool {
+    matches!(status.code(), Code::Unknown | Code::Cancelled)
+}
+
+pub(super) fn refusal(access: &Access, violation: &Violation) -> Status {
     access.note(Incident::RequestRefused);
     let code = match violation {
         Violation::TooManyNames | Violation::TooManyTypes => Code::ResourceExhausted,
@@ -194,7 +193,7 @@ fn refusal(access: &Access, violation: &Violation) -> Status {
 // === impl Serves ===
 
 impl Serves {
-    fn session(&self, hub: &Hub) -> Session {
+    pub(super) fn session(&self, hub: &Hub) -> Session {
         let session = Session::new(self.variant, hub.settings.session.clone());
         match &self.only {
             Some(only) => session.only(only.clone()),
@@ -206,8 +205,26 @@ impl Serves {
 // === impl Registration ===
 
 impl Registration {
+    pub(super) fn new(hub: Arc<Hub>, stream: Arc<Stream>, grants: Grants) -> Self {
+        let registration = Self {
+            hub,
+            stream,
+            grants,
+            settled_on: None,
+            cold_until: Some(Instant::now() + COLD_START_MAX),
+        };
+        registration.tell(Delivered::Connected);
+        tracing::info!(
+            node = registration.stream.client.node_id,
+            variant = ?registration.stream.serves.variant,
+            only = registration.stream.serves.only.as_ref().map(TypeUrl::short_name),
+            "xds stream opened"
+        );
+        registration
+    }
+
     fn tell(&self, what: Delivered) {
-        self.hub.tell(&self.stream.client.node_id, what);
+        self.hub.tell(&self.stream.node_id, what);
     }
 
     fn request(&self, request: Request) -> Result<(), Status> {
@@ -253,7 +270,8 @@ impl Registration {
         }
     }
 
-    fn view(&self, views: &mut watch::Receiver<Option<Arc<Snapshot>>>) {
+    /// Takes over the current view.
+    pub(super) fn view(&self, views: &mut Views) {
         let view = views.borrow_and_update().clone();
         // No view (any more) is not an empty view: the client keeps what it has.
         if let Some(view) = view {
@@ -262,36 +280,83 @@ impl Registration {
         }
     }
 
-    /// Sends what the session has to say. The session isn't locked while a slow client keeps us.
-    async fn flush<R>(
-        &self,
-        responses: &Responses<R>,
-        encode: fn(Response, &str) -> R,
-    ) -> Result<(), Status> {
-        let settings = &self.hub.settings;
-        let before = self.settled_on();
+    /// Sends what the session has to say, and tells when it wants to be woken. The session isn't
+    /// locked while a slow client keeps us.
+    async fn flush(&mut self, outlet: &Outlet) -> Result<Option<Instant>, Status> {
         loop {
-            let response = self.stream.session().poll_response(Instant::now());
-            let Some(response) = response else { break };
-            let message = encode(response, &settings.identifier);
-            let sent = send(responses, message, settings).await?;
-            if !sent {
-                return Ok(());
+            let now = Instant::now();
+            self.cold_until = self.cold_until.filter(|until| now < *until);
+            let message = if self.cold_until.is_some() {
+                let _permit = self.hub.cold_starts.acquire().await;
+                self.next_message()?
+            } else {
+                self.next_message()?
+            };
+            match message {
+                Ok(message) => {
+                    if let Err(message) = outlet.try_send(message) {
+                        Box::pin(send(outlet, message, &self.hub.settings)).await?;
+                    }
+                }
+                Err(Rest { settled_on, due }) => {
+                    self.settle(settled_on);
+                    return Ok(due);
+                }
             }
         }
-        let settled_on = self.settled_on();
-        if before != settled_on {
-            match settled_on {
-                Some(view) => self.tell(Delivered::CaughtUp(view)),
-                None => self.hub.bump(),
-            }
-        }
-        Ok(())
     }
 
-    fn settled_on(&self) -> Option<Arc<str>> {
-        self.stream.session().acknowledged().cloned()
+    /// The next message, or what is so if there is none.
+    fn next_message(&self) -> Result<Result<Framed, Rest>, Status> {
+        let mut session = self.stream.session();
+        let Some(response) = session.poll_response(Instant::now()) else {
+            return Ok(Err(Rest {
+                settled_on: session.acknowledged().cloned(),
+                due: session.next_timeout(),
+            }));
+        };
+        drop(session);
+        self.weigh(&response);
+        let framed = self.hub.framer.frame(response);
+        framed
+            .map(Ok)
+            .map_err(|oversize| Status::resource_exhausted(oversize.to_string()))
     }
+
+    /// Tells of a response that many clients refuse for its size: what they get instead is nothing.
+    fn weigh(&self, response: &Response) {
+        let items = response.items.iter();
+        let bytes: usize = items.map(|item| item.resource.body().len()).sum();
+        if bytes > RESPONSE_BYTES_USUAL_MAX {
+            self.hub.settings.access.note(Incident::ResponseTooLarge);
+            tracing::warn!(
+                node = self.stream.client.node_id,
+                type_url = %response.type_url,
+                bytes,
+                "a response is above gRPC's usual limit and can't be split; use delta"
+            );
+        }
+    }
+
+    fn settle(&mut self, settled_on: Option<Arc<str>>) {
+        if self.settled_on == settled_on {
+            return;
+        }
+        self.settled_on = settled_on;
+        match &self.settled_on {
+            Some(view) => {
+                self.cold_until = None;
+                self.tell(Delivered::CaughtUp(view.clone()));
+            }
+            None => self.hub.bump(),
+        }
+    }
+}
+
+/// How a session is when it has nothing to say.
+struct Rest {
+    settled_on: Option<Arc<str>>,
+    due: Option<Instant>,
 }
 
 impl Drop for Registration {
@@ -302,19 +367,58 @@ impl Drop for Registration {
     }
 }
 
-/// Whether a message was taken; `false` if the client is gone.
-async fn send<R>(
-    responses: &Responses<R>,
-    message: R,
-    settings: &Settings,
-) -> Result<bool, Status> {
-    match tokio::time::timeout(settings.blocked_max, responses.send(Ok(message))).await {
-        Ok(sent) => Ok(sent.is_ok()),
-        Err(_) => {
-            settings.access.note(Incident::StreamBlocked);
-            Err(Status::resource_exhausted(
-                "the client left responses unread for too long",
-            ))
+/// Sends a message to a client that is slow to read.
+async fn send(outlet: &Outlet, message: Framed, settings: &Settings) -> Result<(), Status> {
+    let mut message = Some(message);
+    let free = poll_fn(|context| outlet.poll_free(context));
+    let free = tokio::time::timeout(settings.blocked_max, free).await;
+    match free.ok().and_then(|()| message.take()) {
+        // Nobody else sends, so that the place is still free.
+        Some(message) => outlet.try_send(message).map_err(|_| blocked(settings)),
+        None => Err(blocked(settings)),
+    }
+}
+
+fn blocked(settings: &Settings) -> Status {
+    settings.access.note(Incident::StreamBlocked);
+    Status::resource_exhausted("the client left responses unread for too long")
+}
+
+#[cfg(test)]
+mod tests {
+    use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+    use tonic::body::Body;
+
+    use super::*;
+    use crate::server::{Assign, Client, Refused, Server, outbound};
+
+    struct Nothing;
+
+    impl Assign for Nothing {
+        fn assign(&self, _: &Client) -> Result<Views, Refused> {
+            Ok(watch::channel(None).1)
+        }
+    }
+
+    fn size<Q: Message + Default + Into<Request>>(variant: Variant) -> usize {
+        let server = Server::new(Nothing, crate::Settings::default());
+        let serves = Serves {
+            variant,
+            only: None,
+        };
+        let inbound = Inbound::<Q>::new(Body::empty());
+        let (outlet, _outbound) = outbound::channel();
+        size_of_val(&run(server.hub, serves, None, inbound, outlet))
+    }
+
+    #[test]
+    fn the_task_of_a_stream_is_small() {
+        const TASK_BYTES_MAX: usize = 2 * 1024;
+        for size in [
+            size::<DeltaDiscoveryRequest>(Variant::Delta),
+            size::<DiscoveryRequest>(Variant::Sotw),
+        ] {
+            assert!(size <= TASK_BYTES_MAX, "{size} bytes");
         }
     }
 }

@@ -7,12 +7,12 @@ use std::time::Instant;
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 
 use super::Outcome;
-use super::held::Held;
 use super::plan::Plan;
 use super::proven::Proven;
 use super::state::TypeState;
 use crate::limits::RESPONSE_BYTES_TARGET;
-use crate::resource::{Resource, TypeUrl};
+use crate::resource::{Name, Resource, TypeUrl};
+use crate::snapshot::Snapshot;
 
 /// Applies a request. `first` is the first of its type on the stream.
 pub(super) fn handle(
@@ -38,32 +38,32 @@ pub(super) fn handle(
     if first && subscribe.is_empty() && type_url.is_full_state() {
         // The legacy wildcard; it lasts until `*` is unsubscribed (rule D2).
         state.subscription.wildcard = true;
+        state.agenda.touch_all();
         // Unless this answers what was sent unasked.
         state.answer_due |= outcome == Outcome::Stale;
     }
     for name in subscribe {
         if name == "*" {
             state.subscription.wildcard = true;
+            state.agenda.touch_all();
             state.answer_due = true;
         } else {
             let name: Arc<str> = Arc::from(name.as_str());
             // To be answered even if the client seems to have it (rule D3).
-            state.owed.insert(name.clone());
+            state.owe(name.clone());
             state.subscription.names.insert(name);
         }
     }
     if first {
         for (name, version) in &request.initial_resource_versions {
             if state.subscription.covers(name) {
-                state
-                    .held
-                    .entry(Arc::from(name.as_str()))
-                    .or_insert_with(|| Held::claimed(version));
+                state.held.claim(&Arc::from(name.as_str()), version);
             }
         }
     }
     if !subscribe.is_empty() || !unsubscribe.is_empty() {
         state.dirty = true;
+        state.narrowed |= !unsubscribe.is_empty();
     }
     outcome
 }
@@ -75,7 +75,7 @@ fn unsubscribe(state: &mut TypeState, name: &str) {
     } else if let Some(name) = state.subscription.names.take(name) {
         if state.subscription.wildcard {
             // The wildcard still covers it, and the client must be told what it has (rule D6).
-            state.owed.insert(name);
+            state.owe(name);
         } else {
             state.forget(&name);
         }
@@ -87,33 +87,57 @@ fn unsubscribe(state: &mut TypeState, name: &str) {
 /// S22); at last what was rejected with others, one by one. Without `proven` all counts as taken.
 pub(super) fn batch(
     type_url: &TypeUrl,
-    state: &TypeState,
+    state: &mut TypeState,
+    view: &Snapshot,
     plan: &Plan,
     proven: Option<&Proven>,
 ) -> Vec<Arc<Resource>> {
-    let updates = plan.updates.iter();
-    let suspects = updates
-        .clone()
-        .filter(|resource| state.isolate.contains(resource.name()));
-    let others = updates
-        .clone()
-        .filter(|resource| !state.isolate.contains(resource.name()));
-    let taken = |resource: &&Arc<Resource>| proven.is_none_or(|proven| proven.contains(resource));
+    let (agenda, isolate) = (&mut state.agenda, &state.isolate);
+    let taken = |resource: &Resource| proven.is_none_or(|proven| proven.contains(resource));
+    let get = |name: &Name| view.get(type_url, name).cloned();
+    let passed = plan.passed.keys();
+    let (suspects, passed): (Vec<&Name>, Vec<&Name>) =
+        passed.partition(|name| isolate.contains(*name));
     let mut batch: Vec<Arc<Resource>> = Vec::new();
+    let mut doubtful: Vec<Arc<Resource>> = Vec::new();
     let mut bytes = 0;
-    for resource in others
-        .clone()
-        .filter(taken)
-        .take(type_url.per_response_max())
-    {
+    for resource in merged(agenda.together.iter(), passed.into_iter()).filter_map(get) {
+        if !taken(&resource) {
+            doubtful.push(resource);
+            continue;
+        }
         bytes += resource.body().len() + resource.name().len();
-        if !batch.is_empty() && bytes > RESPONSE_BYTES_TARGET {
+        let full = batch.len() >= type_url.per_response_max();
+        if full || !batch.is_empty() && bytes > RESPONSE_BYTES_TARGET {
             break;
         }
-        batch.push(resource.clone());
+        batch.push(resource);
+    }
+    for resource in &doubtful {
+        agenda.doubt(resource);
     }
     if batch.is_empty() {
-        batch.extend(others.chain(suspects).take(1).cloned());
+        // Of those at a gate none is on the agenda.
+        let others = agenda.doubtful.keys().next().into_iter();
+        let first = doubtful.first().map(|resource| resource.name());
+        let one = others
+            .chain(first)
+            .min()
+            .or_else(|| agenda.suspects.iter().chain(suspects).min());
+        batch.extend(one.and_then(get));
     }
     batch
+}
+
+/// Two ordered lists of names as one.
+fn merged<'a>(
+    a: impl Iterator<Item = &'a Name>,
+    b: impl Iterator<Item = &'a Name>,
+) -> impl Iterator<Item = &'a Name> {
+    let (mut a, mut b) = (a.peekable(), b.peekable());
+    std::iter::from_fn(move || match (a.peek(), b.peek()) {
+        (Some(x), Some(y)) if x <= y => a.next(),
+        (Some(_), None) => a.next(),
+        _ => b.next(),
+    })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::limits::DOUBTFUL_VERSIONS_MAX;
-use crate::resource::{References, Resource, Version};
+use crate::resource::{Resource, Version};
 
 /// What a client may have of one resource.
 ///
@@ -57,6 +57,27 @@ impl Held {
         }
     }
 
+    /// Acknowledged by a response of which nothing else matters any more.
+    pub(super) fn settled(resource: Arc<Resource>, nonce: u64) -> Self {
+        Self {
+            acked: Some(resource),
+            acked_by: nonce,
+            ..Self::default()
+        }
+    }
+
+    /// Whether this is acknowledged, and there is nothing else to be said.
+    pub(super) fn is_plainly(&self, resource: &Resource) -> bool {
+        self.is_exactly(resource)
+            && self.pending.is_none()
+            && self.doubtful.is_empty()
+            && self.claimed.is_none()
+            && !self.removing
+            && !self.removal_refused
+            && self.expires_at.is_none()
+            && !self.expired
+    }
+
     /// Known contents that the client may be running.
     pub(super) fn contents(&self) -> impl Iterator<Item = &Arc<Resource>> {
         self.acked.iter().chain(&self.pending).chain(&self.doubtful)
@@ -65,11 +86,6 @@ impl Held {
     /// Whether it may be running something that this stream never saw.
     pub(super) fn is_foreign(&self) -> bool {
         self.claimed.is_some()
-    }
-
-    /// Whether the client may be running something for which `leads` holds.
-    pub(super) fn may_lead(&self, leads: impl Fn(&References) -> bool) -> bool {
-        self.is_foreign() || self.contents().any(|resource| leads(resource.references()))
     }
 
     /// Whether exactly this was acknowledged and nothing else is possible.

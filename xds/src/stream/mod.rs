@@ -18,18 +18,30 @@
 //! What both protocols share is in `state` (what the client has), `plan` (what differs) and
 //! `order` (make before break); what they differ in is in `delta` and `sotw`.
 //!
+//! A stream at rest costs nothing that grows with its resources: what it has is the view's, and
+//! what it asked for is a list that it shares (`holdings`, `names`, `settle`). A change costs what
+//! changed: only names of which something changed are looked at (`agenda`), and how two views
+//! differ is computed once for all streams.
+//!
 //! Deliberately not here: deciding which view a client should have; timers of its own that would
 //! renew a time to live (if the embedder's brain is dead, what it raised must expire).
 
+mod agenda;
+mod completeness;
 mod delta;
 mod gauges;
 mod held;
+mod holdings;
+mod names;
+#[cfg(test)]
+mod oracle;
 mod order;
 mod output;
 mod plan;
 mod proven;
 mod request;
 mod session;
+mod settle;
 mod sotw;
 mod state;
 mod status;
@@ -42,6 +54,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use names::NameLists;
 pub use proven::Proven;
 pub use request::Request;
 pub use session::Session;
@@ -75,6 +88,8 @@ pub struct SessionSettings {
     pub one_doubt_per_response: bool,
     /// What clients took, shared by all sessions that were given clones of these settings.
     pub proven: Arc<Proven>,
+    /// Lists of names that clients subscribed to, shared in the same way.
+    pub names: Arc<NameLists>,
 }
 
 /// What to send next. The bodies are shared with the snapshot.
@@ -155,7 +170,7 @@ pub enum Violation {
     TooLong,
 }
 
-pub(in crate::stream) type Types = BTreeMap<TypeUrl, TypeState>;
+pub(in crate::stream) type Types = BTreeMap<TypeUrl, Box<TypeState>>;
 
 impl Default for SessionSettings {
     fn default() -> Self {
@@ -164,6 +179,7 @@ impl Default for SessionSettings {
             removal_grace: REMOVAL_GRACE,
             one_doubt_per_response: true,
             proven: Arc::default(),
+            names: Arc::default(),
         }
     }
 }

@@ -1,11 +1,15 @@
 //! What a session has to say, and in which order: additions by type, then removals, then renewals.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::plan::{Plan, Planner, Waiting};
+use super::order::Gates;
+use super::plan::{Plan, Planner, Waiting, is_suspect};
+use super::proven::Proven;
+use super::sotw::RejectedSet;
 use super::state::InFlight;
-use super::{Item, Response, Session, Variant, delta, sotw};
+use super::{Item, Response, Session, Variant, completeness, delta, sotw};
 use crate::resource::{Name, Resource, TypeUrl};
 use crate::snapshot::Snapshot;
 
@@ -17,6 +21,18 @@ struct Parcel {
     renewal: bool,
     set: Option<u64>,
     cure: bool,
+}
+
+// === impl Parcel ===
+
+impl Parcel {
+    fn of_set(set: BTreeMap<Name, Arc<Resource>>, hash: u64) -> Self {
+        Self {
+            items: set.into_values().collect(),
+            set: Some(hash),
+            ..Self::default()
+        }
+    }
 }
 
 // === impl Session ===
@@ -41,15 +57,15 @@ impl Session {
             let Some(mut plan) = self.plan(type_url, &view, now) else {
                 continue;
             };
-            if let Some(parcel) = self.additions(type_url, &mut plan) {
+            if let Some(parcel) = self.additions(type_url, &view, &mut plan, now) {
                 self.count_forced(&plan, &parcel);
                 return Some(self.send(type_url, &view, parcel, now));
             }
             unsent.push((type_url, plan));
         }
         // Removals only when nothing is left to add (rule O1).
-        for (type_url, mut plan) in unsent {
-            if let Some(parcel) = self.removals(type_url, &mut plan) {
+        for (type_url, plan) in unsent {
+            if let Some(parcel) = self.removals(type_url, &view, &plan, now) {
                 self.count_forced(&plan, &parcel);
                 return Some(self.send(type_url, &view, parcel, now));
             }
@@ -62,7 +78,10 @@ impl Session {
                 return Some(self.send(type_url, &view, parcel, now));
             }
         }
+        self.settle();
         self.refresh(now);
+        #[cfg(test)]
+        super::oracle::check_session(self);
         None
     }
 
@@ -73,17 +92,19 @@ impl Session {
         if !state.dirty || state.in_flight.is_some() {
             return None;
         }
-        let planner = Planner {
-            variant: self.variant,
-            types: &self.types,
-            view,
-            clocks: &self.clocks,
-            gate_deadline: self.settings.gate_deadline,
-            lone_grace: self.only.as_ref().map(|_| self.settings.removal_grace),
-            reconnected: self.reconnected,
-            now,
-        };
-        let plan = planner.plan(type_url, state);
+        let state = self.types.get_mut(type_url)?;
+        let mut agenda = std::mem::take(&mut state.agenda);
+        let changed = state.held.take_changed();
+        if completeness::leads(type_url) {
+            state.unchecked.extend(changed.iter().cloned());
+        }
+        let state = self.types.get(type_url)?;
+        let planner = self.planner(type_url, view, now);
+        let plan = planner.plan(type_url, state, &mut agenda, changed);
+        #[cfg(test)]
+        super::oracle::check(&planner, type_url, state, &agenda, &plan);
+        let state = self.types.get_mut(type_url)?;
+        state.agenda = agenda;
         self.clocks
             .retain(|(of, waiting), _| of != type_url || plan.clocked.contains(waiting));
         for waiting in &plan.clocked {
@@ -94,63 +115,169 @@ impl Session {
         Some(plan)
     }
 
-    fn additions(&mut self, type_url: &TypeUrl, plan: &mut Plan) -> Option<Parcel> {
+    fn planner<'a>(&'a self, type_url: &TypeUrl, view: &'a Snapshot, now: Instant) -> Planner<'a> {
+        Planner {
+            variant: self.variant,
+            gates: Gates::new(&self.types, view, self.reconnected),
+            clocks: &self.clocks,
+            proven: self.proven(type_url),
+            gate_deadline: self.settings.gate_deadline,
+            lone_grace: self.only.as_ref().map(|_| self.settings.removal_grace),
+            now,
+        }
+    }
+
+    /// What of the type may share a response with others; `None`: everything.
+    fn proven(&self, type_url: &TypeUrl) -> Option<&Proven> {
+        let whole = self.variant == Variant::Sotw && type_url.is_full_state();
+        let isolates = self.settings.one_doubt_per_response && type_url.is_spoilt_by_one();
+        (isolates && !whole).then_some(&*self.settings.proven)
+    }
+
+    fn additions(
+        &mut self,
+        type_url: &TypeUrl,
+        view: &Snapshot,
+        plan: &mut Plan,
+        now: Instant,
+    ) -> Option<Parcel> {
         let state = self.types.get_mut(type_url)?;
         state.set_refused = false;
         if self.variant == Variant::Sotw {
             // Names that don't exist stay subscribed; absence needs no words (rules C9, S2).
-            plan.absent.drain(..).for_each(|name| {
+            for name in std::mem::take(&mut state.agenda.absent) {
                 state.owed.remove(&name);
-            });
+            }
             if type_url.is_full_state() {
-                let set = sotw::next_set(state, plan, false)?;
-                let items = plan.set.values().cloned().collect();
-                return Some(Parcel {
-                    items,
-                    set: Some(set),
-                    ..Parcel::default()
-                });
+                return self.whole_set(type_url, view, plan, now);
             }
         }
-        let isolates = self.settings.one_doubt_per_response && type_url.is_spoilt_by_one();
-        let proven = isolates.then_some(&*self.settings.proven);
-        let items = delta::batch(type_url, state, plan, proven);
+        let proven = self.proven(type_url).is_some();
+        let proven = proven.then(|| self.settings.proven.clone());
+        let state = self.types.get_mut(type_url)?;
+        let items = delta::batch(type_url, state, view, plan, proven.as_deref());
+        #[cfg(test)]
+        super::oracle::check_batch(
+            &self.planner(type_url, view, now),
+            type_url,
+            self.types.get(type_url)?,
+            proven.as_deref(),
+            &items,
+        );
+        let state = self.types.get(type_url)?;
         if !items.is_empty() {
             return Some(Parcel {
                 items,
                 ..Parcel::default()
             });
         }
-        let removed: Vec<Name> = plan
+        let removed: Vec<Name> = state
+            .agenda
             .absent
             .iter()
             .take(type_url.per_response_max())
             .cloned()
             .collect();
-        (state.answer_due && !plan.has_more_to_come() || !removed.is_empty()).then(|| Parcel {
+        let answer_due = state.answer_due && !plan.has_more_to_come(&state.agenda);
+        (answer_due || !removed.is_empty()).then(|| Parcel {
             removed,
             ..Parcel::default()
         })
     }
 
-    fn removals(&mut self, type_url: &TypeUrl, plan: &mut Plan) -> Option<Parcel> {
-        let state = self.types.get_mut(type_url)?;
-        if self.variant == Variant::Sotw {
-            let set = sotw::next_set(state, plan, true)?;
-            let items = plan.set.values().cloned().collect();
-            return Some(Parcel {
-                items,
-                set: Some(set),
-                ..Parcel::default()
-            });
+    /// The whole set of a state-of-the-world response, if there is something new in it.
+    ///
+    /// After a rejection, what was new in that set is added to the others again in halves, until
+    /// the culprit stands alone and is refused by itself: then the set has it as it was last
+    /// acknowledged, or not at all, and the others arrive. No set is sent twice that the client
+    /// rejected.
+    fn whole_set(
+        &mut self,
+        type_url: &TypeUrl,
+        view: &Snapshot,
+        plan: &mut Plan,
+        now: Instant,
+    ) -> Option<Parcel> {
+        loop {
+            let state = self.types.get(type_url)?;
+            let agenda = &state.agenda;
+            let news = agenda.together.iter().chain(plan.passed.keys());
+            let (suspects, sound): (BTreeSet<Name>, BTreeSet<Name>) = news
+                .chain(&agenda.suspects)
+                .cloned()
+                .partition(|name| is_suspect(state, plan, name));
+            let trial: BTreeSet<Name> = match sound.is_empty() {
+                true => suspects.into_iter().take(state.trial.max(1)).collect(),
+                false => BTreeSet::new(),
+            };
+            let asked = state.answer_due && !plan.has_more_to_come(agenda);
+            if sound.is_empty() && trial.is_empty() && !asked {
+                return None;
+            }
+            let planner = self.planner(type_url, view, now);
+            let set = planner.whole_set(type_url, state, plan, &trial);
+            #[cfg(test)]
+            super::oracle::check_set(&planner, type_url, state, set.as_ref());
+            let set = set?;
+            let hash = crate::snapshot::digest(set.values());
+            let Some(rejected) = state.rejected_sets.get(hash) else {
+                return Some(Parcel::of_set(set, hash));
+            };
+            let text = state.rejected_sets.text.clone();
+            let state = self.types.get_mut(type_url)?;
+            let (RejectedSet::Answered, Some(text)) = (rejected, text) else {
+                state.set_refused = true;
+                return None;
+            };
+            match (trial.first().cloned(), trial.len()) {
+                (Some(name), 1) => {
+                    // All others are with the client, so that it is this one.
+                    state.clear(&name);
+                    if let Some(resource) = view.get(type_url, &name) {
+                        state.refuse(resource, &text, now);
+                    }
+                }
+                (Some(_), several) => state.trial = several / 2,
+                (None, _) if sound.is_empty() => {
+                    state.set_refused = true;
+                    return None;
+                }
+                (None, _) => {
+                    sound.iter().for_each(|name| state.suspect(name));
+                    state.trial = sound.len() / 2;
+                }
+            }
+            *plan = self.plan(type_url, view, now)?;
         }
-        let removed: Vec<Name> = plan
-            .removals
-            .iter()
-            .take(type_url.per_response_max())
-            .cloned()
-            .collect();
-        (!removed.is_empty()).then(|| Parcel {
+    }
+
+    fn removals(
+        &mut self,
+        type_url: &TypeUrl,
+        view: &Snapshot,
+        plan: &Plan,
+        now: Instant,
+    ) -> Option<Parcel> {
+        if plan.removals.is_empty() {
+            return None;
+        }
+        if self.variant == Variant::Sotw {
+            let state = self.types.get(type_url)?;
+            let planner = self.planner(type_url, view, now);
+            let mut set = planner.whole_set(type_url, state, plan, &BTreeSet::new())?;
+            for name in &plan.removals {
+                set.remove(name);
+            }
+            let hash = crate::snapshot::digest(set.values());
+            if state.rejected_sets.get(hash).is_some() {
+                self.types.get_mut(type_url)?.set_refused = true;
+                return None;
+            }
+            return Some(Parcel::of_set(set, hash));
+        }
+        let most = type_url.per_response_max();
+        let removed = plan.removals.iter().take(most).cloned().collect();
+        Some(Parcel {
             removed,
             ..Parcel::default()
         })
@@ -162,7 +289,8 @@ impl Session {
             return None;
         }
         while let Some(name) = state.renew.pop_first() {
-            if let Some(resource) = state.held.get(&name).and_then(|held| held.acked.clone()) {
+            let held = state.held.get(&name);
+            if let Some(resource) = held.and_then(|held| held.acked.clone()) {
                 return Some(Parcel {
                     items: vec![resource],
                     renewal: true,
@@ -201,19 +329,35 @@ impl Session {
         for resource in &parcel.items {
             let name = resource.name();
             let owed = state.owed.remove(name);
-            let held = state.held.entry(name.clone()).or_default();
-            held.expires_at = resource.ttl().filter(|_| timed).map(|ttl| now + ttl);
-            held.expired = false;
-            if parcel.renewal || (parcel.set.is_some() && !owed && held.is_exactly(resource)) {
+            if owed {
+                state.agenda.touch(name);
+            }
+            let plainly = state
+                .held
+                .get(name)
+                .is_some_and(|held| held.is_plainly(resource));
+            if parcel.set.is_some() && !owed && plainly && resource.ttl().is_none() {
+                // Most of a whole set is no news.
                 continue;
             }
-            held.pending = Some(resource.clone());
-            held.sent_by = nonce;
-            news.push(resource.clone());
-            state.renew.remove(name);
+            let held = state.held.entry(name);
+            held.expires_at = resource.ttl().filter(|_| timed).map(|ttl| now + ttl);
+            held.expired = false;
+            let known = parcel.set.is_some() && !owed && held.is_exactly(resource);
+            if !parcel.renewal && !known {
+                held.pending = Some(resource.clone());
+                held.sent_by = nonce;
+                news.push(resource.clone());
+                state.renew.remove(name);
+            }
+            if resource.ttl().is_some() {
+                state.held.note_timed(name);
+            }
         }
         for name in &parcel.removed {
-            state.owed.remove(name);
+            if state.owed.remove(name) {
+                state.agenda.touch(name);
+            }
             if let Some(held) = state.held.get_mut(name) {
                 held.removing = true;
             }
@@ -228,7 +372,9 @@ impl Session {
         let empty = parcel.items.is_empty() && parcel.removed.is_empty();
         if !parcel.renewal && !empty {
             let names = parcel.items.iter().map(|item| item.name().clone());
-            state.last_news = Some((version.clone(), names.collect()));
+            let shown = *type_url == TypeUrl::ROUTE_CONFIGURATION;
+            let names = self.settings.names.share(names.filter(|_| shown).collect());
+            state.last_news = Some((version.clone(), names));
         }
         state.last_nonce = nonce;
         state.answer_due &= parcel.renewal;
@@ -244,7 +390,7 @@ impl Session {
             .iter()
             .map(|resource| resource.name().clone())
             .collect();
-        state.in_flight = Some(InFlight {
+        state.in_flight = Some(Box::new(InFlight {
             nonce,
             items: parcel.items.clone(),
             removed: parcel.removed.clone(),
@@ -252,7 +398,7 @@ impl Session {
             renewal: parcel.renewal,
             set: parcel.set.map(|hash| (hash, names)),
             cure: parcel.cure,
-        });
+        }));
         self.owe_endpoints(&news, view);
         let item = |resource: Arc<Resource>| Item {
             wrapped: wrapped && resource.ttl().is_some(),
@@ -283,7 +429,7 @@ impl Session {
         for name in clusters.filter_map(|cluster| cluster.references().assignment.as_ref()) {
             let exists = view.get(&TypeUrl::CLUSTER_LOAD_ASSIGNMENT, name).is_some();
             if exists && endpoints.subscription.covers(name) {
-                endpoints.owed.insert(name.clone());
+                endpoints.owe(name.clone());
                 endpoints.dirty = true;
             }
         }

@@ -1,38 +1,29 @@
 //! What differs between what a client should have of one type and what it has.
 //!
-//! Pure comparison; it costs one look at every subscribed resource, and is made only when
-//! something changed.
+//! Looks at the names of which something changed, and at those that wait for others; `oracle` looks
+//! at everything in the tests and must find the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::order::{Gate, removal_gate, update_gate};
+use super::Variant;
+use super::agenda::{Agenda, Class};
+use super::order::{Gate, Gates};
+use super::proven::Proven;
 use super::state::TypeState;
-use super::{Types, Variant};
 use crate::resource::{Name, Resource, TypeUrl};
-use crate::snapshot::Snapshot;
 
-/// What differs, for one type.
+/// What differs, for one type, beside what is on its agenda.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    /// To be sent now.
-    pub(super) updates: Vec<Arc<Resource>>,
-    /// Asked for, not existing, and not held: to be told as removed now (rule D3b).
-    pub(super) absent: Vec<Name>,
+    /// To be sent now: what a gate let through.
+    pub(super) passed: BTreeMap<Name, Arc<Resource>>,
     /// To be taken away now.
     pub(super) removals: Vec<Name>,
-    /// Everything that the client should have or may keep: the whole set of a state-of-the-world
-    /// response, in the order of names.
-    pub(super) set: BTreeMap<Name, Arc<Resource>>,
     /// Held back by a gate.
     pub(super) held_back: BTreeSet<Waiting>,
-    /// A held-back resource is one whose earlier content isn't known, so that a whole set can
-    /// neither hold nor lack it.
-    pub(super) set_unknown: bool,
-    /// Refused by the client.
-    pub(super) refused: usize,
-    /// Of those, what waits with a clock running, and what the deadline let through.
+    /// What waits with a clock running, and what the deadline let through.
     pub(super) clocked: BTreeSet<Waiting>,
     /// Let through by the deadline.
     pub(super) forced: BTreeSet<Waiting>,
@@ -54,32 +45,37 @@ pub(super) type Clocks = BTreeMap<(TypeUrl, Waiting), Instant>;
 #[derive(Debug)]
 pub(super) struct Planner<'a> {
     pub(super) variant: Variant,
-    pub(super) types: &'a Types,
-    pub(super) view: &'a Snapshot,
+    pub(super) gates: Gates<'a>,
     pub(super) clocks: &'a Clocks,
+    /// What may travel together; `None`: everything.
+    pub(super) proven: Option<&'a Proven>,
     pub(super) gate_deadline: Duration,
     /// On a stream of one type: how long what the view lacks stays.
     pub(super) lone_grace: Option<Duration>,
-    pub(super) reconnected: Option<Instant>,
     pub(super) now: Instant,
 }
 
 // === impl Plan ===
 
 impl Plan {
+    /// Whether there is something to send.
+    pub(super) fn has_updates(&self, agenda: &Agenda) -> bool {
+        !self.passed.is_empty() || agenda.has_updates()
+    }
+
     /// Whether there is nothing to do, now or later, but what the client refuses.
-    pub(super) fn is_level(&self) -> bool {
-        self.updates.is_empty()
-            && self.absent.is_empty()
+    pub(super) fn is_level(&self, agenda: &Agenda) -> bool {
+        !self.has_updates(agenda)
+            && agenda.absent.is_empty()
+            && agenda.refused.is_empty()
             && self.removals.is_empty()
             && self.held_back.is_empty()
-            && self.refused == 0
     }
 
     /// Whether something new comes later: an answer without it would say that it doesn't exist,
     /// and a starting Envoy would call itself ready too early.
-    pub(super) fn has_more_to_come(&self) -> bool {
-        self.updates.is_empty()
+    pub(super) fn has_more_to_come(&self, agenda: &Agenda) -> bool {
+        !self.has_updates(agenda)
             && self
                 .clocked
                 .iter()
@@ -90,97 +86,158 @@ impl Plan {
 // === impl Planner ===
 
 impl Planner<'_> {
-    pub(super) fn plan(&self, type_url: &TypeUrl, state: &TypeState) -> Plan {
+    /// Brings the agenda up to date, and asks the gates.
+    pub(super) fn plan(
+        &self,
+        type_url: &TypeUrl,
+        state: &TypeState,
+        agenda: &mut Agenda,
+        changed: BTreeSet<Name>,
+    ) -> Plan {
+        self.review(type_url, state, agenda, changed);
         let mut plan = Plan::default();
-        if state.subscription.wildcard {
-            for resource in self.view.iter(type_url) {
-                self.consider(type_url, state, resource, &mut plan);
-            }
-        } else {
-            for name in &state.subscription.names {
-                if let Some(resource) = self.view.get(type_url, name) {
-                    self.consider(type_url, state, resource, &mut plan);
-                }
-            }
-        }
-        for name in &state.owed {
-            if !state.held.contains_key(name) && self.view.get(type_url, name).is_none() {
-                plan.absent.push(name.clone());
+        for (name, hint) in &mut agenda.gated {
+            let Some(resource) = self.gates.view.get(type_url, name) else {
+                continue;
+            };
+            let (gate, at) = self.gates.update_gate(resource, hint.as_ref());
+            *hint = at;
+            if self.passes(type_url, Waiting::Update(name.clone()), gate, &mut plan) {
+                plan.passed.insert(name.clone(), resource.clone());
             }
         }
-        // Absence never deletes in a state-of-the-world response that isn't a whole set (rule S2).
-        let removable = self.variant == Variant::Delta || type_url.is_full_state();
-        for name in state.held.keys().filter(|_| removable) {
-            if self.view.get(type_url, name).is_none() {
-                self.consider_removal(type_url, state, name, &mut plan);
+        for name in &agenda.leaving {
+            let gate = match self.lone_grace {
+                Some(_) => Gate::Wait(None),
+                None => self.gates.removal_gate(type_url, name),
+            };
+            if self.passes(type_url, Waiting::Removal(name.clone()), gate, &mut plan) {
+                plan.removals.push(name.clone());
             }
         }
         plan
     }
 
-    fn consider(
+    fn review(
         &self,
         type_url: &TypeUrl,
         state: &TypeState,
-        resource: &Arc<Resource>,
-        plan: &mut Plan,
+        agenda: &mut Agenda,
+        changed: BTreeSet<Name>,
     ) {
-        let name = resource.name();
-        let held = state.held.get(name);
-        let exact = held.is_some_and(|held| held.is_exactly(resource));
-        if exact && !state.owed.contains(name) {
-            plan.set.insert(name.clone(), resource.clone());
-            return;
-        }
-        if state.is_refused(resource) {
-            plan.refused += 1;
-            return;
-        }
-        let gate = if exact {
-            Gate::Open
-        } else {
-            update_gate(self.types, self.view, resource)
-        };
-        if self.passes(type_url, Waiting::Update(name.clone()), gate, plan) {
-            plan.updates.push(resource.clone());
-            plan.set.insert(name.clone(), resource.clone());
-            return;
-        }
-        match held.and_then(|held| held.acked.as_ref()) {
-            Some(old) => {
-                plan.set.insert(name.clone(), old.clone());
+        match agenda.take_touched() {
+            Some(touched) => {
+                for name in changed.union(&touched) {
+                    agenda.put(name, self.class(type_url, state, name));
+                }
             }
-            None => plan.set_unknown |= self.reconnected.is_some(),
+            None => {
+                let view = self.gates.view.iter(type_url);
+                let wanted: Vec<&Name> = match state.subscription.wildcard {
+                    true => view.map(|resource| resource.name()).collect(),
+                    false => state.subscription.names.iter().collect(),
+                };
+                let others = state.held.names().chain(&state.owed);
+                for name in wanted.into_iter().chain(others) {
+                    agenda.put(name, self.class(type_url, state, name));
+                }
+            }
+        }
+        if let Some(proven) = self.proven {
+            agenda.hear(proven);
         }
     }
 
-    fn consider_removal(
+    /// What a name needs, as far as that doesn't depend on other types.
+    pub(super) fn class(&self, type_url: &TypeUrl, state: &TypeState, name: &Name) -> Class {
+        let in_view = self.gates.view.get(type_url, name);
+        let held = state.held.get(name);
+        if let Some(resource) = in_view.filter(|_| state.subscription.covers(name)) {
+            let exact = held.is_some_and(|held| held.is_exactly(resource));
+            return if exact && !state.owed.contains(name) {
+                Class::Nothing
+            } else if state.is_refused(resource) {
+                Class::Refused
+            } else if !exact && !resource.references().clusters.is_empty() {
+                Class::Gated
+            } else if state.isolate.contains(name) {
+                Class::Suspect
+            } else if self.proven.is_none_or(|proven| proven.contains(resource)) {
+                Class::Together
+            } else {
+                Class::Doubtful(Proven::key(resource))
+            };
+        }
+        // Absence never deletes in a state-of-the-world response that isn't a whole set (rule S2).
+        let removable = self.variant == Variant::Delta || type_url.is_full_state();
+        match held {
+            _ if in_view.is_some() => Class::Nothing,
+            None if state.owed.contains(name) => Class::Absent,
+            Some(held) if removable && held.removal_refused => Class::Refused,
+            Some(_) if removable => Class::Leaving,
+            _ => Class::Nothing,
+        }
+    }
+
+    /// Everything that the client should have or may keep: the whole set of a state-of-the-world
+    /// response, with these suspects in it and the others as they were. Even what may go stays in
+    /// the set that carries additions: union first, then the new set (rule O1).
+    ///
+    /// `None` if the earlier content of something that can't be in the set isn't known, so that
+    /// the set can neither hold nor lack it.
+    pub(super) fn whole_set(
         &self,
         type_url: &TypeUrl,
         state: &TypeState,
-        name: &Name,
-        plan: &mut Plan,
-    ) {
-        let Some(held) = state.held.get(name).filter(|held| !held.removal_refused) else {
-            plan.refused += 1;
-            return;
+        plan: &Plan,
+        trial: &BTreeSet<Name>,
+    ) -> Option<BTreeMap<Name, Arc<Resource>>> {
+        let agenda = &state.agenda;
+        let mut set = BTreeMap::new();
+        let view = self.gates.view;
+        let wanted: Vec<&Arc<Resource>> = match state.subscription.wildcard {
+            true => view.iter(type_url).collect(),
+            false => {
+                let names = state.subscription.names.iter();
+                names.filter_map(|name| view.get(type_url, name)).collect()
+            }
         };
-        let gate = match self.lone_grace {
-            Some(_) => Gate::Wait(None),
-            None => removal_gate(self.types, self.view, type_url, name, self.reconnected),
-        };
-        if self.passes(type_url, Waiting::Removal(name.clone()), gate, plan) {
-            plan.removals.push(name.clone());
+        for resource in wanted {
+            let name = resource.name();
+            let waits = agenda.gated.contains_key(name) && !plan.passed.contains_key(name);
+            let suspect = is_suspect(state, plan, name) && !trial.contains(name);
+            let refused = agenda.refused.contains(name);
+            if !waits && !suspect && !refused {
+                set.insert(name.clone(), resource.clone());
+                continue;
+            }
+            let held = state.held.get(name);
+            if let Some(old) = held.and_then(|held| held.acked.clone()) {
+                set.insert(name.clone(), old);
+            } else if self.gates.reconnected.is_some() && !state.set_known {
+                return None;
+            } else if suspect && self.gates.removal_gate(type_url, name) != Gate::Open {
+                // It may have been applied, and something may lead to it.
+                return None;
+            }
         }
-        // Even what may go stays in the set that carries additions: union first, then the new
-        // set (rule O1).
-        if let Some(old) = &held.acked {
-            plan.set.insert(name.clone(), old.clone());
+        for name in &agenda.leaving {
+            let held = state.held.get(name);
+            if let Some(old) = held.and_then(|held| held.acked.clone()) {
+                set.insert(name.clone(), old);
+            }
         }
+        Some(set)
     }
 
     /// Whether a gate lets something through now, by itself or by its deadline.
-    fn passes(&self, type_url: &TypeUrl, waiting: Waiting, gate: Gate, plan: &mut Plan) -> bool {
+    pub(super) fn passes(
+        &self,
+        type_url: &TypeUrl,
+        waiting: Waiting,
+        gate: Gate,
+        plan: &mut Plan,
+    ) -> bool {
         let start = match gate {
             Gate::Open => return true,
             Gate::Closed => {
@@ -208,4 +265,10 @@ impl Planner<'_> {
         plan.held_back.insert(key.1);
         false
     }
+}
+
+/// Whether something that may be sent goes after all others, for it was rejected in company.
+pub(super) fn is_suspect(state: &TypeState, plan: &Plan, name: &Name) -> bool {
+    state.agenda.suspects.contains(name)
+        || plan.passed.contains_key(name) && state.isolate.contains(name)
 }

@@ -7,12 +7,12 @@
 //! Kept by content and not by view, so that it survives changes of the view. It isn't persisted:
 //! after a restart, clients that come back tell what they hold, and that proves it.
 
-use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use xxhash_rust::xxh64::Xxh64;
 
-use crate::limits::{CONTESTED_MAX, PROVEN_MAX};
+use crate::limits::{CONTESTED_MAX, PROVEN_MAX, PROVEN_NEWS_MAX};
 use crate::resource::Resource;
 
 /// Contents that some client acknowledged and none refused. Bounded: the longest unused half is
@@ -27,6 +27,10 @@ struct Inner {
     proven: Recent,
     /// Refused by some client. Another may have taken it, as an Envoy of another version.
     contested: Recent,
+    /// The latest that was proven, oldest first.
+    news: VecDeque<u64>,
+    /// How much was proven up to now.
+    told: u64,
 }
 
 /// A bounded set of hashes in two generations.
@@ -39,21 +43,52 @@ struct Recent {
 // === impl Proven ===
 
 impl Proven {
-    /// Takes note that a client holds this.
-    pub(super) fn acknowledged(&self, resource: &Resource) {
-        self.inner().proven.insert(key(resource), PROVEN_MAX);
-    }
-
-    /// Takes note that a client refused this alone: it never travels with others again, even if
-    /// other clients take it.
-    pub(super) fn refused(&self, resource: &Resource) {
-        self.inner().contested.insert(key(resource), CONTESTED_MAX);
+    /// Takes note of what a client said: that it holds something, or that it refused it alone. What
+    /// was refused never travels with others again, even if other clients take it.
+    pub(super) fn learn(&self, verdicts: impl Iterator<Item = (Arc<Resource>, bool)>) {
+        let mut inner = self.inner();
+        for (resource, taken) in verdicts {
+            let key = Self::key(&resource);
+            if taken {
+                inner.acknowledged(key);
+            } else {
+                inner.contested.insert(key, CONTESTED_MAX);
+            }
+        }
     }
 
     /// Whether some client holds this and none refused it.
     pub fn contains(&self, resource: &Resource) -> bool {
-        let (key, mut inner) = (key(resource), self.inner());
+        self.contains_key(Self::key(resource))
+    }
+
+    pub(super) fn contains_key(&self, key: u64) -> bool {
+        let mut inner = self.inner();
         inner.proven.contains(key, PROVEN_MAX) && !inner.contested.contains(key, CONTESTED_MAX)
+    }
+
+    /// What was proven since somebody last asked, who keeps count. `None`: too much.
+    pub(super) fn since(&self, heard: &mut u64) -> Option<Vec<u64>> {
+        let inner = self.inner();
+        let missed = usize::try_from(inner.told - std::mem::replace(heard, inner.told)).ok()?;
+        let known = inner.news.len().checked_sub(missed)?;
+        Some(inner.news.iter().skip(known).copied().collect())
+    }
+
+    /// The count of who has heard everything.
+    pub(super) fn heard(&self) -> u64 {
+        self.inner().told
+    }
+
+    /// What a content is called in here.
+    pub(super) fn key(resource: &Resource) -> u64 {
+        let mut hash = Xxh64::new(0);
+        hash.update(resource.type_url().as_str().as_bytes());
+        hash.update(&[0]);
+        hash.update(resource.name().as_bytes());
+        hash.update(&[0]);
+        hash.update(&resource.version().to_bits().to_le_bytes());
+        hash.digest()
     }
 
     /// How many contents are known to be good.
@@ -69,6 +104,23 @@ impl Proven {
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    fn acknowledged(&mut self, key: u64) {
+        let known = self.proven.contains(key, PROVEN_MAX);
+        self.proven.insert(key, PROVEN_MAX);
+        if known {
+            return;
+        }
+        if self.news.len() >= PROVEN_NEWS_MAX {
+            self.news.pop_front();
+        }
+        self.news.push_back(key);
+        self.told += 1;
     }
 }
 
@@ -95,16 +147,6 @@ impl Recent {
     }
 }
 
-fn key(resource: &Resource) -> u64 {
-    let mut hash = Xxh64::new(0);
-    hash.update(resource.type_url().as_str().as_bytes());
-    hash.update(&[0]);
-    hash.update(resource.name().as_bytes());
-    hash.update(&[0]);
-    hash.update(&resource.version().to_bits().to_le_bytes());
-    hash.digest()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,14 +166,33 @@ mod tests {
 
     #[test]
     fn a_content_that_one_client_refused_is_not_proven_by_another() {
-        let (proven, a) = (Proven::default(), cluster("a", 1));
-        proven.acknowledged(&a);
+        let (proven, a) = (Proven::default(), Arc::new(cluster("a", 1)));
+        let learn = |taken| proven.learn([(a.clone(), taken)].into_iter());
+        learn(true);
         assert!(proven.contains(&a));
         assert!(!proven.contains(&cluster("a", 2)));
         assert!(!proven.contains(&cluster("b", 1)));
-        proven.refused(&a);
-        proven.acknowledged(&a);
+        learn(false);
+        learn(true);
         assert!(!proven.contains(&a));
         assert_eq!(proven.len(), 1);
+    }
+
+    #[test]
+    fn what_was_proven_is_told_once_to_everybody_who_listens() {
+        let proven = Proven::default();
+        let mut heard = proven.heard();
+        let learn = |name: &str| proven.learn([(Arc::new(cluster(name, 1)), true)].into_iter());
+        learn("a");
+        learn("a");
+        learn("b");
+        assert_eq!(proven.since(&mut heard).unwrap().len(), 2);
+        assert_eq!(proven.since(&mut heard).unwrap().len(), 0);
+        let mut late = heard;
+        for n in 0..=PROVEN_NEWS_MAX {
+            learn(&format!("c{n}"));
+        }
+        assert_eq!(proven.since(&mut late), None, "too much to tell");
+        assert_eq!(proven.since(&mut late).unwrap().len(), 0);
     }
 }

@@ -6,14 +6,15 @@ use std::time::Instant;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
 
+use super::completeness::Completeness;
 use super::plan::Clocks;
 use super::state::TypeState;
 use super::suspicion::Expected;
 use super::{Outcome, Request, SessionSettings, Types, Variant, Violation, delta, sotw};
 use crate::delivery::Suspicion;
 use crate::limits::{NAME_BYTES_MAX, NAMES_MAX, TYPE_URL_BYTES_MAX, TYPES_MAX};
-use crate::resource::TypeUrl;
-use crate::snapshot::Snapshot;
+use crate::resource::{Name, TypeUrl};
+use crate::snapshot::{OfType, Snapshot};
 
 /// Everything that is known about one stream. See the [module](super) for how to drive it.
 #[derive(Debug)]
@@ -33,6 +34,7 @@ pub struct Session {
     pub(super) reconnected: Option<Instant>,
     pub(super) acknowledged: Option<Arc<str>>,
     pub(super) behind_since: Option<Instant>,
+    pub(super) completeness: Completeness,
     pub(super) gates_forced: u64,
     /// What the client had on its previous stream, until it is clear whether it asks again.
     pub(super) expected: Option<Expected>,
@@ -74,6 +76,7 @@ impl Session {
             reconnected: None,
             acknowledged: None,
             behind_since: None,
+            completeness: Completeness::default(),
             gates_forced: 0,
             expected: None,
             not_asked: BTreeMap::new(),
@@ -106,8 +109,14 @@ impl Session {
             return Err(Violation::TooManyTypes);
         }
         let state = self.types.entry(type_url.clone()).or_default();
+        if let (false, Some(view)) = (known, &self.view) {
+            state.held.rebase(view.of_type(&type_url).cloned(), &[]);
+        }
         let first = !std::mem::replace(&mut state.asked, true);
-        state.dirty |= first;
+        if first {
+            state.dirty = true;
+            state.agenda.touch_all();
+        }
         self.not_asked.remove(&type_url);
         let outcome = match (&request, self.variant) {
             (Request::Delta(request), Variant::Delta) => {
@@ -135,15 +144,30 @@ impl Session {
     /// Sets what the client should have from now on. The latest one wins: what was not sent yet of
     /// an earlier view never is (rule X1).
     pub fn set_view(&mut self, view: Arc<Snapshot>, now: Instant) {
+        let before = self.view.replace(view.clone());
         for (type_url, state) in &mut self.types {
-            let before = self.view.as_ref().map(|view| view.digest(type_url));
-            if before != Some(view.digest(type_url)) {
+            let (old, new) = (
+                before.as_ref().and_then(|view| view.of_type(type_url)),
+                view.of_type(type_url),
+            );
+            let difference = OfType::difference(old, new);
+            if before.is_none() || !difference.is_empty() {
                 state.content_changed();
+            }
+            state.held.rebase(new.cloned(), &difference);
+            for name in difference.iter() {
+                let asked = state.subscription.covers(name);
+                if asked || state.held.contains(name) || state.owed.contains(name) {
+                    state.agenda.touch(name);
+                }
+                if !asked && new.is_some_and(|new| new.get(name).is_some()) {
+                    // Something may lead to it, and then it should be asked for.
+                    self.completeness.reset();
+                }
             }
             state.confirm_claims(&view, type_url);
             sotw::skip_equal_set(type_url, state, &view);
         }
-        self.view = Some(view);
         self.miss_less();
         self.learn();
         self.look_at_gates();
@@ -155,7 +179,8 @@ impl Session {
     pub fn heartbeat(&mut self, now: Instant) {
         let Some(view) = &self.view else { return };
         for (type_url, state) in &mut self.types {
-            for (name, held) in &state.held {
+            let mut lapsing: Vec<Name> = Vec::new();
+            for (name, held) in state.held.timed() {
                 let wanted = view
                     .get(type_url, name)
                     .filter(|wanted| held.is_exactly(wanted));
@@ -166,12 +191,15 @@ impl Session {
                     continue;
                 };
                 if held.expired || now + ttl / 4 >= expires_at {
-                    // It lapsed, or may before the renewal arrives; only a body arms it again.
-                    state.owed.insert(name.clone());
-                    state.dirty = true;
+                    lapsing.push(name.clone());
                 } else if state.in_flight.is_none() {
                     state.renew.insert(name.clone());
                 }
+            }
+            for name in lapsing {
+                // It lapsed, or may before the renewal arrives; only a body arms it again.
+                state.owe(name);
+                state.dirty = true;
             }
         }
     }
@@ -183,12 +211,13 @@ impl Session {
                 state.deadline = None;
                 state.dirty = true;
             }
-            for (name, held) in &mut state.held {
+            let renew = &mut state.renew;
+            state.held.each_timed(|name, held| {
                 if !held.expired && held.expires_at.is_some_and(|at| at <= now) {
                     held.expired = true;
-                    state.renew.remove(name);
+                    renew.remove(name);
                 }
-            }
+            });
         }
         self.listen(now);
         self.refresh(now);
@@ -203,10 +232,11 @@ impl Session {
     /// When [`handle_timeout`](Self::handle_timeout) has to be called, if nothing else happens.
     pub fn next_timeout(&self) -> Option<Instant> {
         let expiries = |state: &TypeState| {
-            let live = state.held.values().filter(|held| !held.expired);
-            live.filter_map(|held| held.expires_at).min()
+            let live = state.held.timed().filter(|(_, held)| !held.expired);
+            live.filter_map(|(_, held)| held.expires_at).min()
         };
-        let of_type = |state: &TypeState| state.deadline.into_iter().chain(expiries(state)).min();
+        let of_type =
+            |state: &Box<TypeState>| state.deadline.into_iter().chain(expiries(state)).min();
         let of_types = self.types.values().filter_map(of_type);
         of_types.chain(self.next_listening()).min()
     }
@@ -267,14 +297,10 @@ impl Session {
 
     /// Lets all sessions know what this client took and refused.
     fn learn(&mut self) {
-        let proven = &self.settings.proven;
         for state in self.types.values_mut() {
-            for (resource, taken) in state.verdicts.drain(..) {
-                if taken {
-                    proven.acknowledged(&resource);
-                } else {
-                    proven.refused(&resource);
-                }
+            if !state.verdicts.is_empty() {
+                let verdicts = std::mem::take(&mut state.verdicts);
+                self.settings.proven.learn(verdicts.into_iter());
             }
         }
     }

@@ -1,18 +1,63 @@
 //! What is special about the state-of-the-world protocol: the list of names is whole each time,
 //! clusters and listeners go as whole sets, and a stale nonce voids a request.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
 use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
 
 use super::Outcome;
-use super::held::Held;
-use super::plan::Plan;
-use super::state::TypeState;
+use super::state::{TypeState, is_nonce};
+use crate::limits::REJECTED_SETS_MAX;
 use crate::resource::{Name, TypeUrl};
 use crate::snapshot::{Snapshot, digest};
+
+/// The whole sets that a client rejected. Bounded: the oldest is forgotten.
+#[derive(Debug, Default)]
+pub(super) struct RejectedSets {
+    by_hash: BTreeMap<u64, RejectedSet>,
+    order: VecDeque<u64>,
+    /// The client's words about the last one.
+    pub(super) text: Option<Arc<str>>,
+}
+
+/// How a whole set was rejected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RejectedSet {
+    /// By the client's words.
+    Answered,
+    /// By its silence; the words came too late, if they came, and may be about another set.
+    Unanswered,
+}
+
+// === impl RejectedSets ===
+
+impl RejectedSets {
+    /// The first word about a set counts.
+    pub(super) fn insert(&mut self, hash: u64, how: RejectedSet) {
+        if self.by_hash.contains_key(&hash) {
+            return;
+        }
+        if self.order.len() >= REJECTED_SETS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.by_hash.remove(&oldest);
+        }
+        self.by_hash.insert(hash, how);
+        self.order.push_back(hash);
+    }
+
+    /// The client took it after all.
+    pub(super) fn remove(&mut self, hash: u64) {
+        self.by_hash.remove(&hash);
+        self.order.retain(|other| *other != hash);
+    }
+
+    pub(super) fn get(&self, hash: u64) -> Option<RejectedSet> {
+        self.by_hash.get(&hash).copied()
+    }
+}
 
 /// Applies a request. `first` is the first of its type on the stream.
 pub(super) fn handle(
@@ -28,7 +73,7 @@ pub(super) fn handle(
         .map(|status| status.message.as_str());
     let nonce = request.response_nonce.as_str();
     let outcome = state.conclude(nonce, error, now);
-    let repeats_last = state.in_flight.is_none() && nonce == state.last_nonce.to_string();
+    let repeats_last = state.in_flight.is_none() && is_nonce(state.last_nonce, nonce);
     if outcome == Outcome::Stale && !nonce.is_empty() && !repeats_last && !first {
         // An answer to what is in flight is still to come, and repeats the names (rule S7).
         return outcome;
@@ -40,7 +85,8 @@ pub(super) fn handle(
     }
     if nonce.is_empty() && !first && !added && state.in_flight.is_none() {
         // A fresh statement of the same names: the client wants to hear them again.
-        state.owed.extend(state.subscription.names.iter().cloned());
+        let names: Vec<Name> = state.subscription.names.iter().cloned().collect();
+        names.into_iter().for_each(|name| state.owe(name));
         state.answer_due |= type_url.is_full_state();
         state.dirty = true;
     }
@@ -54,25 +100,22 @@ pub(super) fn handle(
 fn subscribe(type_url: &TypeUrl, state: &mut TypeState, names: &[String]) -> bool {
     let legacy = type_url.is_full_state() && names.is_empty() && !state.subscription.ever_named;
     let wildcard = legacy || names.iter().any(|name| name == "*");
-    let names: BTreeSet<Name> = names
-        .iter()
-        .filter(|name| *name != "*")
-        .map(|name| Arc::from(name.as_str()))
-        .collect();
-    let subscription = &mut state.subscription;
-    let new: Vec<Name> = names.difference(&subscription.names).cloned().collect();
-    let widened = wildcard && !subscription.wildcard;
-    let changed = widened || wildcard != subscription.wildcard || names != subscription.names;
-    subscription.ever_named |= !names.is_empty() || (wildcard && !legacy);
-    subscription.wildcard = wildcard;
-    subscription.names = names;
-    if changed {
-        state.dirty = true;
-        state.forget_uncovered();
+    let widened = wildcard && !state.subscription.wildcard;
+    let named = names.iter().map(|name| name.as_str());
+    let named = named.filter(|name| *name != "*");
+    state.subscription.ever_named |= !names.is_empty();
+    if wildcard == state.subscription.wildcard && state.subscription.names.are(named.clone()) {
+        // Every ACK repeats them.
+        return false;
     }
+    let (new, dropped) = state.subscription.names.restate(named);
+    state.narrowed |= dropped || wildcard < state.subscription.wildcard;
+    state.subscription.wildcard = wildcard;
+    state.dirty = true;
+    state.forget_uncovered();
     let added = widened || !new.is_empty();
     // Newly named is sent even if nothing changed (rule S4).
-    state.owed.extend(new);
+    new.into_iter().for_each(|name| state.owe(name));
     added
 }
 
@@ -83,49 +126,33 @@ pub(super) fn skip_equal_set(type_url: &TypeUrl, state: &mut TypeState, view: &S
         return;
     };
     let pure = state.subscription.wildcard && state.subscription.names.is_empty();
-    if type_url.is_full_state() && pure && claimed == version(digest(view.iter(type_url))) {
+    if type_url.is_full_state() && pure && claimed == version(whole_digest(type_url, view)) {
+        state.held.adopt_base();
+        state.set_known = true;
         for resource in view.iter(type_url) {
-            let held = Held {
-                acked: Some(resource.clone()),
-                ..Held::default()
-            };
-            state.held.insert(resource.name().clone(), held);
             state.verdicts.push((resource.clone(), true));
         }
         state.answer_due = false;
     }
 }
 
+/// The hash of everything of the type.
+fn whole_digest(type_url: &TypeUrl, view: &Snapshot) -> u64 {
+    let of_type = view.of_type(type_url);
+    of_type.map_or_else(|| digest([].into_iter()), |of_type| of_type.digest())
+}
+
 /// The hash of everything of the type that the client is subscribed to.
 pub(super) fn subscribed_digest(type_url: &TypeUrl, state: &TypeState, view: &Snapshot) -> u64 {
     let subscription = &state.subscription;
-    digest(
-        view.iter(type_url)
-            .filter(|resource| subscription.covers(resource.name())),
-    )
-}
-
-/// The whole set to send now, with its hash: with additions while there are any, else without what
-/// may go. `None` if there is nothing to send, or the client refused this very set.
-pub(super) fn next_set(state: &mut TypeState, plan: &mut Plan, removals: bool) -> Option<u64> {
-    let news = !plan.updates.is_empty() || state.answer_due && !plan.has_more_to_come();
-    let due = if removals {
-        !plan.removals.is_empty()
-    } else {
-        news
-    };
-    if !due || plan.set_unknown {
-        return None;
+    match (view.of_type(type_url), subscription.names.settled()) {
+        (Some(of_type), _) if subscription.wildcard => of_type.digest(),
+        (Some(of_type), Some(names)) => of_type.digest_of(names),
+        _ => digest(
+            view.iter(type_url)
+                .filter(|resource| subscription.covers(resource.name())),
+        ),
     }
-    if removals {
-        plan.removals.iter().for_each(|name| {
-            plan.set.remove(name);
-        });
-    }
-    let hash = digest(plan.set.values());
-    let refused = state.rejected_sets.contains(&hash);
-    state.set_refused |= refused;
-    (!refused).then_some(hash)
 }
 
 /// `version_info` for a hash.

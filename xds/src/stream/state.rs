@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Outcome;
+use super::agenda::Agenda;
 use super::held::Held;
+use super::holdings::Holdings;
 use super::plan::{Plan, Waiting};
+use super::sotw::{RejectedSet, RejectedSets};
 use super::subscription::Subscription;
 use crate::delivery::SentCounts;
 use crate::limits::{REJECTED_VERSIONS_MAX, REJECTION_TEXT_BYTES_MAX};
@@ -18,8 +21,10 @@ use crate::snapshot::Snapshot;
 #[derive(Debug, Default)]
 pub(super) struct TypeState {
     pub(super) subscription: Subscription,
-    pub(super) held: BTreeMap<Name, Held>,
-    pub(super) in_flight: Option<InFlight>,
+    pub(super) held: Holdings,
+    /// What is left to do for it.
+    pub(super) agenda: Agenda,
+    pub(super) in_flight: Option<Box<InFlight>>,
     /// The last nonce that was sent; 0 before.
     pub(super) last_nonce: u64,
     /// Names to be answered even if nothing changed (rules D3, D6, S4, S9).
@@ -30,12 +35,17 @@ pub(super) struct TypeState {
     pub(super) isolate: BTreeSet<Name>,
     /// Contents that the client rejected alone.
     pub(super) rejected: BTreeMap<Name, Rejected>,
-    /// State of the world, whole sets: hashes of what the client rejected.
-    pub(super) rejected_sets: VecDeque<u64>,
+    /// State of the world, whole sets: what the client rejected.
+    pub(super) rejected_sets: RejectedSets,
     /// The wanted set is one of those.
     pub(super) set_refused: bool,
+    /// State of the world, whole sets: the client took one on this stream, or came back with one,
+    /// so that what it doesn't have is known.
+    pub(super) set_known: bool,
+    /// State of the world, whole sets: how many suspects the next set tries.
+    pub(super) trial: usize,
     /// A rejection whose culprit isn't known (yet).
-    pub(super) nack: Option<Nack>,
+    pub(super) nack: Option<Box<Nack>>,
     /// Resources whose time to live is to be renewed.
     pub(super) renew: BTreeSet<Name>,
     /// State of the world: `version_info` of the first request, from an earlier stream.
@@ -44,12 +54,12 @@ pub(super) struct TypeState {
     /// What the client said since the session last asked, for all to learn: taken, or refused
     /// alone.
     pub(super) verdicts: Vec<(Arc<Resource>, bool)>,
-    /// `version` of the last response with news, and the names in it.
-    pub(super) last_news: Option<(Arc<str>, Vec<Name>)>,
+    /// `version` of the last response with news, and for routes the names in it.
+    pub(super) last_news: Option<(Arc<str>, Arc<[Name]>)>,
     /// The client asked for the type on this stream; otherwise it was sent unasked.
     pub(super) asked: bool,
     /// Responses that were given up, oldest first.
-    pub(super) overdue: Vec<InFlight>,
+    pub(super) overdue: Vec<Box<InFlight>>,
     /// Since when an answer is overdue.
     pub(super) suspect_since: Option<Instant>,
     /// Cures since the content changed.
@@ -60,6 +70,10 @@ pub(super) struct TypeState {
     pub(super) suspects: BTreeSet<Name>,
     /// Something changed since `plan` last looked.
     pub(super) dirty: bool,
+    /// What the client has otherwise since it was last asked whether that is complete.
+    pub(super) unchecked: BTreeSet<Name>,
+    /// The client dropped names since then.
+    pub(super) narrowed: bool,
     /// As of the last look: nothing to send, nothing held back, nothing rejected.
     pub(super) level: bool,
     /// As of the last look: a gate holds something back, or waits to.
@@ -97,6 +111,8 @@ pub(super) struct Nack {
     pub(super) names: Vec<Name>,
     pub(super) text: Arc<str>,
     pub(super) at: Instant,
+    /// Nobody looks for the culprit; it ends when the client takes a set.
+    pub(super) lasting: bool,
 }
 
 // === impl TypeState ===
@@ -108,7 +124,7 @@ impl TypeState {
             .in_flight
             .as_ref()
             .is_none_or(|in_flight| in_flight.renewal);
-        self.level && !self.dirty && quiet && self.held.values().all(|held| !held.expired)
+        self.level && !self.dirty && quiet && self.held.timed().all(|(_, held)| !held.expired)
     }
 
     /// Whether the client rejected exactly this content.
@@ -126,8 +142,28 @@ impl TypeState {
         self.is_refused(resource) || in_set()
     }
 
+    /// A name is to be answered even if nothing changed.
+    pub(super) fn owe(&mut self, name: Name) {
+        self.agenda.touch(&name);
+        self.owed.insert(name);
+    }
+
+    /// A name was rejected together with others.
+    pub(super) fn suspect(&mut self, name: &Name) {
+        self.agenda.touch(name);
+        self.isolate.insert(name.clone());
+    }
+
+    /// A name was tried alone.
+    pub(super) fn clear(&mut self, name: &Name) {
+        if self.isolate.remove(name) {
+            self.agenda.touch(name);
+        }
+    }
+
     /// The client dropped the name: a later subscription starts afresh (rules D7, S5).
-    pub(super) fn forget(&mut self, name: &str) {
+    pub(super) fn forget(&mut self, name: &Name) {
+        self.agenda.touch(name);
         self.held.remove(name);
         self.owed.remove(name);
         self.isolate.remove(name);
@@ -137,7 +173,8 @@ impl TypeState {
     /// Forgets what the subscription no longer covers.
     pub(super) fn forget_uncovered(&mut self) {
         let subscription = &self.subscription;
-        self.held.retain(|name, _| subscription.covers(name));
+        self.agenda.touch_all();
+        self.held.retain(|name| subscription.covers(name));
         self.owed.retain(|name| subscription.covers(name));
         self.isolate.retain(|name| subscription.covers(name));
         self.renew.retain(|name| subscription.covers(name));
@@ -145,20 +182,21 @@ impl TypeState {
 
     /// Confirms claims of versions that the view has.
     pub(super) fn confirm_claims(&mut self, view: &Snapshot, type_url: &crate::TypeUrl) {
-        for (name, held) in self.held.iter_mut().filter(|(_, held)| held.is_foreign()) {
+        let verdicts = &mut self.verdicts;
+        self.held.each_claimed(|name, held| {
             if let Some(resource) = view.get(type_url, name)
                 && held.confirm_claim(resource)
                 && type_url.is_spoilt_by_one()
             {
-                self.verdicts.push((resource.clone(), true));
+                verdicts.push((resource.clone(), true));
             }
-        }
+        });
     }
 
     /// Takes note of an ACK or a NACK of the response in flight. A NACK is told by its error
     /// detail and by nothing else (rule C11); any other nonce changes nothing.
     pub(super) fn conclude(&mut self, nonce: &str, error: Option<&str>, now: Instant) -> Outcome {
-        let is_it = |in_flight: &mut InFlight| in_flight.nonce.to_string() == nonce;
+        let is_it = |in_flight: &mut Box<InFlight>| is_nonce(in_flight.nonce, nonce);
         let Some(in_flight) = self.in_flight.take_if(is_it) else {
             let late = self.conclude_late(nonce, error.map(truncated).as_ref(), now);
             if late != Outcome::Stale && self.in_flight.is_none() {
@@ -180,19 +218,27 @@ impl TypeState {
         }
     }
 
-    fn acknowledge(&mut self, in_flight: InFlight) {
-        if in_flight.set.is_some() {
+    fn acknowledge(&mut self, in_flight: Box<InFlight>) {
+        let whole = in_flight.set.is_some();
+        if whole {
             // What a whole set lacks is deleted (rule S1).
             let names: BTreeSet<&Name> = in_flight.items.iter().map(|item| item.name()).collect();
-            self.held.retain(|name, _| names.contains(name));
-            if !in_flight.cure {
-                self.nack = None;
-            }
+            self.held.retain(|name| names.contains(name));
+            self.set_known = true;
         }
         for item in in_flight.items {
-            self.isolate.remove(item.name());
+            self.clear(item.name());
             if item.type_url().is_spoilt_by_one() {
                 self.verdicts.push((item.clone(), true));
+            }
+            if whole
+                && self
+                    .held
+                    .get(item.name())
+                    .is_some_and(|held| held.is_plainly(&item))
+            {
+                // Most of a whole set is no news.
+                continue;
             }
             // Without an entry the client unsubscribed in the meantime.
             if let Some(held) = self.held.get_mut(item.name()) {
@@ -202,10 +248,16 @@ impl TypeState {
         for name in in_flight.removed {
             self.held.remove(&name);
         }
+        if whole {
+            self.trial = self.trial.max(1).saturating_mul(2);
+            if !in_flight.cure && self.nack.as_ref().is_some_and(|nack| nack.lasting) {
+                self.nack = None;
+            }
+        }
         self.close_nack();
     }
 
-    fn reject(&mut self, in_flight: InFlight, text: &Arc<str>, now: Instant) {
+    fn reject(&mut self, in_flight: Box<InFlight>, text: &Arc<str>, now: Instant) {
         if in_flight.renewal {
             // The client doesn't have what was to be renewed.
             for item in &in_flight.items {
@@ -238,53 +290,58 @@ impl TypeState {
             }
             return;
         }
+        let whole = in_flight.set.is_some();
         if let Some((hash, news)) = &in_flight.set {
-            self.refuse_set(*hash);
+            self.rejected_sets.insert(*hash, RejectedSet::Answered);
+            self.rejected_sets.text = Some(text.clone());
             names.clone_from(news);
+            self.trial = names.len() / 2;
         }
-        let alone = in_flight.set.is_none() && names.len() == 1;
+        // What is no news in a whole set is no culprit, and a cure holds none by its making.
+        let is_news = |held: &Held, item: &Resource| !whole || !held.is_exactly(item);
+        let mut suspects = 0;
         for item in &in_flight.items {
+            let held = self.held.get(item.name());
+            suspects += usize::from(held.is_none_or(|held| is_news(&held, item)));
+        }
+        let alone = suspects == 1 && names.len() == 1 && !in_flight.cure;
+        let lasting = whole && (suspects == 0 || in_flight.cure);
+        for item in &in_flight.items {
+            let held = self.held.get(item.name());
+            if whole && held.is_some_and(|held| !is_news(&held, item)) {
+                if let Some(held) = self.held.get_mut(item.name()) {
+                    held.pending = None;
+                }
+                continue;
+            }
             if alone {
                 // Even if the client unsubscribed in the meantime: it may come back.
-                self.isolate.remove(item.name());
+                self.clear(item.name());
                 self.refuse(item, text, now);
             }
             let Some(held) = self.held.get_mut(item.name()) else {
                 continue;
             };
-            if in_flight.set.is_some() && held.is_exactly(item) {
-                held.pending = None;
-                continue;
-            }
             held.rejected(item, alone);
-            if !alone && in_flight.set.is_none() {
-                self.isolate.insert(item.name().clone());
+            if !alone && !lasting {
+                self.suspect(item.name());
             }
         }
         if !alone {
             names.extend(in_flight.removed);
-            self.nack = Some(Nack {
+            self.nack = Some(Box::new(Nack {
                 names,
                 text: text.clone(),
                 at: now,
-            });
+                lasting,
+            }));
         }
         self.close_nack();
     }
 
-    /// The client refuses a whole set.
-    pub(super) fn refuse_set(&mut self, hash: u64) {
-        if self.rejected_sets.contains(&hash) {
-            return;
-        }
-        if self.rejected_sets.len() >= REJECTED_VERSIONS_MAX {
-            self.rejected_sets.pop_front();
-        }
-        self.rejected_sets.push_back(hash);
-    }
-
     /// The client refuses this, alone.
     pub(super) fn refuse(&mut self, item: &Arc<Resource>, text: &Arc<str>, now: Instant) {
+        self.agenda.touch(item.name());
         Rejected::note(&mut self.rejected, item, text, now);
         self.verdicts.push((item.clone(), false));
     }
@@ -292,12 +349,16 @@ impl TypeState {
     /// There was nothing to send now.
     pub(super) fn looked_at(&mut self, plan: &Plan) {
         self.dirty = false;
-        self.level = plan.is_level() && !self.set_refused;
+        self.level = plan.is_level(&self.agenda) && !self.set_refused;
         self.waits = !plan.held_back.is_empty();
         self.deadline = plan.deadline;
         // Suspects that aren't wanted any more need no trial.
-        self.isolate
-            .retain(|name| plan.held_back.contains(&Waiting::Update(name.clone())));
+        let agenda = &self.agenda;
+        self.isolate.retain(|name| {
+            agenda.suspects.contains(name)
+                || plan.passed.contains_key(name)
+                || plan.held_back.contains(&Waiting::Update(name.clone()))
+        });
         self.close_nack();
     }
 
@@ -305,31 +366,35 @@ impl TypeState {
     pub(super) fn content_changed(&mut self) {
         self.dirty = true;
         self.cures = 0;
-        self.held
-            .values_mut()
-            .for_each(|held| held.removal_refused = false);
+        let refused = self.held.apart().filter(|(_, held)| held.removal_refused);
+        let refused: Vec<Name> = refused.map(|(name, _)| name.clone()).collect();
+        for name in &refused {
+            if let Some(held) = self.held.get_mut(name) {
+                held.removal_refused = false;
+            }
+        }
         self.close_nack();
     }
 
     /// A rejection of several is over when each of them was tried alone.
     fn close_nack(&mut self) {
-        let open = |nack: &Nack| nack.names.iter().any(|name| self.isolate.contains(name));
-        let by_set = !self.rejected_sets.is_empty();
-        if self
-            .nack
-            .as_ref()
-            .is_some_and(|nack| !by_set && !open(nack))
-        {
-            let removal = |nack: &Nack| {
-                nack.names
-                    .iter()
-                    .any(|name| self.held.get(name).is_some_and(|held| held.removal_refused))
-            };
-            if !self.nack.as_ref().is_some_and(removal) {
-                self.nack = None;
-            }
+        let Some(nack) = self.nack.as_ref().filter(|nack| !nack.lasting) else {
+            return;
+        };
+        let open = |name: &Name| {
+            let removal_refused = || self.held.get(name).is_some_and(|held| held.removal_refused);
+            self.isolate.contains(name) || removal_refused()
+        };
+        if !nack.names.iter().any(open) {
+            self.nack = None;
         }
     }
+}
+
+/// Whether a nonce on the wire is this one.
+pub(super) fn is_nonce(nonce: u64, text: &str) -> bool {
+    let canonical = text == "0" || !text.starts_with(['+', '0']);
+    canonical && text.parse() == Ok(nonce)
 }
 
 // === impl Rejected ===

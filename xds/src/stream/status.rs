@@ -72,6 +72,7 @@ impl Session {
             });
         }
         let held = state.held.get(name);
+        let held = held.as_deref();
         let in_flight = |resource: &Arc<Resource>| resource.stamp() == wanted.stamp();
         Some(match held {
             Some(held) if held.pending.as_ref().is_some_and(in_flight) => ResourceStatus::Sent,
@@ -139,29 +140,5 @@ impl Session {
             self.acknowledged = None;
         }
         self.behind_since.get_or_insert(now);
-    }
-
-    /// Whether the client asked for everything that what it has leads to: a listener without its
-    /// routes serves nothing, whatever was acknowledged.
-    fn is_complete(&self, view: &Snapshot) -> bool {
-        if self.only.is_some() {
-            // What it leads to is on other streams.
-            return true;
-        }
-        let asked = |type_url: &TypeUrl, name: &str| {
-            let state = self.types.get(type_url);
-            view.get(type_url, name).is_none()
-                || state.is_some_and(|state| state.subscription.covers(name))
-        };
-        let acknowledged = self.types.values().flat_map(|state| state.held.values());
-        acknowledged
-            .filter_map(|held| held.acked.as_ref())
-            .all(|resource| {
-                let references = resource.references();
-                let mut routes = references.routes.iter();
-                let mut assignment = references.assignment.iter();
-                routes.all(|name| asked(&TypeUrl::ROUTE_CONFIGURATION, name))
-                    && assignment.all(|name| asked(&TypeUrl::CLUSTER_LOAD_ASSIGNMENT, name))
-            })
     }
 }

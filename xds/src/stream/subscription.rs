@@ -1,8 +1,6 @@
 //! What a client asked for, of one type.
 
-use std::collections::BTreeSet;
-
-use crate::resource::Name;
+use super::names::Names;
 
 /// What a client asked for, of one type.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -10,7 +8,7 @@ pub(super) struct Subscription {
     /// Everything of the type, by `*` or by the legacy form.
     pub(super) wildcard: bool,
     /// Names, known or not (xDS protocol rule C9).
-    pub(super) names: BTreeSet<Name>,
+    pub(super) names: Names,
     /// Whether a request of this stream ever carried a name of this type: from then on an empty
     /// state-of-the-world list means nothing, not all (rule S6).
     pub(super) ever_named: bool,

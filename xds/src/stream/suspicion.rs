@@ -8,11 +8,13 @@
 //!
 //! Deliberately not here: cures for other types. What was measured to get stuck is clusters.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::order::{Gate, removal_gate};
-use super::state::{InFlight, Nack, TypeState};
+use super::order::{Gate, Gates};
+use super::sotw::RejectedSet;
+use super::state::{InFlight, Nack, TypeState, is_nonce};
 use super::{Outcome, Session, Variant};
 use crate::delivery::{Suspicion, SuspicionKind};
 use crate::limits::{CURE_AFTER, CURE_AGAIN_AFTER, CURES_MAX, OVERDUE_MAX, SUSPECT_AFTER};
@@ -20,7 +22,7 @@ use crate::resource::{Name, Resource, TypeUrl};
 use crate::snapshot::{Snapshot, digest};
 
 /// What the client's previous stream leaves behind.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Legacy {
     /// Types that it had asked for.
     pub(crate) types: Vec<TypeUrl>,
@@ -56,14 +58,12 @@ impl Session {
 
     /// What the next stream of this client should know.
     pub(crate) fn legacy(&self) -> Legacy {
-        let asked = |(_, state): &(&TypeUrl, &TypeState)| !state.subscription.is_empty();
+        let asked = |(_, state): &(&TypeUrl, &Box<TypeState>)| !state.subscription.is_empty();
         let types = self.types.iter().filter(asked);
         let mut unanswered: Vec<Name> = Vec::new();
         if let Some(clusters) = self.types.get(&TypeUrl::CLUSTER) {
-            let never = clusters
-                .held
-                .iter()
-                .filter(|(_, held)| held.acked.is_none());
+            let apart = clusters.held.apart();
+            let never = apart.filter(|(_, held)| held.acked.is_none());
             unanswered.extend(never.map(|(name, _)| name.clone()));
             unanswered.extend(clusters.suspects.iter().cloned());
         }
@@ -126,7 +126,7 @@ impl Session {
 
     /// When to listen next.
     pub(super) fn next_listening(&self) -> Option<Instant> {
-        let of_type = |(type_url, state): (&TypeUrl, &TypeState)| {
+        let of_type = |(type_url, state): (&TypeUrl, &Box<TypeState>)| {
             let sent_at = state.in_flight.as_ref()?.sent_at;
             let suspect = state
                 .suspect_since
@@ -153,8 +153,14 @@ impl Session {
             }
             self.not_asked.insert(type_url.clone(), now);
             if type_url == TypeUrl::CLUSTER {
-                let state = self.types.entry(type_url).or_default();
+                let base = self.view.as_ref().and_then(|view| view.of_type(&type_url));
+                let state = self.types.entry(type_url).or_insert_with(|| {
+                    let mut state = Box::<TypeState>::default();
+                    state.held.rebase(base.cloned(), &[]);
+                    state
+                });
                 state.subscription.wildcard = true;
+                state.agenda.touch_all();
                 state.answer_due = true;
                 state.dirty = true;
                 state.suspects.extend(legacy.unanswered.iter().cloned());
@@ -189,17 +195,15 @@ impl Session {
         }
         let suspects = std::mem::take(&mut clusters.suspects);
         let clusters = self.types.get(&TypeUrl::CLUSTER)?;
-        let needed = |name: &str| {
-            let gate = removal_gate(&self.types, view, &TypeUrl::CLUSTER, name, None);
-            gate != Gate::Open
-        };
+        let gates = Gates::new(&self.types, view, None);
+        let needed = |name: &str| gates.removal_gate(&TypeUrl::CLUSTER, name) != Gate::Open;
         let mut cure = Cure::default();
-        for held in clusters.held.values() {
-            let good = held
-                .acked
-                .iter()
-                .filter(|acked| !clusters.is_refused(acked));
-            cure.items.extend(good.cloned());
+        let names: BTreeSet<&Name> = clusters.held.names().collect();
+        for name in names {
+            let held = clusters.held.get(name);
+            let good = held.and_then(|held| held.acked.clone());
+            cure.items
+                .extend(good.filter(|acked| !clusters.is_refused(acked)));
         }
         match self.variant {
             Variant::Delta => {
@@ -218,7 +222,7 @@ impl Session {
                 let hash = digest(cure.items.iter());
                 cure.set = Some(hash);
                 let sound = !cure.items.is_empty() && !missing;
-                (sound && !clusters.rejected_sets.contains(&hash)).then_some(cure)
+                (sound && clusters.rejected_sets.get(hash).is_none()).then_some(cure)
             }
         }
     }
@@ -258,7 +262,7 @@ impl TypeState {
             held.rejected(item, false);
             doubtful.push(item.name().clone());
             if variant == Variant::Delta {
-                self.isolate.insert(item.name().clone());
+                self.suspect(item.name());
             }
         }
         for name in &in_flight.removed {
@@ -274,17 +278,18 @@ impl TypeState {
                 .iter()
                 .filter(|_| in_flight.items.len() == 1);
             for item in alone.filter(|item| doubtful.contains(item.name())) {
-                self.isolate.remove(item.name());
+                self.clear(item.name());
                 self.refuse(item, &text, now);
             }
         }
         if let Some((hash, news)) = in_flight.set.as_ref().filter(|_| !doubtful.is_empty()) {
-            self.refuse_set(*hash);
-            self.nack = Some(Nack {
+            self.rejected_sets.insert(*hash, RejectedSet::Unanswered);
+            self.nack = Some(Box::new(Nack {
                 names: news.clone(),
                 text,
                 at: now,
-            });
+                lasting: true,
+            }));
         }
         if self.overdue.len() >= OVERDUE_MAX {
             self.overdue.remove(0);
@@ -300,10 +305,7 @@ impl TypeState {
         error: Option<&Arc<str>>,
         now: Instant,
     ) -> Outcome {
-        let place = self
-            .overdue
-            .iter()
-            .position(|it| it.nonce.to_string() == nonce);
+        let place = self.overdue.iter().position(|it| is_nonce(it.nonce, nonce));
         let Some(in_flight) = place.map(|place| self.overdue.remove(place)) else {
             return Outcome::Stale;
         };
@@ -312,7 +314,7 @@ impl TypeState {
             None => self.acknowledge_late(in_flight),
             Some(text) => {
                 if let Some((hash, _)) = &in_flight.set {
-                    self.refuse_set(*hash);
+                    self.rejected_sets.insert(*hash, RejectedSet::Unanswered);
                 }
                 let names = in_flight.items.iter().map(|item| item.name().clone());
                 let names: Vec<Name> = match &in_flight.set {
@@ -320,15 +322,16 @@ impl TypeState {
                     None => names.collect(),
                 };
                 if let ([item], None) = (&*in_flight.items, &in_flight.set) {
-                    self.isolate.remove(item.name());
+                    self.clear(item.name());
                     self.refuse(item, text, now);
                 } else {
                     let text = text.clone();
-                    self.nack = Some(Nack {
+                    self.nack = Some(Box::new(Nack {
                         names,
                         text,
                         at: now,
-                    });
+                        lasting: in_flight.set.is_some(),
+                    }));
                 }
                 return Outcome::Rejected;
             }
@@ -336,10 +339,10 @@ impl TypeState {
         Outcome::Acknowledged
     }
 
-    fn acknowledge_late(&mut self, in_flight: InFlight) {
+    fn acknowledge_late(&mut self, in_flight: Box<InFlight>) {
         if let Some((hash, _)) = in_flight.set {
             // It was fine, only slow.
-            self.rejected_sets.retain(|refused| *refused != hash);
+            self.rejected_sets.remove(hash);
             self.nack = None;
         }
         for item in in_flight.items {
@@ -348,7 +351,7 @@ impl TypeState {
             };
             if held.sent_by == in_flight.nonce && !held.removing && in_flight.set.is_none() {
                 held.acknowledged(item.clone(), in_flight.nonce);
-                self.isolate.remove(item.name());
+                self.clear(item.name());
                 self.verdicts.push((item, true));
             }
         }

@@ -27,7 +27,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 /// Longer than anything here may take, short enough to fail a hanging test.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) type View = Option<Arc<Snapshot>>;
 
@@ -85,6 +85,11 @@ impl Running {
         let id = view.id().to_string();
         self.views.send(Some(Arc::new(view))).unwrap();
         id
+    }
+
+    /// `http://` and where it listens.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     /// Waits until a client's status is as wished.
@@ -181,11 +186,18 @@ impl<Q: std::fmt::Debug, R> Stream<Q, R> {
             .expect("an open stream")
     }
 
-    /// Closes the sending side. Whether the stream then ends without an error.
-    pub(crate) async fn half_close(mut self) -> bool {
+    /// Closes the sending side. Everything that comes until the stream ends, which must be
+    /// without an error.
+    pub(crate) async fn rest(mut self) -> Vec<R> {
         drop(self.requests);
-        let next = tokio::time::timeout(PATIENCE, self.responses.message()).await;
-        matches!(next.expect("an end in time"), Ok(None))
+        let mut rest = Vec::new();
+        loop {
+            let next = tokio::time::timeout(PATIENCE, self.responses.message()).await;
+            match next.expect("an end in time").expect("no error") {
+                Some(response) => rest.push(response),
+                None => return rest,
+            }
+        }
     }
 
     /// How the stream ends.

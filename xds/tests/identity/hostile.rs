@@ -269,7 +269,7 @@ async fn calls_beyond_the_limit_of_a_connection_are_refused_one_by_one() {
 }
 
 #[tokio::test]
-async fn a_peer_that_answers_no_ping_is_taken_for_dead() {
+async fn c15_a_peer_that_answers_no_ping_is_taken_for_dead() {
     let world = World::start().await;
     let mut healthy = Healthy::connect(&world).await;
     let mut stream = world.tls(Some(&world.ca.sidecar("e1"))).await.unwrap();

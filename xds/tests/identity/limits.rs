@@ -4,12 +4,15 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
+use envoy_types::pb::envoy::service::cluster::v3::cluster_discovery_service_client::ClusterDiscoveryServiceClient;
 use envoy_types::pb::google::protobuf::value::Kind;
 use envoy_types::pb::google::protobuf::{Struct, Value};
+use futures::stream::{self, StreamExt as _};
 use tidegate_xds::identity::{AccessLimits, Incident, Policy, Rule};
 use tidegate_xds::limits::{
     ADS_STREAMS_PER_IDENTITY_MAX, CONNECTIONS_PER_IDENTITY_MAX, NAMES_MAX, NODE_BYTES_MAX,
     NODE_FIELD_BYTES_MAX, REJECTION_TEXT_BYTES_MAX, REQUEST_BYTES_MAX,
+    TYPE_STREAMS_PER_IDENTITY_MAX,
 };
 use tonic::Code;
 
@@ -86,6 +89,30 @@ async fn connections_are_bounded_all_identities_together_and_a_shared_one_has_a_
         world.publish(snapshot([cluster("a", 2)]));
         stream.taken().await;
     }
+}
+
+#[tokio::test]
+async fn streams_of_one_type_have_a_bound_of_their_own_that_leaves_room_for_every_type() {
+    let world = World::start().await;
+    let channel = world.channel(&world.ca.sidecar("e1")).await.unwrap();
+    let open_clusters = || async {
+        let mut client = ClusterDiscoveryServiceClient::new(channel.clone());
+        let requests = stream::iter([wish("e1")]).chain(stream::pending());
+        client.delta_clusters(requests).await.unwrap().into_inner()
+    };
+    let mut held = Vec::new();
+    for _ in 0..TYPE_STREAMS_PER_IDENTITY_MAX {
+        let mut responses = open_clusters().await;
+        responses.message().await.unwrap().unwrap();
+        held.push(responses);
+    }
+    let end = open_clusters().await.message().await.unwrap_err();
+    assert_eq!(end.code(), Code::ResourceExhausted);
+    assert!(end.message().contains("per-type"), "{}", end.message());
+    // An aggregated stream still finds its place.
+    let mut aggregated = open(channel.clone()).await.unwrap();
+    aggregated.send(wish("e1")).await;
+    aggregated.taken().await;
 }
 
 #[tokio::test]
@@ -217,7 +244,7 @@ async fn requests_that_are_too_large_end_their_stream_and_no_other() {
         assert!(!end.message().is_empty());
         healthy.is_served(&world).await;
     }
-    assert_eq!(world.count(Incident::RequestRefused), 4);
+    assert_eq!(world.count(Incident::RequestRefused), 5);
 }
 
 #[tokio::test]

@@ -172,7 +172,7 @@ impl World {
         let metrics = MetricsIntake::new(sender.clone(), Arc::clone(&counters));
         let load = LoadIntake::new(sender, counters, Duration::from_secs(1));
         let router = transport()
-            .add_service(server.ads())
+            .add_routes(server.routes())
             .add_service(metrics.guarded_by(Arc::clone(&access)).into_server())
             .add_service(load.guarded_by(Arc::clone(&access)).into_server());
         let incoming = secure_incoming(listener, Arc::clone(&tls), Arc::clone(&access));

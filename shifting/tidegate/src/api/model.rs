@@ -41,6 +41,10 @@ pub struct VersionAnswer {
 pub struct SidecarsAnswer {
     /// By node id.
     pub sidecars: Vec<SidecarStatus>,
+    /// How often somebody was refused at the door, or thrown out, since this control plane started,
+    /// by what it was; what never happened is missing.
+    #[serde(default)]
+    pub incidents: BTreeMap<String, u64>,
 }
 
 /// One sidecar, connected now or lately.
@@ -67,6 +71,10 @@ pub struct SidecarStatus {
     pub view_wanted: Option<String>,
     /// Id of the newest view of which it acknowledged everything it subscribes to.
     pub view_acknowledged: Option<String>,
+    /// Id of the view that its reports prove in force; `None` when they don't (yet).
+    pub view_applied: Option<String>,
+    /// Silence where there should be words, as a sentence.
+    pub suspect: Option<String>,
     /// Milliseconds it has been behind; `None` when it is not.
     pub behind_ms: Option<u64>,
     /// What it rejected and does not hold.

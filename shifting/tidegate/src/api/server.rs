@@ -13,6 +13,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::de::DeserializeOwned;
 use tidegate_engine::rollout::{Decision, Event, Refusal, RolloutStatus, Waiting};
+use tidegate_xds::identity::Access;
 use tidegate_xds::server::{ClientKind, ClientStatus, Server};
 use tokio::net::TcpListener;
 
@@ -38,6 +39,8 @@ pub struct Context {
     pub brain: BrainHandle,
     /// Knows the sidecars.
     pub server: Server,
+    /// Knows who was refused.
+    pub access: Arc<Access>,
     /// For "how long ago".
     pub clock: Clock,
 }
@@ -170,8 +173,12 @@ async fn sidecars(Extract(context): Extract<Context>) -> Json<SidecarsAnswer> {
         let last_report = last_reports.get(&client.client.node_id);
         sidecar(&client, instant, last_report.map(|at| now.since_ms(*at)))
     });
+    let incidents = context.access.incidents().into_iter();
     Json(SidecarsAnswer {
         sidecars: sidecars.collect(),
+        incidents: incidents
+            .map(|(incident, count)| (incident.to_string(), count))
+            .collect(),
     })
 }
 
@@ -347,6 +354,11 @@ fn sidecar(status: &ClientStatus, now: Instant, last_report_ms: Option<u64>) -> 
         since_ms: ago(status.since),
         view_wanted: status.wanted.as_ref().map(ToString::to_string),
         view_acknowledged: status.acknowledged.as_ref().map(ToString::to_string),
+        view_applied: status.applied.as_ref().map(ToString::to_string),
+        suspect: status
+            .suspect
+            .as_ref()
+            .map(|suspect| suspect.sentence.clone()),
         behind_ms: status.behind_since.map(ago),
         rejected: rejected.collect(),
         last_report_ms,

@@ -246,6 +246,7 @@ impl Brain {
         let begun = Instant::now();
         let now = self.clock.at(begun);
         while let Ok(report) = self.reports.try_recv() {
+            self.server.note_versions(&report.node_id, &report.versions);
             self.observer.record(report, &self.clock);
         }
         self.last_reports = Arc::new(self.observer.last_reports(now));

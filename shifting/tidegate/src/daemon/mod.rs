@@ -173,6 +173,7 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
         }
     };
 
+    let door = Arc::clone(&access);
     let stop = watch::Sender::new(false);
     let xds = server::transport()
         .add_routes(server.routes())
@@ -192,6 +193,7 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     let context = api::Context {
         brain: brain.clone(),
         server: server.clone(),
+        access: door,
         clock,
     };
     let api = tokio::spawn(api::serve(api_listener, context, told(stop.subscribe())));
@@ -204,7 +206,10 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let lost = loop {
         let alive = tokio::select! {
-            _ = ticks.tick() => brain.tick(),
+            _ = ticks.tick() => {
+                secure.iter().for_each(Secure::warn_of_expiry);
+                brain.tick()
+            }
             Some(()) = changes.recv() => brain.reload_later(),
             _ = hangup.recv() => {
                 secure.iter().for_each(Secure::reload_later);

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use tidegate_xds::identity::{
@@ -11,7 +12,7 @@ use tidegate_xds::identity::{
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use crate::source;
+use crate::{show, source};
 
 /// What `tidegate serve` was told about certificates and identities.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub struct XdsTls {
 #[derive(Debug, Clone)]
 pub(super) struct Secure {
     pub(super) tls: Arc<Tls>,
+    /// What was last warned about.
+    urgency: Arc<AtomicUsize>,
 }
 
 // === impl XdsTls ===
@@ -51,7 +54,34 @@ impl Secure {
     pub(super) fn load(options: &XdsTls) -> Result<Self, CertificateError> {
         let tls = Tls::load(options.certificates.clone(), SystemTime::now())?;
         tell(&tls.loaded());
-        Ok(Self { tls: Arc::new(tls) })
+        let secure = Self {
+            tls: Arc::new(tls),
+            urgency: Arc::default(),
+        };
+        secure.warn_of_expiry();
+        Ok(secure)
+    }
+
+    /// Warns when the certificate comes close to its end: once for each step (30, 7 and 1 days, or
+    /// less for one that doesn't live for months).
+    pub(super) fn warn_of_expiry(&self) {
+        let (loaded, now) = (self.tls.loaded(), SystemTime::now());
+        let urgency = loaded.urgency(now);
+        if self.urgency.swap(urgency, Ordering::Relaxed) >= urgency {
+            return;
+        }
+        let file = self.tls.certificates().chain.display();
+        match loaded.expires_at.duration_since(now) {
+            Ok(left) => warn!(
+                "the certificate for sidecars in {file} expires in {}; renew it, \
+                 it is read again by itself",
+                show::duration(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
+            ),
+            Err(_) => error!(
+                "the certificate for sidecars in {file} has expired: no sidecar can connect; \
+                 renew it, it is read again by itself"
+            ),
+        }
     }
 
     /// Tells when a certificate file may have changed.

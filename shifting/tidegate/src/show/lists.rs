@@ -41,6 +41,10 @@ pub fn sidecars(answer: &SidecarsAnswer, style: &Style) -> String {
     }
     let mut text = finish(&table, style);
     for sidecar in &answer.sidecars {
+        if let Some(suspect) = &sidecar.suspect {
+            let line = format!("{}: {}", clean(&sidecar.id), clean(suspect));
+            paragraph(&mut text, &line, style, Tone::Bad);
+        }
         if sidecar.streams > 1 && sidecar.kind == "envoy" {
             let line = format!(
                 "{} has {} streams: do {} sidecars use this id? each needs its own",
@@ -60,6 +64,14 @@ pub fn sidecars(answer: &SidecarsAnswer, style: &Style) -> String {
             );
             paragraph(&mut text, &line, style, Tone::Bad);
         }
+    }
+    if !answer.incidents.is_empty() {
+        let counts = answer.incidents.iter();
+        let counts: Vec<String> = counts
+            .map(|(incident, count)| format!("{} {count}", clean(incident)))
+            .collect();
+        let line = format!("at the door, since the start: {}", counts.join(", "));
+        paragraph(&mut text, &line, style, Tone::Faint);
     }
     text
 }
@@ -225,12 +237,27 @@ mod tests {
         twice.streams = 2;
         let answer = SidecarsAnswer {
             sidecars: vec![twice],
+            incidents: BTreeMap::new(),
         };
         let text = sidecars(&answer, &Style::plain());
         assert!(
             text.contains("has 2 streams: do 2 sidecars use this id"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_is_suspect_and_what_was_refused_at_the_door_is_shown() {
+        let mut silent = sidecar("sidecar-1");
+        silent.suspect = Some("took 1 cluster without a word for 12 s".into());
+        let answer = SidecarsAnswer {
+            sidecars: vec![silent],
+            incidents: BTreeMap::from([("claim denied".into(), 3), ("handshake failed".into(), 1)]),
+        };
+        let text = sidecars(&answer, &Style::plain());
+        let end = "sidecar-1: took 1 cluster without a word for 12 s\n\
+                   at the door, since the start: claim denied 3, handshake failed 1\n";
+        assert!(text.ends_with(end), "{text}");
     }
 
     #[test]
@@ -243,6 +270,7 @@ mod tests {
         gone.connected = false;
         let answer = SidecarsAnswer {
             sidecars: vec![sidecar("sidecar-1"), behind, gone],
+            incidents: BTreeMap::new(),
         };
         let text = sidecars(&answer, &Style::plain());
         assert_eq!(
@@ -267,6 +295,7 @@ sidecar-3  web    a     envoy 1.40.0  closed 2 min 5 s  01234567             -  
         let text = sidecars(
             &SidecarsAnswer {
                 sidecars: vec![bad],
+                incidents: BTreeMap::new(),
             },
             &Style::plain(),
         );
@@ -281,6 +310,7 @@ sidecar-3  web    a     envoy 1.40.0  closed 2 min 5 s  01234567             -  
         let long = sidecar(&"very-long-name-".repeat(12));
         let answer = SidecarsAnswer {
             sidecars: vec![long],
+            incidents: BTreeMap::new(),
         };
         for line in sidecars(&answer, &Style::plain()).lines() {
             assert!(line.chars().count() <= 100, "{line}");
@@ -329,6 +359,7 @@ cart: errors: 49.08% failed against 0%
         let style = Style::plain();
         let none = SidecarsAnswer {
             sidecars: Vec::new(),
+            incidents: BTreeMap::new(),
         };
         assert!(sidecars(&none, &style).contains("tidegate bootstrap"));
         let none = RolloutsAnswer {

@@ -113,6 +113,8 @@ pub(crate) fn sidecar(id: &str) -> SidecarStatus {
         since_ms: 125_000,
         view_wanted: Some("0123456789abcdef".into()),
         view_acknowledged: Some("0123456789abcdef".into()),
+        view_applied: Some("0123456789abcdef".into()),
+        suspect: None,
         behind_ms: None,
         rejected: Vec::new(),
         last_report_ms: Some(340),

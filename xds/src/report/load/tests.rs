@@ -1,5 +1,5 @@
 use super::*;
-use envoy_types::pb::envoy::config::endpoint::v3::UpstreamLocalityStats;
+use envoy_types::pb::envoy::config::endpoint::v3::{ClusterStats, UpstreamLocalityStats};
 use envoy_types::pb::envoy::service::load_stats::v3::LoadStatsRequest;
 use prost::Message as _;
 
@@ -27,7 +27,12 @@ fn of_cluster(name: &str, localities: Vec<UpstreamLocalityStats>) -> ClusterStat
 }
 
 fn read(clusters: &[ClusterStats]) -> Report {
-    decode("n", "c", clusters, Instant::now())
+    let message = LoadStatsRequest {
+        node: None,
+        cluster_stats: clusters.to_vec(),
+    };
+    let asked = Asked::everything();
+    decode("n", "c", &message.encode_to_vec(), &asked, Instant::now()).unwrap()
 }
 
 #[test]

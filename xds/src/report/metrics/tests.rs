@@ -1,7 +1,13 @@
-use super::*;
 use envoy_types::pb::envoy::service::metrics::v3::StreamMetricsMessage;
-use envoy_types::pb::io::prometheus::client::{Bucket, Counter, Gauge, Summary};
+use envoy_types::pb::io::prometheus::client::{
+    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, Summary,
+};
 use prost::Message as _;
+
+use super::super::MAX_BUCKETS;
+use super::number::gauge_bits;
+use super::stat::{CLUSTER_LABEL, HTTP_PREFIX_LABEL, RESPONSE_CLASS_LABEL};
+use super::*;
 
 macro_rules! fixture {
     ($name:literal) => {
@@ -19,12 +25,21 @@ const AFTER: &[u8] = fixture!("metrics-labels-after");
 const DOTTED: &[u8] = fixture!("metrics-dotted");
 
 fn recorded(bytes: &[u8]) -> Report {
-    let message = StreamMetricsMessage::decode(bytes).unwrap();
-    decode("sidecar-1", "svc-a", &message.envoy_metrics, Instant::now())
+    let asked = Asked::everything();
+    decode("sidecar-1", "svc-a", bytes, &asked, Instant::now()).unwrap()
 }
 
 fn read(families: &[MetricFamily]) -> Report {
-    decode("n", "c", families, Instant::now())
+    read_about(families, &Asked::everything())
+}
+
+fn read_about(families: &[MetricFamily], asked: &Asked) -> Report {
+    let message = StreamMetricsMessage {
+        identifier: None,
+        envoy_metrics: families.to_vec(),
+    };
+    let bytes = message.encode_to_vec();
+    decode("n", "c", &bytes, asked, Instant::now()).unwrap()
 }
 
 fn labels(pairs: &[(&str, &str)]) -> Vec<LabelPair> {
@@ -509,9 +524,59 @@ proptest::proptest! {
         let mut bytes = LABELS.to_vec();
         bytes[at] = byte;
         bytes.truncate(cut.max(1));
-        if let Ok(message) = StreamMetricsMessage::decode(bytes.as_slice()) {
-            let report = decode("n", "c", &message.envoy_metrics, Instant::now());
-            proptest::prop_assert!(report.upstreams.len() <= message.envoy_metrics.len());
+        let report = decode("n", "c", &bytes, &Asked::everything(), Instant::now());
+        if let Ok(report) = &report {
+            proptest::prop_assert!(report.upstreams.len() <= LABELS.len() / 20);
+        }
+        // What is whole for the generated decoder, and of known fields only, is whole here.
+        if StreamMetricsMessage::decode(bytes.as_slice()).is_ok_and(|message| {
+            message.encoded_len() == bytes.len()
+        }) {
+            proptest::prop_assert!(report.is_ok());
         }
     }
+}
+
+#[test]
+fn upstreams_that_nobody_asked_for_are_not_in_the_report_whatever_they_hold() {
+    let families = [
+        of_cluster("upstream_rq_total", counted(1.0)),
+        family(
+            "cluster.upstream_rq_total",
+            &[(CLUSTER_LABEL, "b/1")],
+            counted(f64::NAN),
+        ),
+        family("cluster.version", &[(CLUSTER_LABEL, "b/1")], gauged(7.0)),
+    ];
+    let report = read_about(&families, &Asked::upstreams(["a/1".to_owned()]));
+    assert_eq!(report.upstreams.keys().collect::<Vec<_>>(), ["a/1"]);
+    assert_eq!(
+        (report.faults, report.versions["cluster.b/1.version"]),
+        (0, 7)
+    );
+    assert_eq!(read(&families).faults, 1);
+}
+
+#[test]
+fn what_has_no_name_to_be_asked_for_is_not_looked_at() {
+    let mut other = family("server.live", &[], counted(1.0));
+    other.metric[0].label.clear();
+    let mut bytes = StreamMetricsMessage {
+        identifier: None,
+        envoy_metrics: vec![other],
+    }
+    .encode_to_vec();
+    // The last byte of the counter's inside: no length fits any more.
+    let length = bytes.len();
+    bytes[length - 10] = 0x7f;
+    let report = decode("n", "c", &bytes, &Asked::everything(), Instant::now());
+    assert_eq!(report.map(|report| report.faults), Ok(0));
+    assert!(StreamMetricsMessage::decode(&bytes[..]).is_err());
+}
+
+#[test]
+fn a_stream_of_garbage_is_malformed() {
+    let bytes = &LABELS[..LABELS.len() - 1];
+    let report = decode("n", "c", bytes, &Asked::everything(), Instant::now());
+    assert_eq!(report.err(), Some(Malformed));
 }

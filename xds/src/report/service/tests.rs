@@ -1,12 +1,23 @@
+use super::super::MAX_NAME_BYTES;
 use super::*;
+use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::config::endpoint::v3::{ClusterStats, UpstreamLocalityStats};
+use envoy_types::pb::envoy::data::accesslog::v3::{HttpAccessLogEntry, HttpResponseProperties};
+use envoy_types::pb::envoy::service::accesslog::v3::StreamAccessLogsMessage;
+use envoy_types::pb::envoy::service::accesslog::v3::access_log_service_client::AccessLogServiceClient;
+use envoy_types::pb::envoy::service::accesslog::v3::stream_access_logs_message::{
+    self, HttpAccessLogEntries, LogEntries,
+};
 use envoy_types::pb::envoy::service::load_stats::v3::load_reporting_service_client::LoadReportingServiceClient;
+use envoy_types::pb::envoy::service::load_stats::v3::{LoadStatsRequest, LoadStatsResponse};
+use envoy_types::pb::envoy::service::metrics::v3::StreamMetricsMessage;
 use envoy_types::pb::envoy::service::metrics::v3::metrics_service_client::MetricsServiceClient;
 use envoy_types::pb::envoy::service::metrics::v3::stream_metrics_message::Identifier;
-use prost::Message as _;
+use envoy_types::pb::google::protobuf::UInt32Value;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::Code;
+use tonic::codegen::{Service as _, http};
 use tonic::transport::{Channel, Server};
 
 use crate::report::{Source, version_gauge};
@@ -377,4 +388,91 @@ async fn a_stream_that_ends_before_it_said_anything_is_no_error() {
     wire.send_metrics(Vec::new()).await.unwrap();
     assert_eq!(wire.send_loads(Vec::new()).await.unwrap(), []);
     assert_eq!((wire.counters.reports(), wire.counters.refused()), (0, 0));
+}
+
+#[tokio::test]
+async fn only_what_is_asked_for_is_read_and_a_question_can_change_while_a_stream_is_open() {
+    let (queue, mut reports) = mpsc::channel(4);
+    let (question, asked) = watch::channel(Asked::upstreams(["checkout/v1".to_owned()]));
+    let intake = MetricsIntake::new(queue, Arc::default()).asked(asked);
+    let mut client = MetricsServiceClient::new(connected(intake.into_server()).await);
+    let (outbound, messages) = mpsc::channel(1);
+    let answer =
+        tokio::spawn(async move { client.stream_metrics(ReceiverStream::new(messages)).await });
+    let [first, labels] = [FIRST, LABELS].map(|bytes| StreamMetricsMessage::decode(bytes).unwrap());
+    outbound.send(first).await.unwrap();
+    reports.recv().await.unwrap();
+    outbound.send(labels.clone()).await.unwrap();
+    let report = reports.recv().await.unwrap();
+    assert_eq!(report.upstreams.keys().collect::<Vec<_>>(), ["checkout/v1"]);
+    assert!(!report.versions.is_empty());
+    question.send_replace(Asked::everything());
+    outbound.send(labels).await.unwrap();
+    assert!(reports.recv().await.unwrap().upstreams.len() > 1);
+    drop(outbound);
+    assert!(answer.await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn failed_requests_of_access_logs_are_handed_over_with_their_node() {
+    let (queue, mut failed) = mpsc::channel(4);
+    let counters = Arc::<IntakeCounters>::default();
+    let intake = AccessLogIntake::new(queue, Arc::clone(&counters));
+    let mut client = AccessLogServiceClient::new(connected(intake.into_server()).await);
+    let entry = |status| HttpAccessLogEntry {
+        response: Some(HttpResponseProperties {
+            response_code: Some(UInt32Value { value: status }),
+            ..HttpResponseProperties::default()
+        }),
+        ..HttpAccessLogEntry::default()
+    };
+    let message = |node: Option<Node>, status| StreamAccessLogsMessage {
+        identifier: node.map(|node| stream_access_logs_message::Identifier {
+            node: Some(node),
+            log_name: "failures".into(),
+        }),
+        log_entries: Some(LogEntries::HttpLogs(HttpAccessLogEntries {
+            log_entry: vec![entry(200), entry(status)],
+        })),
+    };
+    let messages = [message(Some(node("n")), 500), message(None, 503)];
+    client
+        .stream_access_logs(stream::iter(messages))
+        .await
+        .unwrap();
+    for status in [500, 503] {
+        let request = failed.recv().await.unwrap();
+        assert_eq!(
+            (request.node_id.as_str(), request.status),
+            ("n", Some(status))
+        );
+    }
+    let refused = client
+        .stream_access_logs(stream::iter([message(None, 500)]))
+        .await;
+    assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!((counters.reports(), counters.refused()), (2, 1));
+}
+
+#[tokio::test]
+async fn another_method_is_unimplemented() {
+    let intake = MetricsIntake::new(mpsc::channel(1).0, Arc::default());
+    let mut service = intake.into_server();
+    let request = http::Request::post("/envoy.service.metrics.v3.MetricsService/Other");
+    let request = request.body(tonic::body::Body::empty()).unwrap();
+    let answer = service.call(request).await.unwrap();
+    assert_eq!(answer.headers()["grpc-status"], "12");
+}
+
+/// A channel to a server with this one service.
+async fn connected<I: Intake>(server: IntakeServer<I>) -> Channel {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let router = Server::builder().add_service(server);
+    tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
+    Channel::from_shared(address)
+        .unwrap()
+        .connect()
+        .await
+        .unwrap()
 }

@@ -240,7 +240,7 @@ fn d2_a_name_keeps_the_legacy_wildcard_and_unsubscribing_the_star_ends_it() {
 }
 
 #[test]
-fn d3_every_subscribed_name_is_answered_even_if_it_is_held() {
+fn d3_d3a_d3b_every_subscribed_name_is_answered_even_if_it_is_held() {
     let mut peer = envoy(Delta, &world(&["a"], "a"));
     peer.subscribe(EDS, &["a", "nope"]);
     assert_eq!(peer.settle(), ["eds a", "eds -nope"]);

@@ -1,6 +1,7 @@
 use tidegate_engine::compile::ClientKind;
 use tidegate_engine::rollout::{ArmCounts, Delivery, Evidence, Observation, Phase};
 use tidegate_engine::units::Ppm;
+use tidegate_xds::identity::{Access, AccessLimits};
 use tidegate_xds::server::Settings;
 
 use super::*;
@@ -48,6 +49,7 @@ pub(crate) fn context_in(directory: &std::path::Path) -> Context {
     Context {
         brain: brain.start(None).unwrap(),
         server,
+        access: Access::open(AccessLimits::default()),
         clock,
     }
 }

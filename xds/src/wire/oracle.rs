@@ -1,7 +1,4 @@
-//! From a [`Response`] to the generated messages.
-//!
-//! Here, and only here, a body is copied: the generated `Any` owns its bytes. A codec that frames
-//! the shared bytes can replace this module without touching the state machine (design M1).
+//! What the messages must decode to: the generated ones, built field by field.
 
 use std::time::Duration;
 
@@ -16,7 +13,7 @@ use crate::resource::Resource;
 use crate::stream::{Item, Response};
 
 /// The message for an incremental stream.
-pub(crate) fn delta(response: Response, identifier: &str) -> DeltaDiscoveryResponse {
+pub(super) fn delta(response: Response, identifier: &str) -> DeltaDiscoveryResponse {
     let resource = |item: Item| PbResource {
         name: item.resource.name().to_string(),
         version: item.resource.version().to_string(),
@@ -36,7 +33,7 @@ pub(crate) fn delta(response: Response, identifier: &str) -> DeltaDiscoveryRespo
 }
 
 /// The message for a state-of-the-world stream.
-pub(crate) fn sotw(response: Response, identifier: &str) -> DiscoveryResponse {
+pub(super) fn sotw(response: Response, identifier: &str) -> DiscoveryResponse {
     let resource = |item: Item| {
         if !item.wrapped {
             return any(&item.resource);

@@ -1,0 +1,112 @@
+//! How a stream begins: its turn, its first request, its claims, its view.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Instant;
+
+use prost::Message;
+use tokio::sync::watch;
+use tonic::Status;
+
+use super::inbound::Inbound;
+use super::outbound::Outlet;
+use super::task::{Registration, Serves, refusal, stopping, unreadable};
+use super::{Client, Hub, Signals};
+use crate::identity::{Incident, Peer, StreamKind, StreamPass};
+use crate::snapshot::Snapshot;
+use crate::stream::{Request, Violation};
+
+/// A stream that was let in.
+pub(super) struct Admitted {
+    pub(super) registration: Registration,
+    pub(super) views: watch::Receiver<Option<Arc<Snapshot>>>,
+    pub(super) signals: watch::Receiver<Signals>,
+    pub(super) pass: StreamPass,
+}
+
+/// Lets a stream in; `None` if its client leaves before.
+pub(super) async fn admit<Q>(
+    hub: Arc<Hub>,
+    serves: Serves,
+    peer: Option<Peer>,
+    inbound: &mut Inbound<Q>,
+    outlet: &Outlet,
+) -> Result<Option<Admitted>, Status>
+where
+    Q: Message + Default + Into<Request>,
+{
+    let mut signals = hub.signals.subscribe();
+    let greeted = tokio::select! {
+        biased;
+        _ = signals.wait_for(|signals| signals.closing) => return Err(stopping()),
+        () = poll_fn(|context| outlet.poll_closed(context)) => return Ok(None),
+        greeted = greet(&hub, &serves, peer.as_ref(), inbound) => greeted?,
+    };
+    let Some((pass, request)) = greeted else {
+        return Ok(None);
+    };
+    // Nothing is built before the claims are checked.
+    let access = &hub.settings.access;
+    let refused = |violation| refusal(access, &violation);
+    let node = request.node().filter(|node| !node.id.is_empty());
+    let node = node.ok_or(Violation::NodeMissing).map_err(refused)?;
+    let grants = access.check(peer.as_ref(), node)?;
+    let client = Client {
+        identity: peer.map(|peer| peer.id),
+        ..Client::of(node)
+    };
+    // A newcomer's work begins here.
+    let permit = hub.cold_starts.acquire().await;
+    let mut session = serves.session(&hub);
+    session
+        .handle_request(request, Instant::now())
+        .map_err(refused)?;
+    let mut views = hub
+        .assign
+        .assign(&client)
+        .map_err(|refused| Status::permission_denied(refused.reason))?;
+    let streams_max = hub.settings.streams_max;
+    let stream = hub
+        .registry
+        .connect(client, serves, session, streams_max, Instant::now())
+        .map_err(|full| Status::resource_exhausted(full.to_string()))?;
+    let registration = Registration::new(hub.clone(), stream, grants);
+    registration.view(&mut views);
+    drop(permit);
+    Ok(Some(Admitted {
+        registration,
+        views,
+        signals,
+        pass,
+    }))
+}
+
+/// Waits for a stream's turn, before which nothing of it is read, and for its first request.
+async fn greet<Q>(
+    hub: &Hub,
+    serves: &Serves,
+    peer: Option<&Peer>,
+    inbound: &mut Inbound<Q>,
+) -> Result<Option<(StreamPass, Request)>, Status>
+where
+    Q: Message + Default + Into<Request>,
+{
+    let access = &hub.settings.access;
+    let kind = match serves.only {
+        None => StreamKind::Discovery,
+        Some(_) => StreamKind::DiscoveryOfOneType,
+    };
+    let pass = access.open_stream(peer, kind)?;
+    let wait = access.turn(Instant::now())?;
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
+    }
+    let first = poll_fn(|context| inbound.poll_message(context));
+    let first = tokio::time::timeout(hub.settings.first_request_timeout, first).await;
+    let first = first.map_err(|_| {
+        access.note(Incident::StreamMute);
+        Status::deadline_exceeded("no request came; the first one must name its node")
+    })?;
+    let first = first.map_err(|status| unreadable(access, status))?;
+    Ok(first.map(|request| (pass, request.into())))
+}

@@ -1,0 +1,255 @@
+//! The requests of one stream.
+//!
+//! Leaner than the usual decoder: one that waits holds no buffer, as requests are small and come
+//! whole; and of a large one (an Envoy's first is 61 KB) nothing stays behind. Memory follows what
+//! has arrived, never what a length promises.
+
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes};
+use http_body::Body as _;
+use prost::Message;
+use tonic::body::Body;
+use tonic::{Code, Status};
+
+use crate::limits::REQUEST_BYTES_MAX;
+
+/// gRPC's prefix: a flag for compression, and the length.
+const PREFIX_BYTES: usize = 5;
+
+/// Decodes the requests of one stream.
+pub(super) struct Inbound<Q> {
+    body: Body,
+    /// What arrived last and wasn't looked at yet.
+    rest: Bytes,
+    /// The beginning of a message whose end didn't arrive yet, prefix included.
+    begun: Vec<u8>,
+    ended: bool,
+    of: PhantomData<fn() -> Q>,
+}
+
+// === impl Inbound ===
+
+impl<Q: Message + Default> Inbound<Q> {
+    pub(super) fn new(body: Body) -> Self {
+        Self {
+            body,
+            rest: Bytes::new(),
+            begun: Vec::new(),
+            ended: false,
+            of: PhantomData,
+        }
+    }
+
+    /// The next request; `None` once the client closed its side or is gone.
+    pub(super) fn poll_message(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<Q>, Status>> {
+        loop {
+            if let Some(message) = self.take_message()? {
+                return Poll::Ready(Ok(Some(message)));
+            }
+            if self.ended {
+                return Poll::Ready(Ok(None));
+            }
+            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+                // Trailers of a request mean nothing.
+                Some(Ok(frame)) => self.rest = frame.into_data().unwrap_or_default(),
+                // The client, or its connection, is gone: an end like any other.
+                Some(Err(status)) if status.code() == Code::Cancelled => self.ended = true,
+                Some(Err(status)) => return Poll::Ready(Err(status)),
+                None if self.begun.is_empty() => self.ended = true,
+                None => {
+                    let text = "the request ends in the middle of a message";
+                    return Poll::Ready(Err(Status::internal(text)));
+                }
+            }
+        }
+    }
+
+    /// A message of what has arrived, if all of it has.
+    fn take_message(&mut self) -> Result<Option<Q>, Status> {
+        if self.begun.is_empty() {
+            // The usual case: it is decoded where it lies.
+            let Some(length) = length(&self.rest)? else {
+                return Ok(self.begin());
+            };
+            if self.rest.len() < PREFIX_BYTES + length {
+                return Ok(self.begin());
+            }
+            self.rest.advance(PREFIX_BYTES);
+            return decode(self.rest.split_to(length)).map(Some);
+        }
+        loop {
+            let wanted = length(&self.begun)?.map_or(PREFIX_BYTES, |length| PREFIX_BYTES + length);
+            if self.begun.len() == wanted {
+                let mut message = Bytes::from(std::mem::take(&mut self.begun));
+                message.advance(PREFIX_BYTES);
+                return decode(message).map(Some);
+            }
+            if self.rest.is_empty() {
+                return Ok(None);
+            }
+            let missing = wanted - self.begun.len();
+            let more = self.rest.split_to(missing.min(self.rest.len()));
+            self.begun.extend_from_slice(&more);
+        }
+    }
+
+    /// Keeps the beginning of a message.
+    fn begin(&mut self) -> Option<Q> {
+        self.begun.extend_from_slice(&self.rest);
+        // Gives back the connection's buffer.
+        self.rest = Bytes::new();
+        None
+    }
+}
+
+/// The length of the message that begins here, if so much has arrived.
+fn length(bytes: &[u8]) -> Result<Option<usize>, Status> {
+    let Some(&[flag, a, b, c, d]) = bytes.first_chunk() else {
+        return Ok(None);
+    };
+    match flag {
+        0 => {}
+        1 => {
+            let text = "the message is compressed, and no `grpc-encoding` was declared";
+            return Err(Status::internal(text));
+        }
+        _ => {
+            let text = format!("the message's compression flag is {flag}; only 0 and 1 exist");
+            return Err(Status::internal(text));
+        }
+    }
+    let length = u32::from_be_bytes([a, b, c, d]) as usize;
+    if length > REQUEST_BYTES_MAX {
+        return Err(Status::out_of_range(format!(
+            "the request has {length} bytes; the limit is {REQUEST_BYTES_MAX}"
+        )));
+    }
+    Ok(Some(length))
+}
+
+fn decode<Q: Message + Default>(bytes: Bytes) -> Result<Q, Status> {
+    Q::decode(bytes)
+        .map_err(|error| Status::internal(format!("the request can't be decoded: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::task::Waker;
+
+    use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
+    use http_body::Frame;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A body of given pieces.
+    struct Pieces(VecDeque<Result<Bytes, Status>>);
+
+    impl http_body::Body for Pieces {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            Poll::Ready(self.0.pop_front().map(|piece| piece.map(Frame::data)))
+        }
+    }
+
+    fn inbound(
+        pieces: impl IntoIterator<Item = Result<Bytes, Status>>,
+    ) -> Inbound<DeltaDiscoveryRequest> {
+        Inbound::new(Body::new(Pieces(pieces.into_iter().collect())))
+    }
+
+    fn next(
+        inbound: &mut Inbound<DeltaDiscoveryRequest>,
+    ) -> Result<Option<DeltaDiscoveryRequest>, Status> {
+        match inbound.poll_message(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(next) => next,
+            Poll::Pending => unreachable!("the pieces are there"),
+        }
+    }
+
+    fn request(names: usize) -> DeltaDiscoveryRequest {
+        DeltaDiscoveryRequest {
+            resource_names_subscribe: (0..names).map(|name| format!("name-{name}")).collect(),
+            ..DeltaDiscoveryRequest::default()
+        }
+    }
+
+    fn framed(request: &DeltaDiscoveryRequest) -> Vec<u8> {
+        let length = u32::try_from(request.encoded_len()).unwrap();
+        [
+            &[0],
+            length.to_be_bytes().as_slice(),
+            &request.encode_to_vec(),
+        ]
+        .concat()
+    }
+
+    proptest! {
+        #[test]
+        fn messages_are_the_same_however_their_bytes_are_cut(
+            names in proptest::collection::vec(0..40_usize, 1..8),
+            cuts in proptest::collection::vec(0..60_usize, 1..80),
+        ) {
+            let requests: Vec<_> = names.into_iter().map(request).collect();
+            let mut bytes = Bytes::from(requests.iter().flat_map(framed).collect::<Vec<_>>());
+            let mut pieces = Vec::new();
+            for cut in cuts {
+                pieces.push(Ok(bytes.split_to(cut.min(bytes.len()))));
+            }
+            pieces.push(Ok(bytes));
+            let mut inbound = inbound(pieces);
+            for request in requests {
+                prop_assert_eq!(next(&mut inbound).unwrap(), Some(request));
+                prop_assert_eq!(inbound.begun.capacity(), 0, "no buffer stays");
+            }
+            prop_assert_eq!(next(&mut inbound).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn bad_prefixes_and_bytes_are_refused_by_name() {
+        let too_long = u32::try_from(REQUEST_BYTES_MAX + 1).unwrap().to_be_bytes();
+        let too_long = [&[0], too_long.as_slice()].concat();
+        for (bytes, code, words) in [
+            (vec![1, 0, 0, 0, 0], Code::Internal, "compressed"),
+            (vec![7, 0, 0, 0, 0], Code::Internal, "flag is 7"),
+            (too_long, Code::OutOfRange, "limit"),
+            (vec![0, 0, 0, 0, 1, 0xff], Code::Internal, "decoded"),
+            (vec![0, 0, 0, 0, 9, 1], Code::Internal, "in the middle"),
+            (vec![0, 0], Code::Internal, "in the middle"),
+        ] {
+            let whole = next(&mut inbound([Ok(Bytes::from(bytes.clone()))])).unwrap_err();
+            let single = bytes.iter().map(|byte| Ok(Bytes::from(vec![*byte])));
+            let single = next(&mut inbound(single)).unwrap_err();
+            assert_eq!(
+                (whole.code(), whole.message()),
+                (single.code(), single.message())
+            );
+            assert_eq!(whole.code(), code);
+            assert!(whole.message().contains(words), "{whole:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_that_is_gone_is_an_end_and_a_broken_connection_an_error() {
+        let cancelled = Err(Status::cancelled("reset"));
+        assert_eq!(next(&mut inbound([cancelled])).unwrap(), None);
+        let broken = Err(Status::unknown("h2 protocol error"));
+        assert_eq!(
+            next(&mut inbound([broken])).unwrap_err().code(),
+            Code::Unknown
+        );
+    }
+}

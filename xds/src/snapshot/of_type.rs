@@ -1,0 +1,251 @@
+//! The resources of one type in a snapshot, and what all streams would else compute for
+//! themselves: how they differ from another snapshot's, who leads to what, what a subscription of
+//! many covers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+use super::digest;
+use crate::limits::{DIFFERENCES_KEPT, SUBSCRIBED_DIGESTS_KEPT};
+use crate::resource::{Name, Resource, TypeUrl};
+
+/// The resources of one type, immutable and shared.
+#[derive(Debug)]
+pub(crate) struct OfType {
+    by_name: BTreeMap<Name, Arc<Resource>>,
+    digest: u64,
+    referrers: OnceLock<Referrers>,
+    /// How these differ from those of earlier snapshots, newest last.
+    differences: Mutex<Vec<(Weak<OfType>, Arc<[Name]>)>>,
+    /// Digests of those that a set of names covers, newest last.
+    subscribed: Mutex<Vec<(Arc<[Name]>, u64)>>,
+}
+
+/// Which resources lead to a name, by the type of what they lead to.
+#[derive(Debug, Default)]
+pub(crate) struct Referrers {
+    clusters: BTreeMap<Name, Vec<Name>>,
+    routes: BTreeMap<Name, Vec<Name>>,
+    assignments: BTreeMap<Name, Vec<Name>>,
+}
+
+// === impl OfType ===
+
+impl OfType {
+    pub(super) fn new(by_name: BTreeMap<Name, Arc<Resource>>) -> Self {
+        let digest = digest(by_name.values());
+        Self {
+            by_name,
+            digest,
+            referrers: OnceLock::new(),
+            differences: Mutex::default(),
+            subscribed: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Arc<Resource>> {
+        self.by_name.get(name)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.by_name.values()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    pub(crate) fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// The digest of those with these names, which are in order. Computed once for all streams
+    /// that share the list.
+    pub(crate) fn digest_of(&self, names: &Arc<[Name]>) -> u64 {
+        let mut known = self
+            .subscribed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, digest)) = known.iter().find(|(of, _)| Arc::ptr_eq(of, names)) {
+            return *digest;
+        }
+        let digest = digest(names.iter().filter_map(|name| self.get(name)));
+        if known.len() >= SUBSCRIBED_DIGESTS_KEPT {
+            known.remove(0);
+        }
+        known.push((names.clone(), digest));
+        digest
+    }
+
+    /// Which of these lead to resources of other types.
+    pub(crate) fn referrers(&self) -> &Referrers {
+        self.referrers
+            .get_or_init(|| Referrers::by(self.by_name.values()))
+    }
+
+    /// The names of what was added, changed or removed between two, in order. Computed once for
+    /// all streams that go from one view to the next.
+    pub(crate) fn difference(old: Option<&Arc<Self>>, new: Option<&Arc<Self>>) -> Arc<[Name]> {
+        match (old, new) {
+            (Some(old), Some(new)) => new.since(old),
+            (Some(all), None) | (None, Some(all)) => all.by_name.keys().cloned().collect(),
+            (None, None) => Arc::default(),
+        }
+    }
+
+    fn since(&self, old: &Arc<Self>) -> Arc<[Name]> {
+        if self.digest == old.digest {
+            return Arc::default();
+        }
+        let mut known = self
+            .differences
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let is_it = |(from, _): &&(Weak<Self>, _)| std::ptr::eq(from.as_ptr(), Arc::as_ptr(old));
+        if let Some((_, names)) = known.iter().find(is_it) {
+            return names.clone();
+        }
+        let differs = |resource: &&Arc<Resource>| {
+            let other = old.get(resource.name());
+            other.is_none_or(|other| other.stamp() != resource.stamp())
+        };
+        let gone = |resource: &&Arc<Resource>| !self.by_name.contains_key(resource.name());
+        let here = self.iter().filter(differs);
+        let names: BTreeSet<Name> = here
+            .chain(old.iter().filter(gone))
+            .map(|resource| resource.name().clone())
+            .collect();
+        let names: Arc<[Name]> = names.into_iter().collect();
+        if known.len() >= DIFFERENCES_KEPT {
+            known.remove(0);
+        }
+        known.push((Arc::downgrade(old), names.clone()));
+        names
+    }
+}
+
+impl PartialEq for OfType {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest && self.by_name == other.by_name
+    }
+}
+
+impl Eq for OfType {}
+
+// === impl Referrers ===
+
+impl Referrers {
+    /// As these resources lead.
+    pub(crate) fn by<'a>(resources: impl Iterator<Item = &'a Arc<Resource>>) -> Self {
+        let mut referrers = Self::default();
+        for resource in resources {
+            let references = resource.references();
+            let note = |of: &mut BTreeMap<Name, Vec<Name>>, to: &Name| {
+                of.entry(to.clone())
+                    .or_default()
+                    .push(resource.name().clone());
+            };
+            for to in &references.clusters {
+                note(&mut referrers.clusters, to);
+            }
+            for to in &references.routes {
+                note(&mut referrers.routes, to);
+            }
+            if let Some(to) = &references.assignment {
+                note(&mut referrers.assignments, to);
+            }
+        }
+        referrers
+    }
+
+    /// What leads to a resource.
+    pub(crate) fn of(&self, type_url: &TypeUrl, name: &str) -> &[Name] {
+        let of_type = if *type_url == TypeUrl::CLUSTER {
+            &self.clusters
+        } else if *type_url == TypeUrl::ROUTE_CONFIGURATION {
+            &self.routes
+        } else if *type_url == TypeUrl::CLUSTER_LOAD_ASSIGNMENT {
+            &self.assignments
+        } else {
+            return &[];
+        };
+        of_type.get(name).map_or(&[], |of| of)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{cluster, listener, route, snapshot, static_cluster};
+
+    fn names(names: &[Name]) -> Vec<&str> {
+        names.iter().map(|name| &**name).collect()
+    }
+
+    #[test]
+    fn a_difference_names_what_came_changed_and_went_and_is_computed_once() {
+        let of = |resources: Vec<Resource>| {
+            snapshot(resources)
+                .of_type(&TypeUrl::CLUSTER)
+                .unwrap()
+                .clone()
+        };
+        let old = of(vec![
+            static_cluster("gone"),
+            static_cluster("same"),
+            static_cluster("z"),
+        ]);
+        let mut changed = static_cluster("z").body().to_vec();
+        // An unknown field: other bytes.
+        changed.extend([0xf8, 0x7f, 1]);
+        let changed = Resource::new(TypeUrl::CLUSTER, "z", changed.into()).unwrap();
+        let new = of(vec![static_cluster("new"), static_cluster("same"), changed]);
+        let difference = OfType::difference(Some(&old), Some(&new));
+        assert_eq!(names(&difference), ["gone", "new", "z"]);
+        let again = OfType::difference(Some(&old), Some(&new));
+        assert!(Arc::ptr_eq(&difference, &again));
+        assert!(OfType::difference(Some(&new), Some(&new)).is_empty());
+        assert_eq!(
+            names(&OfType::difference(None, Some(&old))),
+            ["gone", "same", "z"]
+        );
+        assert_eq!(
+            names(&OfType::difference(Some(&old), None)),
+            ["gone", "same", "z"]
+        );
+    }
+
+    #[test]
+    fn who_leads_to_a_resource_is_known_by_the_type_of_what_is_led_to() {
+        let view = snapshot([listener("l", "rt"), route("rt", "a"), static_cluster("a")]);
+        let of = |type_url: TypeUrl| view.of_type(&type_url).unwrap();
+        let (listeners, routes) = (of(TypeUrl::LISTENER), of(TypeUrl::ROUTE_CONFIGURATION));
+        assert_eq!(
+            names(
+                listeners
+                    .referrers()
+                    .of(&TypeUrl::ROUTE_CONFIGURATION, "rt")
+            ),
+            ["l"]
+        );
+        assert_eq!(names(routes.referrers().of(&TypeUrl::CLUSTER, "a")), ["rt"]);
+        assert!(routes.referrers().of(&TypeUrl::CLUSTER, "rt").is_empty());
+        assert!(listeners.referrers().of(&TypeUrl::CLUSTER, "a").is_empty());
+    }
+
+    #[test]
+    fn the_digest_of_all_names_is_that_of_the_type() {
+        let view = snapshot([cluster_alone("a"), cluster_alone("b")]);
+        let of_type = view.of_type(&TypeUrl::CLUSTER).unwrap();
+        let all: Arc<[Name]> = ["a", "b", "nope"].into_iter().map(Name::from).collect();
+        let one: Arc<[Name]> = ["a"].into_iter().map(Name::from).collect();
+        assert_eq!(of_type.digest_of(&all), of_type.digest());
+        assert_ne!(of_type.digest_of(&one), of_type.digest());
+        assert_eq!(of_type.digest_of(&one), of_type.digest_of(&one));
+        assert_eq!(cluster("a", 1).name(), of_type.get("a").unwrap().name());
+    }
+
+    fn cluster_alone(name: &str) -> Resource {
+        static_cluster(name)
+    }
+}

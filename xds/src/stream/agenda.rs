@@ -1,0 +1,145 @@
+//! What a type still has to do, name by name, so that a look costs what changed and not what there
+//! is.
+//!
+//! Every name of which the view, the subscription, the client's holding or its words changed is
+//! put into a class again; all others stay where they were. What depends on other types (a gate)
+//! is asked at each look.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::proven::Proven;
+use crate::resource::{Name, Resource};
+
+/// The names of a type that need attention, by what they need.
+#[derive(Debug, Default)]
+pub(super) struct Agenda {
+    /// Every name is to be looked at again.
+    everything: bool,
+    /// These are.
+    touched: BTreeSet<Name>,
+    /// To be sent, and nothing to wait for.
+    pub(super) together: BTreeSet<Name>,
+    /// To be sent, but no client took them yet: one by one.
+    pub(super) doubtful: BTreeMap<Name, u64>,
+    /// The same by what they are called among what is proven.
+    keys: BTreeMap<u64, Name>,
+    /// How much of what was proven is known.
+    heard: u64,
+    /// To be sent after everything else, for they were rejected in company.
+    pub(super) suspects: BTreeSet<Name>,
+    /// To be sent when a gate lets them; with the cluster that was in the way at the last look.
+    pub(super) gated: BTreeMap<Name, Option<Name>>,
+    /// To be taken away when a gate lets them.
+    pub(super) leaving: BTreeSet<Name>,
+    /// Refused by the client, to come or to go.
+    pub(super) refused: BTreeSet<Name>,
+    /// Asked for, not existing, and not held: to be told as removed (rule D3b).
+    pub(super) absent: BTreeSet<Name>,
+}
+
+/// What a name needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    Nothing,
+    Together,
+    Doubtful(u64),
+    Suspect,
+    Gated,
+    Leaving,
+    Refused,
+    Absent,
+}
+
+// === impl Agenda ===
+
+impl Agenda {
+    /// Something about a name changed.
+    pub(super) fn touch(&mut self, name: &Name) {
+        if !self.everything {
+            self.touched.insert(name.clone());
+        }
+    }
+
+    /// Something about all names changed.
+    pub(super) fn touch_all(&mut self) {
+        self.everything = true;
+        self.touched.clear();
+    }
+
+    /// The names that are to be classed again; `None` for all. Then nothing is left of the old
+    /// classes.
+    pub(super) fn take_touched(&mut self) -> Option<BTreeSet<Name>> {
+        if std::mem::take(&mut self.everything) {
+            let heard = self.heard;
+            *self = Self {
+                heard,
+                ..Self::default()
+            };
+            return None;
+        }
+        Some(std::mem::take(&mut self.touched))
+    }
+
+    /// Puts a name where it belongs by now.
+    pub(super) fn put(&mut self, name: &Name, class: Class) {
+        self.together.remove(name);
+        if let Some(key) = self.doubtful.remove(name) {
+            self.keys.remove(&key);
+        }
+        self.suspects.remove(name);
+        self.leaving.remove(name);
+        self.refused.remove(name);
+        self.absent.remove(name);
+        if class != Class::Gated {
+            self.gated.remove(name);
+        }
+        let set = match class {
+            Class::Nothing => return,
+            Class::Gated => {
+                self.gated.entry(name.clone()).or_default();
+                return;
+            }
+            Class::Doubtful(key) => {
+                self.keys.insert(key, name.clone());
+                self.doubtful.insert(name.clone(), key);
+                return;
+            }
+            Class::Together => &mut self.together,
+            Class::Suspect => &mut self.suspects,
+            Class::Leaving => &mut self.leaving,
+            Class::Refused => &mut self.refused,
+            Class::Absent => &mut self.absent,
+        };
+        set.insert(name.clone());
+    }
+
+    /// Learns what other clients took meanwhile: that may travel together.
+    pub(super) fn hear(&mut self, proven: &Proven) {
+        if self.doubtful.is_empty() {
+            self.heard = proven.heard();
+            return;
+        }
+        let news = proven.since(&mut self.heard).unwrap_or_else(|| {
+            let known = |key: &u64| proven.contains_key(*key);
+            self.keys.keys().copied().filter(known).collect()
+        });
+        for key in news {
+            if let Some(name) = self.keys.remove(&key) {
+                self.doubtful.remove(&name);
+                self.together.insert(name);
+            }
+        }
+    }
+
+    /// What was to travel together isn't proven any more.
+    pub(super) fn doubt(&mut self, resource: &Resource) {
+        if let Some(name) = self.together.take(resource.name()) {
+            self.put(&name, Class::Doubtful(Proven::key(resource)));
+        }
+    }
+
+    /// Whether there is anything that may be sent without asking a gate.
+    pub(super) fn has_updates(&self) -> bool {
+        !self.together.is_empty() || !self.doubtful.is_empty() || !self.suspects.is_empty()
+    }
+}
