@@ -130,6 +130,201 @@ fn an_extension_of_the_wrong_kind_is_refused() {
     );
 }
 
+/// Connections and datagrams have filters of their own.
+#[test]
+fn listener_filters_are_those_of_the_protocol() {
+    let listener = |protocol: &str, filter: &str, more: &str| {
+        format!(
+            "address: {{socket_address: {{protocol: {protocol}, address: 127.0.0.1, port_value: 80}}}}\n\
+             filter_chains: [{{{ECHO}}}]\n{more}listener_filters:\n- {{name: f, typed_config: {{'@type': \
+             type.googleapis.com/envoy.extensions.filters.{filter}}}}}\n"
+        )
+    };
+    let inspector = "listener.tls_inspector.v3.TlsInspector";
+    let dynamic = "udp.dynamic_modules.v3.DynamicModuleUdpListenerFilter";
+    assert_eq!(found(LISTENER, &listener("TCP", inspector, "")), [""; 0]);
+    for (protocol, filter, more, wanted) in [
+        ("TCP", dynamic, "", "a listener filter of connections"),
+        ("UDP", inspector, "", "a listener filter of datagrams"),
+        (
+            "UDP",
+            inspector,
+            "udp_listener_config: {quic_options: {}}\n",
+            "a listener filter of QUIC",
+        ),
+    ] {
+        let place = "listener_filters[0].typed_config: `envoy.extensions.filters.";
+        let wanted = format!("doesn't configure {wanted}");
+        let diagnostics = found(LISTENER, &listener(protocol, filter, more));
+        assert!(
+            diagnostics
+                .iter()
+                .any(|d| d.contains(place) && d.ends_with(&wanted)),
+            "{diagnostics:#?}"
+        );
+    }
+}
+
+fn bootstrap(yaml: &str) -> Vec<String> {
+    match Reader::new().read("b.yaml", yaml) {
+        Ok(_) => Vec::new(),
+        Err(diagnostics) => diagnostics.iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[test]
+fn tags_of_statistics_are_found_somehow() {
+    let tag = |tag: &str| {
+        bootstrap(&format!(
+            "stats_config: {{stats_tags: [{{{tag}}}]}}\nstatic_resources: {{}}\n"
+        ))
+    };
+    for good in [
+        "tag_name: envoy.cluster_name",
+        "tag_name: cipher_suite",
+        "tag_name: tide, fixed_value: spring",
+        "tag_name: tide, regex: '^tide\\.((?=x).+?)\\.'",
+        "tag_name: tide, regex: '(a)\\1\\cA\\0a{2000}'",
+    ] {
+        assert_eq!(tag(good), [""; 0], "{good}");
+    }
+    only(
+        &tag("tag_name: envoy.cluster_nam"),
+        &[
+            "stats_config.stats_tags[0]: needs a `regex` or a `fixed_value`: Envoy has no \
+             expression for `envoy.cluster_nam`; did you mean `envoy.cluster_name`?",
+        ],
+    );
+    for wrong in [
+        "(?P<a>.)",
+        "(?i)a",
+        "(?i:a)",
+        "(?<=a)",
+        "a**",
+        "^*",
+        "\\b+",
+        "a{,5}",
+        "\\a",
+        "\\A",
+        "\\C",
+        "\\p{Lu}",
+        "\\x{41}",
+        "\\1",
+        "(a)\\2",
+        "[[a]]",
+        "[[:^alpha:]]",
+        "[[:foo:]]",
+        "[]a]",
+        "a]",
+        "}",
+        "[a--b]",
+        "(",
+        "[z-a]",
+        "a{2,1}",
+    ] {
+        let diagnostics = tag(&format!("tag_name: tide, regex: '{wrong}'"));
+        only(
+            &diagnostics,
+            &["stats_tags[0].regex: ", "is no regular expression: "],
+        );
+    }
+}
+
+/// RE2's dialect, and the size of its programs.
+#[test]
+fn expressions_are_those_of_re2() {
+    let route = |regex: &str| {
+        format!(
+            "virtual_hosts: [{{name: a, domains: ['*'], routes: [{{match: {{safe_regex: {{regex: '{regex}'}}}}, \
+             direct_response: {{status: 200}}}}]}}]"
+        )
+    };
+    for good in [
+        "a{96}",
+        "^a{98}$",
+        "(a{40}){2}",
+        "a{0,48}",
+        "(?:a{0}){101}",
+        "(?:){200}",
+        "(?:ab|ac){33}",
+        "(?:a*)*",
+        "\\x{41}",
+        "[a&&b]",
+        "\\p{Greek}",
+        "\\pN",
+        "\\P{Lu}",
+        "(?<n>a)",
+        "(?s-i)a",
+        "[[a]]",
+        "[[:^alpha:]]",
+        "é{49}",
+    ] {
+        assert_eq!(found(ROUTES, &route(good)), [""; 0], "{good}");
+    }
+    for (wrong, words) in [
+        ("a**", "a repetition can't be repeated"),
+        ("a{2}{3}", "a repetition can't be repeated"),
+        ("a*??", "a repetition can't be repeated"),
+        ("a{1001}", "repeats a part more than 1000 times"),
+        ("(a{100}){100}", "repeats a part more than 1000 times"),
+        (
+            "a{97}",
+            "compiles to at least 101 instructions, and Envoy takes 100",
+        ),
+        ("^a{99}$", "at least 101 instructions"),
+        ("(?i)a{97}", "at least 101 instructions"),
+        ("a{0,49}", "at least 102 instructions"),
+        ("x{2,1000}", "at least 2002 instructions"),
+        ("(a{30}){30}", "at least 964 instructions"),
+        ("(?x)a", "there is no flag `x`"),
+        ("(?-u)a", "there is no flag `u`"),
+        ("\\u0041", "write \\x{…}"),
+        ("\\p{Letter}", "there is no class `\\p{Letter}`"),
+        ("\\p{Script=Greek}", "there is no class"),
+        ("[[:foo:]]", "there is no class `[:foo:]`"),
+        ("[a--b]", "can't be subtracted"),
+        ("(?P<a.b>a)", "`a.b` is no name of a group"),
+    ] {
+        only(
+            &found(ROUTES, &route(wrong)),
+            &["safe_regex.regex: ", words],
+        );
+    }
+}
+
+/// The size of programs is a setting of Envoy's runtime.
+#[test]
+fn the_runtime_lets_expressions_be_larger() {
+    let routes = "virtual_hosts: [{name: a, domains: ['*'], routes: [{match: {safe_regex: {regex: 'a{200}'}}, \
+                  direct_response: {status: 200}}]}]";
+    let typed = format!(
+        "'@type': type.googleapis.com/envoy.config.route.v3.RouteConfiguration\nname: a\n{routes}\n"
+    );
+    assert!(Reader::new().read("r.yaml", &typed).is_err());
+    let reader = Reader::new().assume_regex_program(204);
+    assert!(reader.read("r.yaml", &typed).is_ok());
+
+    let listening = format!(
+        "static_resources:\n  listeners:\n  - name: l\n    address: {{socket_address: {{address: 127.0.0.1, \
+         port_value: 80}}}}\n    filter_chains: [{{filters: [{{name: h, typed_config: {{'@type': \
+         type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager, \
+         stat_prefix: a, route_config: {{{routes}}}, http_filters: [{{name: r, typed_config: {{'@type': \
+         type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}}}]}}}}]}}]\n"
+    );
+    for (layer, taken) in [
+        ("{}", false),
+        ("{re2.max_program_size.error_level: 204}", true),
+        ("{re2: {max_program_size.error_level: '204'}}", true),
+        ("{re2: {max_program_size: {error_level: 204.9}}}", true),
+        ("{re2.max_program_size.error_level: 203}", false),
+    ] {
+        let diagnostics = bootstrap(&format!(
+            "{listening}layered_runtime: {{layers: [{{name: a, static_layer: {layer}}}]}}\n"
+        ));
+        assert_eq!(diagnostics.is_empty(), taken, "{layer}: {diagnostics:#?}");
+    }
+}
+
 #[test]
 fn headers_that_make_a_request_are_neither_added_nor_removed() {
     let host = |more: &str| format!("virtual_hosts: [{{name: a, domains: ['*'], {more}}}]");
@@ -283,6 +478,26 @@ fn subsets_and_drops_of_clusters() {
         &found(CLUSTER, drops),
         &["drop_overloads[0]: drops more than all: at most 100 of 100"],
     );
+}
+
+#[test]
+fn what_clusters_need_is_not_left_out() {
+    for (cluster, wanted) in [
+        (
+            "load_assignment: {cluster_name: x, endpoints: [{lb_endpoints: [{load_balancing_weight: 1}]}]}",
+            "load_assignment.endpoints[0].lb_endpoints[0]: needs an `endpoint` with an `address`",
+        ),
+        (
+            "transport_socket_matches: [{name: plain, match: {plain: true}}]",
+            "transport_socket_matches[0].transport_socket: is required",
+        ),
+        (
+            "load_balancing_policy: {policies: [{}]}",
+            "load_balancing_policy.policies: none of them configures a load balancing policy",
+        ),
+    ] {
+        only(&found(CLUSTER, cluster), &[wanted]);
+    }
 }
 
 #[test]

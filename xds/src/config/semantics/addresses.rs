@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use prost_reflect::DynamicMessage;
 
-use super::{at, at_item, filter_chains};
+use super::{at, at_item, extensions, filter_chains};
 use crate::config::diagnostic::shown;
 use crate::config::fields::{choice, count_of, has, number, sub, subs, text, truth};
 use crate::config::rules::Findings;
@@ -20,6 +20,7 @@ pub(super) fn listener(message: &DynamicMessage, findings: &mut Findings<'_>) {
     if has(message, "api_listener") {
         return;
     }
+    extensions::listener_filters(message, findings);
     let chains = count_of(message, "filter_chains") > 0 || has(message, "default_filter_chain");
     let Some(address) = sub(message, "address") else {
         if has(message, "internal_listener") && !chains {
@@ -148,13 +149,17 @@ pub(super) fn cluster(message: &DynamicMessage, findings: &mut Findings<'_>) {
 fn endpoints(assignment: &DynamicMessage, resolved: bool, findings: &mut Findings<'_>) {
     for (locality, group) in subs(assignment, "endpoints").iter().enumerate() {
         for (index, host) in subs(group, "lb_endpoints").iter().enumerate() {
-            let Some(endpoint) = sub(host, "endpoint") else {
-                continue;
-            };
             findings.path.field("endpoints");
             findings.path.index(locality);
             findings.path.field("lb_endpoints");
             findings.path.index(index);
+            let Some(endpoint) = sub(host, "endpoint") else {
+                if resolved {
+                    findings.add("envoy.address", "needs an `endpoint` with an `address`");
+                }
+                (0..4).for_each(|_| findings.path.pop());
+                continue;
+            };
             findings.path.field("endpoint");
             match sub(&endpoint, "address") {
                 Some(address) => {

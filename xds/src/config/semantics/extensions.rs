@@ -5,7 +5,7 @@ use prost_reflect::{DynamicMessage, ReflectMessage as _, Value};
 use super::registry::{self, Kind};
 use super::{at, at_item};
 use crate::config::diagnostic::{shown, suggest};
-use crate::config::fields::{get, has, sub, subs, text, texts, type_name};
+use crate::config::fields::{choice, get, has, sub, subs, text, texts, type_name};
 use crate::config::rules::Findings;
 use crate::config::schema::message_of;
 
@@ -55,7 +55,6 @@ pub(super) fn check_configured(message: &DynamicMessage, findings: &mut Findings
 /// Whether what is configured is of the kind that is wanted there.
 pub(super) fn check_kind(message: &DynamicMessage, findings: &mut Findings<'_>) {
     let kind = match message.descriptor().full_name() {
-        "envoy.config.listener.v3.ListenerFilter" => &registry::LISTENER_FILTERS,
         "envoy.config.listener.v3.Filter" => &registry::NETWORK_FILTERS,
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter" => {
             &registry::HTTP_FILTERS
@@ -119,6 +118,32 @@ pub(super) fn check_kind(message: &DynamicMessage, findings: &mut Findings<'_>) 
         }
         _ => return,
     };
+    configures(message, kind, findings);
+}
+
+/// The filters of a listener, whose protocol says of which kind they are.
+pub(super) fn listener_filters(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    /// `SocketAddress.Protocol`.
+    const UDP: i32 = 1;
+    let socket = sub(message, "address").and_then(|address| sub(&address, "socket_address"));
+    let is_udp = socket.is_some_and(|socket| choice(&socket, "protocol") == UDP);
+    let options = sub(message, "udp_listener_config");
+    let kind = match (is_udp, options.is_some_and(|o| has(&o, "quic_options"))) {
+        (false, _) => &registry::LISTENER_FILTERS,
+        (true, false) => &registry::UDP_LISTENER_FILTERS,
+        (true, true) => &registry::QUIC_LISTENER_FILTERS,
+    };
+    for (index, filter) in subs(message, "listener_filters").iter().enumerate() {
+        findings.path.field("listener_filters");
+        findings.path.index(index);
+        configures(filter, kind, findings);
+        findings.path.pop();
+        findings.path.pop();
+    }
+}
+
+/// Whether an extension, here or fetched, is of a kind.
+fn configures(message: &DynamicMessage, kind: &Kind, findings: &mut Findings<'_>) {
     is_of(message, kind, findings);
     if let Some(source) = sub(message, "config_discovery") {
         findings.path.field("config_discovery");

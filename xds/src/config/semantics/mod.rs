@@ -12,10 +12,13 @@ mod extensions;
 mod filter_chains;
 mod formats;
 mod headers;
+mod regexes;
 mod registry;
 mod routes;
 mod sources;
 mod tls;
+
+pub(super) use self::bootstrap::regex_program_max;
 
 use prost_reflect::{DynamicMessage, ReflectMessage as _};
 
@@ -93,8 +96,10 @@ pub(super) fn check(message: &DynamicMessage, findings: &mut Findings<'_>) {
             headers::changed(message, findings);
         }
         "envoy.config.route.v3.RouteMatch" => routes::route_match(message, findings),
-        "envoy.type.matcher.v3.RegexMatcher" | "envoy.config.metrics.v3.TagSpecifier" => {
-            routes::regex(message, findings);
+        "envoy.type.matcher.v3.RegexMatcher" => regexes::matcher(message, findings),
+        "envoy.config.metrics.v3.TagSpecifier" => {
+            bootstrap::tag(message, findings);
+            regexes::tag(message, findings);
         }
         "envoy.type.matcher.v3.RegexMatchAndSubstitute" => routes::substitution(message, findings),
         "envoy.config.core.v3.BackoffStrategy"
@@ -102,6 +107,9 @@ pub(super) fn check(message: &DynamicMessage, findings: &mut Findings<'_>) {
         | "envoy.config.route.v3.RetryPolicy.RetryBackOff" => routes::back_off(message, findings),
         "envoy.config.route.v3.Vhds" => sources::virtual_hosts(message, findings),
         "envoy.config.core.v3.ExtensionConfigSource" => extensions::discovered(message, findings),
+        "envoy.config.cluster.v3.Cluster.TransportSocketMatch" => {
+            clusters::matched_socket(message, findings);
+        }
         "envoy.config.cluster.v3.LoadBalancingPolicy" => clusters::balancing(message, findings),
         "envoy.config.cluster.v3.Cluster.LbSubsetConfig.LbSubsetSelector" => {
             clusters::subset_selector(message, findings);
