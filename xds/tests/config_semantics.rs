@@ -501,6 +501,80 @@ fn what_clusters_need_is_not_left_out() {
 }
 
 #[test]
+fn internal_listeners_need_their_extension() {
+    let listener = format!(
+        "static_resources:\n  listeners:\n  - {{name: inside, internal_listener: {{}}, \
+         filter_chains: [{{{ECHO}}}]}}\n"
+    );
+    only(
+        &bootstrap(&listener),
+        &[
+            "static_resources.listeners[0]: internal listeners need `envoy.bootstrap.internal_listener`",
+        ],
+    );
+    let extension = "bootstrap_extensions: [{name: i, typed_config: {'@type': \
+                     type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener}}]\n";
+    assert_eq!(bootstrap(&(listener + extension)), [""; 0]);
+}
+
+#[test]
+fn requests_are_mirrored_and_scoped_by_something() {
+    let mirror = |policy: &str| {
+        let hosts = format!(
+            "virtual_hosts: [{{name: a, domains: ['*'], routes: [{{match: {{prefix: /}}, \
+             route: {{cluster: c, request_mirror_policies: [{{{policy}}}]}}}}]}}]"
+        );
+        found(ROUTES, &hosts)
+    };
+    assert_eq!(mirror("cluster: c"), [""; 0]);
+    only(
+        &mirror(""),
+        &["request_mirror_policies[0]: needs a `cluster`"],
+    );
+    only(
+        &mirror("cluster: c, cluster_header: x-shadow"),
+        &["request_mirror_policies[0]: has a `cluster` and a `cluster_header`: keep one"],
+    );
+
+    let scope = |extractor: &str| {
+        let scoped = format!(
+            "api_listener: {{api_listener: {{'@type': type.googleapis.com/envoy.extensions.filters.network.\
+             http_connection_manager.v3.ScopedRoutes.ScopeKeyBuilder.FragmentBuilder.HeaderValueExtractor, \
+             name: x-scope, {extractor}}}}}"
+        );
+        found(LISTENER, &scoped)
+    };
+    assert_eq!(scope("index: 0"), [""; 0]);
+    assert_eq!(scope("index: 1, element_separator: ','"), [""; 0]);
+    only(
+        &scope("element_separator: ','"),
+        &["needs an `element` or an `index`"],
+    );
+    only(
+        &scope("index: 1"),
+        &["index: must be 0, as there is no `element_separator`"],
+    );
+}
+
+#[test]
+fn connections_to_endpoints_come_from_addresses() {
+    let from = |source: &str| found(CLUSTER, &format!("upstream_bind_config: {{{source}}}"));
+    let here = "{address: 127.0.0.1, port_value: 0}";
+    let nowhere = "{address: localhost, port_value: 0}";
+    assert_eq!(from(&format!("source_address: {here}")), [""; 0]);
+    only(
+        &from(&format!("source_address: {nowhere}")),
+        &["upstream_bind_config.source_address.address: `localhost` is no IP address"],
+    );
+    only(
+        &from(&format!(
+            "source_address: {here}, extra_source_addresses: [{{address: {nowhere}}}]"
+        )),
+        &["extra_source_addresses[0].address.address: `localhost` is no IP address"],
+    );
+}
+
+#[test]
 fn listeners_of_a_bootstrap_do_not_share_an_address() {
     let listener = |name: &str, port: u16| {
         format!(
@@ -525,13 +599,43 @@ fn listeners_of_a_bootstrap_do_not_share_an_address() {
 
 #[test]
 fn tokens_come_from_providers_that_are_configured() {
-    let keys = "api_listener: {api_listener: {'@type': type.googleapis.com/\
-                envoy.extensions.filters.http.jwt_authn.v3.RemoteJwks, \
-                http_uri: {uri: issuer.example/jwks, cluster: c, timeout: 1s}}}";
-    only(
-        &found(LISTENER, keys),
-        &["http_uri: `issuer.example/jwks` is no URL with http or https"],
-    );
+    let keys = |uri: &str| {
+        let listener = format!(
+            "api_listener: {{api_listener: {{'@type': type.googleapis.com/\
+             envoy.extensions.filters.http.jwt_authn.v3.RemoteJwks, \
+             http_uri: {{uri: '{uri}', cluster: c, timeout: 1s}}}}}}"
+        );
+        found(LISTENER, &listener)
+    };
+    for good in [
+        "https://a:0/",
+        "https://u@a/",
+        "https://[::1]/",
+        "https://[::1]:1",
+        "HTTPS://a?x",
+    ] {
+        assert_eq!(keys(good), [""; 0], "{good}");
+    }
+    for wrong in [
+        "issuer.example/jwks",
+        "https:/a",
+        "https:///",
+        "https://a b/",
+        "https://a.b/é",
+        "https://a:99999/",
+        "https://a:/",
+        "https://a:b/",
+        "https://a_b/",
+        "https://a%41/",
+        "https://[x]/",
+        "https://a*/",
+        "https://a#x",
+    ] {
+        only(
+            &keys(wrong),
+            &["http_uri: `", "` is no URL with http or https"],
+        );
+    }
     let filter = "api_listener: {api_listener: {'@type': type.googleapis.com/\
                   envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication, \
                   providers: {known: {issuer: a, local_jwks: {inline_string: a}}}, \

@@ -86,6 +86,26 @@ pub(crate) const EXPLANATIONS: &[Explanation] = &[
         "logs would go nowhere; Envoy looks when there is something to log",
     ),
     only_we(
+        "*.http_filters[].typed_config.grpc_service.envoy_grpc.cluster_name",
+        "there is no cluster `*`; *",
+        "calls of the filter would fail; Envoy looks when it makes one",
+    ),
+    only_we(
+        "*.route_config.vhds.config_source.api_config_source.grpc_services[].envoy_grpc.cluster_name",
+        "there is no cluster `*`; *",
+        "virtual hosts could not be fetched; Envoy looks when the first request wants one",
+    ),
+    only_we(
+        "static_resources.clusters[].cluster_type.typed_config.clusters[]",
+        "there is no cluster `*`; *",
+        "an aggregate would have one cluster less; Envoy looks when it chooses, in case it has come",
+    ),
+    only_we(
+        "*.filter_metadata[*]",
+        "an entry without content; remove it",
+        "Envoy takes nothing for an empty mapping there; we want what was meant",
+    ),
+    only_we(
         "*.http_filters",
         "needs a router at least",
         "nothing would answer requests; Envoy takes it",
@@ -307,4 +327,52 @@ fn matches(pattern: &str, text: &str) -> bool {
         rest = &rest[at + part.len()..];
     }
     rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_are_all_of_a_text() {
+        for (pattern, text, wanted) in [
+            ("", "", true),
+            ("", "a", false),
+            ("a", "ab", false),
+            ("*", "anything", true),
+            ("*.b", "a.b", true),
+            ("*.b", "a.b.c", false),
+            ("a*c", "ac", true),
+            ("ab*bc", "abc", false),
+            ("a*b*c", "a b c", true),
+            ("a*b*c", "a c b", false),
+        ] {
+            assert_eq!(matches(pattern, text), wanted, "{pattern} {text}");
+        }
+        assert_eq!(unnumbered("a[12].b[0]"), "a[].b[]");
+        assert_eq!(unnumbered("a[\"1]\"].b"), "a[\"1]\"].b");
+    }
+
+    #[test]
+    fn an_explanation_of_one_mistake_excuses_no_other() {
+        let at = |path: &str, message: &str, help: &str| {
+            Refusal::OnlyWe(Diagnostic {
+                file: String::new(),
+                line: 1,
+                column: 1,
+                path: path.to_owned(),
+                message: message.to_owned(),
+                help: help.to_owned(),
+            })
+        };
+        let place = "a.listeners[0].http_filters";
+        let known = at(place, "needs a router at least", "");
+        assert!(known.explanation().is_some());
+        let elsewhere = at("a.listeners[0]", "needs a router at least", "");
+        assert_eq!(elsewhere.explanation(), None);
+        let more = at(place, "needs a router at least", "and more");
+        assert_eq!(more.explanation(), None);
+        let envoys = Refusal::OnlyEnvoy("needs a router at least".to_owned());
+        assert_eq!(envoys.explanation(), None);
+    }
 }

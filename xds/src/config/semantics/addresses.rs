@@ -103,6 +103,31 @@ pub(super) fn fixed(message: &DynamicMessage, findings: &mut Findings<'_>) {
     }
 }
 
+/// `BindConfig`: where connections to endpoints come from.
+pub(super) fn source(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    if let Some(address) = sub(message, "source_address") {
+        findings.path.field("source_address");
+        check_socket(&address, findings);
+        findings.path.pop();
+    }
+    for field in ["additional_source_addresses", "extra_source_addresses"] {
+        for (index, more) in subs(message, field).iter().enumerate() {
+            findings.path.field(field);
+            findings.path.index(index);
+            match sub(more, "address") {
+                Some(address) => {
+                    findings.path.field("address");
+                    check_socket(&address, findings);
+                    findings.path.pop();
+                }
+                None => check_socket(more, findings),
+            }
+            findings.path.pop();
+            findings.path.pop();
+        }
+    }
+}
+
 pub(super) fn cluster(message: &DynamicMessage, findings: &mut Findings<'_>) {
     let kind = (!has(message, "cluster_type")).then(|| choice(message, "type"));
     let assignment = sub(message, "load_assignment");
@@ -194,19 +219,24 @@ fn additional(message: &DynamicMessage, findings: &mut Findings<'_>) {
 
 /// Nothing resolves names here.
 fn check_ip(address: &DynamicMessage, findings: &mut Findings<'_>) {
-    let Some(socket) = sub(address, "socket_address") else {
-        return;
-    };
-    let host = text(&socket, "address");
-    findings.path.field("socket_address");
-    if !host.is_empty() && !has(&socket, "resolver_name") && host.parse::<IpAddr>().is_err() {
+    if let Some(socket) = sub(address, "socket_address") {
+        findings.path.field("socket_address");
+        check_socket(&socket, findings);
+        findings.path.pop();
+    }
+}
+
+/// The same, of a `SocketAddress`.
+fn check_socket(socket: &DynamicMessage, findings: &mut Findings<'_>) {
+    let host = text(socket, "address");
+    if !host.is_empty() && !has(socket, "resolver_name") && host.parse::<IpAddr>().is_err() {
         let message = format!(
             "{} is no IP address; names are resolved in STRICT_DNS and LOGICAL_DNS clusters only",
             shown(&host)
         );
         at(findings, "address", "envoy.address", message);
     }
-    if has(&socket, "named_port") && !has(&socket, "resolver_name") {
+    if has(socket, "named_port") && !has(socket, "resolver_name") {
         at(
             findings,
             "named_port",
@@ -214,5 +244,4 @@ fn check_ip(address: &DynamicMessage, findings: &mut Findings<'_>) {
             "needs a number: `port_value`",
         );
     }
-    findings.path.pop();
 }

@@ -6,7 +6,7 @@ use prost_reflect::{DynamicMessage, Value};
 
 use super::{at, at_item, unique};
 use crate::config::diagnostic::{shown, suggest};
-use crate::config::fields::{get, has, sub, subs, text};
+use crate::config::fields::{get, has, sub, subs, text, type_name};
 use crate::config::rules::Findings;
 
 /// The actions that Envoy knows.
@@ -21,6 +21,7 @@ const ACTIONS: [&str; 9] = [
     "envoy.overload_actions.stop_accepting_requests",
     "envoy.overload_actions.disable_http2_and_above",
 ];
+const INTERNAL_LISTENER: &str = "envoy.extensions.bootstrap.internal_listener.v3.InternalListener";
 /// The most instructions of RE2 that a regular expression may compile to.
 const REGEX_PROGRAM: &str = "re2.max_program_size.error_level";
 const SCALE_TIMERS: &str = "envoy.overload_actions.reduce_timeouts";
@@ -86,6 +87,26 @@ pub(super) fn static_resources(message: &DynamicMessage, findings: &mut Findings
         names.map(|secret| text(&secret, "name")),
         "secret",
     );
+}
+
+/// What Envoy has only when an extension of the bootstrap brings it.
+pub(super) fn brought(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    let extensions = subs(message, "bootstrap_extensions");
+    let internal = extensions.iter().any(|extension| {
+        sub(extension, "typed_config").is_some_and(|config| type_name(&config) == INTERNAL_LISTENER)
+    });
+    let Some(statics) = sub(message, "static_resources") else {
+        return;
+    };
+    findings.path.field("static_resources");
+    for (index, listener) in subs(&statics, "listeners").iter().enumerate() {
+        if !internal && has(listener, "internal_listener") {
+            let text = "internal listeners need `envoy.bootstrap.internal_listener` among the \
+                        `bootstrap_extensions`";
+            at_item(findings, ("listeners", index), "envoy.extension", text);
+        }
+    }
+    findings.path.pop();
 }
 
 pub(super) fn layers(message: &DynamicMessage, findings: &mut Findings<'_>) {

@@ -1,5 +1,7 @@
 //! Filters and other extensions: that they are configured, and that the last filter ends a chain.
 
+use std::net::Ipv6Addr;
+
 use prost_reflect::{DynamicMessage, ReflectMessage as _, Value};
 
 use super::registry::{self, Kind};
@@ -313,10 +315,7 @@ pub(super) fn own(message: &DynamicMessage, findings: &mut Findings<'_>) {
         "envoy.extensions.filters.http.jwt_authn.v3.RemoteJwks" => {
             let uri = sub(message, "http_uri").map(|uri| text(&uri, "uri"));
             let uri = uri.unwrap_or_default();
-            let host = uri
-                .strip_prefix("https://")
-                .or_else(|| uri.strip_prefix("http://"));
-            if !uri.is_empty() && host.is_none_or(|host| host.is_empty() || host.starts_with('/')) {
+            if !uri.is_empty() && !is_url(&uri) {
                 let message = format!("{} is no URL with http or https", shown(&uri));
                 at(findings, "http_uri", "envoy.jwt", message);
             }
@@ -329,6 +328,38 @@ pub(super) fn own(message: &DynamicMessage, findings: &mut Findings<'_>) {
         }
         _ => {}
     }
+}
+
+/// Whether Envoy takes it for a URL of HTTP: `scheme://user@host:port/path?query`.
+fn is_url(url: &str) -> bool {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return false;
+    };
+    let is_http = ["http", "https"]
+        .iter()
+        .any(|known| scheme.eq_ignore_ascii_case(known));
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let place = authority.rsplit('@').next().unwrap_or_default();
+    let (host, port) = match place.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (place, None),
+    };
+    let is_host = match host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+    {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => {
+            let takes = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-');
+            !host.is_empty() && host.bytes().all(takes)
+        }
+    };
+    let is_port =
+        |port: &str| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    is_http
+        && is_host
+        && port.is_none_or(is_port)
+        && rest.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
 }
 
 fn needs(message: &DynamicMessage, field: &str, findings: &mut Findings<'_>) {

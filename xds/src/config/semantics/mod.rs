@@ -31,6 +31,7 @@ pub(super) fn check(message: &DynamicMessage, findings: &mut Findings<'_>) {
     sources::transport_version(message, findings);
     match message.descriptor().full_name() {
         "google.protobuf.Duration" => duration(message, findings),
+        "envoy.config.bootstrap.v3.Bootstrap" => bootstrap::brought(message, findings),
         "envoy.config.bootstrap.v3.LayeredRuntime" => bootstrap::layers(message, findings),
         "envoy.config.bootstrap.v3.RuntimeLayer" => bootstrap::layer(message, findings),
         "envoy.config.overload.v3.OverloadManager" => bootstrap::overload(message, findings),
@@ -88,6 +89,10 @@ pub(super) fn check(message: &DynamicMessage, findings: &mut Findings<'_>) {
         "envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig" => {
             bootstrap::fixed_heap(message, findings);
         }
+        "envoy.extensions.filters.network.http_connection_manager.v3.ScopedRoutes.ScopeKeyBuilder.FragmentBuilder.HeaderValueExtractor" =>
+        {
+            sources::header_extractor(message, findings);
+        }
         "envoy.extensions.filters.network.http_connection_manager.v3.Rds" => {
             sources::rds(message, findings);
         }
@@ -95,6 +100,10 @@ pub(super) fn check(message: &DynamicMessage, findings: &mut Findings<'_>) {
             routes::cluster_weight(message, findings);
             headers::changed(message, findings);
         }
+        "envoy.config.route.v3.RouteAction.RequestMirrorPolicy" => {
+            routes::mirror(message, findings);
+        }
+        "envoy.config.core.v3.BindConfig" => addresses::source(message, findings),
         "envoy.config.route.v3.RouteMatch" => routes::route_match(message, findings),
         "envoy.type.matcher.v3.RegexMatcher" => regexes::matcher(message, findings),
         "envoy.config.metrics.v3.TagSpecifier" => {

@@ -99,6 +99,18 @@ pub(super) fn upgrades(message: &DynamicMessage, findings: &mut Findings<'_>) {
     unique(findings, "upgrade_configs", kinds, "upgrade");
 }
 
+/// `RequestMirrorPolicy`.
+pub(super) fn mirror(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    match ["cluster", "cluster_header"].map(|field| !text(message, field).is_empty()) {
+        [false, false] => findings.add("envoy.route", "needs a `cluster`"),
+        [true, true] => findings.add(
+            "envoy.route",
+            "has a `cluster` and a `cluster_header`: keep one",
+        ),
+        _ => {}
+    }
+}
+
 pub(super) fn cluster_weight(message: &DynamicMessage, findings: &mut Findings<'_>) {
     match ["name", "cluster_header"].map(|field| !text(message, field).is_empty()) {
         [false, false] => findings.add("envoy.route", "needs a `name`"),
