@@ -492,6 +492,10 @@ fn what_clusters_need_is_not_left_out() {
             "transport_socket_matches[0].transport_socket: is required",
         ),
         (
+            "load_balancing_policy: {policies: []}",
+            "load_balancing_policy.policies: needs a load balancing policy",
+        ),
+        (
             "load_balancing_policy: {policies: [{}]}",
             "load_balancing_policy.policies: none of them configures a load balancing policy",
         ),

@@ -91,6 +91,11 @@ pub(crate) const EXPLANATIONS: &[Explanation] = &[
         "calls of the filter would fail; Envoy looks when it makes one",
     ),
     only_we(
+        "cluster_manager.load_stats_config.grpc_services[].envoy_grpc.cluster_name",
+        "there is no cluster `*`; *",
+        "loads could not be reported; Envoy looks when it connects, which validating doesn't",
+    ),
+    only_we(
         "*.route_config.vhds.config_source.api_config_source.grpc_services[].envoy_grpc.cluster_name",
         "there is no cluster `*`; *",
         "virtual hosts could not be fetched; Envoy looks when the first request wants one",

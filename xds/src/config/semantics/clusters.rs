@@ -230,8 +230,11 @@ pub(super) fn balancing(message: &DynamicMessage, findings: &mut Findings<'_>) {
         let config = extension.and_then(|extension| sub(&extension, "typed_config"));
         config.is_some_and(|config| BALANCERS.takes(&type_name(&config)))
     };
-    if !policies.is_empty() && !policies.iter().any(known) {
-        let text = "none of them configures a load balancing policy";
+    if !policies.iter().any(known) {
+        let text = match policies.len() {
+            0 => "needs a load balancing policy",
+            _ => "none of them configures a load balancing policy",
+        };
         at(findings, "policies", "envoy.typed_config", text);
     }
 }

@@ -9,7 +9,7 @@ use super::{at, at_item};
 use crate::config::diagnostic::{shown, suggest};
 use crate::config::fields::{choice, get, has, sub, subs, text, texts, type_name};
 use crate::config::rules::Findings;
-use crate::config::schema::message_of;
+use crate::config::schema;
 
 pub(super) const HTTP_CONNECTION_MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
@@ -150,8 +150,8 @@ fn configures(message: &DynamicMessage, kind: &Kind, findings: &mut Findings<'_>
     if let Some(source) = sub(message, "config_discovery") {
         findings.path.field("config_discovery");
         for (index, url) in texts(&source, "type_urls").iter().enumerate() {
-            let name = url.rsplit_once('/').map_or("", |(_, name)| name);
-            if message_of(url).is_some() && !kind.takes(name) {
+            let name = named(url);
+            if schema::pool().get_message_by_name(name).is_some() && !kind.takes(name) {
                 let message = format!("{} doesn't configure {}", shown(name), kind.words);
                 at_item(
                     findings,
@@ -234,11 +234,16 @@ fn check_chain(
     }
 }
 
+/// What a type URL names; here, Envoy takes the name alone.
+fn named(url: &str) -> &str {
+    url.rsplit('/').next().unwrap_or_default()
+}
+
 /// Extensions that are fetched: of which types they may be.
 pub(super) fn discovered(message: &DynamicMessage, findings: &mut Findings<'_>) {
     let urls = texts(message, "type_urls");
     for (index, url) in urls.iter().enumerate() {
-        if message_of(url).is_none() {
+        if schema::pool().get_message_by_name(named(url)).is_none() {
             let message = format!("{} is no type of Envoy's", shown(url));
             at_item(
                 findings,
@@ -250,7 +255,7 @@ pub(super) fn discovered(message: &DynamicMessage, findings: &mut Findings<'_>) 
     }
     if let Some(config) = sub(message, "default_config") {
         let name = type_name(&config);
-        let allowed = |url: &String| url.rsplit('/').next() == Some(name.as_str());
+        let allowed = |url: &String| named(url) == name;
         if !name.is_empty() && !urls.iter().any(allowed) {
             let message = format!("{} isn't among the `type_urls`", shown(&name));
             at(findings, "default_config", "envoy.typed_config", message);
