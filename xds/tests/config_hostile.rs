@@ -82,7 +82,7 @@ fn aliases_of_aliases_and_of_themselves() {
 
 #[test]
 fn huge_texts_keys_and_names_are_shown_in_part() {
-    let huge = "x".repeat(1 << 20);
+    let huge = "x".repeat(1 << 16);
     refused(&format!("'@type': {huge}\n"), "no type URL");
     let cluster = "'@type': type.googleapis.com/envoy.config.cluster.v3.Cluster\nname: a\n";
     refused(
@@ -97,7 +97,7 @@ fn huge_texts_keys_and_names_are_shown_in_part() {
 #[test]
 fn more_values_than_a_file_may_have() {
     refused(
-        &runtime(&format!("{{k: [{}]}}", "1,".repeat(600_000))),
+        &runtime(&format!("{{k: [{}]}}", "1,".repeat(501_000))),
         "more than 500000 values",
     );
 }
