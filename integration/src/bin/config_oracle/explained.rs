@@ -106,6 +106,11 @@ pub(crate) const EXPLANATIONS: &[Explanation] = &[
         "an aggregate would have one cluster less; Envoy looks when it chooses, in case it has come",
     ),
     only_we(
+        "static_resources.clusters[].load_assignment",
+        "can't stand in an EDS cluster, which fetches its endpoints",
+        "Envoy silently ignores the endpoints that stand there; we want what was meant",
+    ),
+    only_we(
         "*.filter_metadata[*]",
         "an entry without content; remove it",
         "Envoy takes nothing for an empty mapping there; we want what was meant",
