@@ -540,6 +540,12 @@ fn requests_are_mirrored_and_scoped_by_something() {
         &["request_mirror_policies[0]: has a `cluster` and a `cluster_header`: keep one"],
     );
 
+    let clustered = "virtual_hosts: [{name: a, domains: ['*'], virtual_clusters: [{name: v}]}]";
+    only(
+        &found(ROUTES, clustered),
+        &["virtual_clusters[0].headers: must say which requests belong to it"],
+    );
+
     let scope = |extractor: &str| {
         let scoped = format!(
             "api_listener: {{api_listener: {{'@type': type.googleapis.com/envoy.extensions.filters.network.\

@@ -103,6 +103,7 @@ pub(super) fn check(message: &DynamicMessage, findings: &mut Findings<'_>) {
         "envoy.config.route.v3.RouteAction.RequestMirrorPolicy" => {
             routes::mirror(message, findings);
         }
+        "envoy.config.route.v3.VirtualCluster" => routes::virtual_cluster(message, findings),
         "envoy.config.core.v3.BindConfig" => addresses::source(message, findings),
         "envoy.config.route.v3.RouteMatch" => routes::route_match(message, findings),
         "envoy.type.matcher.v3.RegexMatcher" => regexes::matcher(message, findings),

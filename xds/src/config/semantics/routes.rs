@@ -111,6 +111,14 @@ pub(super) fn mirror(message: &DynamicMessage, findings: &mut Findings<'_>) {
     }
 }
 
+/// `VirtualCluster`.
+pub(super) fn virtual_cluster(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    if subs(message, "headers").is_empty() {
+        let text = "must say which requests belong to it";
+        at(findings, "headers", "envoy.route", text);
+    }
+}
+
 pub(super) fn cluster_weight(message: &DynamicMessage, findings: &mut Findings<'_>) {
     match ["name", "cluster_header"].map(|field| !text(message, field).is_empty()) {
         [false, false] => findings.add("envoy.route", "needs a `name`"),
