@@ -1,9 +1,10 @@
 //! Configuration that is meant to hurt whoever reads it, and some that is only large: bounded, with
-//! a diagnostic that says which bound, and without quadratic work: unbounded, none of this would end.
+//! a diagnostic that says which bound: unbounded, none of this would end. That the work grows with
+//! the text and no faster is counted where it is done, in the module's own tests; how long it takes
+//! is for `examples/read_config.rs` to say.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::fmt::Write as _;
-use std::time::Instant;
 
 use tidegate_xds::config::{Diagnostic, Reader};
 
@@ -56,7 +57,7 @@ fn lists_and_mappings_within_each_other() {
         refused_for_depth(&deep(120));
         refused_for_depth(&deep(100_000));
     }
-    let indented: String = (0..5_000).fold(String::from("k:"), |mut text, depth| {
+    let indented: String = (0..500).fold(String::from("k:"), |mut text, depth| {
         write!(text, "\n{}k:", " ".repeat(depth + 1)).unwrap();
         text
     });
@@ -81,7 +82,7 @@ fn aliases_of_aliases_and_of_themselves() {
 
 #[test]
 fn huge_texts_keys_and_names_are_shown_in_part() {
-    let huge = "x".repeat(1 << 20);
+    let huge = "x".repeat(1 << 16);
     refused(&format!("'@type': {huge}\n"), "no type URL");
     let cluster = "'@type': type.googleapis.com/envoy.config.cluster.v3.Cluster\nname: a\n";
     refused(
@@ -96,7 +97,7 @@ fn huge_texts_keys_and_names_are_shown_in_part() {
 #[test]
 fn more_values_than_a_file_may_have() {
     refused(
-        &runtime(&format!("{{k: [{}]}}", "1,".repeat(600_000))),
+        &runtime(&format!("{{k: [{}]}}", "1,".repeat(501_000))),
         "more than 500000 values",
     );
 }
@@ -122,46 +123,12 @@ fn what_breaks_off_or_was_never_text() {
     refused("{\"a\": ", "neither YAML nor JSON");
 }
 
-fn assignment(endpoints: usize) -> String {
-    let mut text = String::from(
-        "'@type': type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment\n\
-         cluster_name: web\nendpoints:\n- lb_endpoints:\n",
-    );
-    for index in 0..endpoints {
-        let (a, b) = (index / 250, index % 250);
-        writeln!(
-            text,
-            "  - endpoint: {{address: {{socket_address: {{address: 10.0.{a}.{b}, port_value: 80}}}}}}"
-        )
-        .unwrap();
-    }
-    text
-}
-
-/// Ten times the endpoints take about ten times as long, not a hundred times.
 #[test]
-fn ten_thousand_endpoints_are_read_in_linear_time() {
-    let time = |endpoints: usize| {
-        let text = assignment(endpoints);
-        let fastest = (0..2).map(|_| {
-            let started = Instant::now();
-            assert_eq!(read(&text).unwrap(), 1);
-            started.elapsed()
-        });
-        fastest.min().unwrap()
-    };
-    let (few, many) = (time(1_000), time(10_000));
-    println!("1,000 endpoints {few:?}, 10,000 endpoints {many:?}");
-    assert!(many < few * 40, "{few:?} {many:?}");
-}
-
-/// Duplicates among many are found without comparing all with all.
-#[test]
-fn duplicates_among_ten_thousand() {
+fn duplicates_among_thousands() {
     let mut hosts = String::from(
         "'@type': type.googleapis.com/envoy.config.route.v3.RouteConfiguration\nname: r\nvirtual_hosts:\n",
     );
-    for index in 0..10_000 {
+    for index in 0..1_000 {
         writeln!(
             hosts,
             "- {{name: h{index}, domains: [h{index}.example, h{index}]}}"
@@ -178,7 +145,7 @@ fn duplicates_among_ten_thousand() {
         "'@type': type.googleapis.com/envoy.config.listener.v3.Listener\nname: l\n\
          address: {socket_address: {address: 127.0.0.1, port_value: 80}}\nfilter_chains:\n",
     );
-    for index in (0..5_000).chain([7]) {
+    for index in (0..500).chain([7]) {
         writeln!(
             chains,
             "- {{filter_chain_match: {{server_names: [h{index}, x{index}]}}, filters: [{{name: e, typed_config: \
@@ -188,7 +155,7 @@ fn duplicates_among_ten_thousand() {
     }
     refused(&chains, "matches the same as filter_chains[7]");
 
-    let unique: String = (0..20_000).fold(String::new(), |mut text, index| {
+    let unique: String = (0..5_000).fold(String::new(), |mut text, index| {
         write!(text, "n{index}, ").unwrap();
         text
     });

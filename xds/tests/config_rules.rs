@@ -64,6 +64,8 @@ fn every_breach_is_found_with_its_path() {
             "name: must not be empty (string.min_len)",
             "connect_timeout: must be greater than 0s, is 0s (duration.gt)",
             "lb_policy: 99 is no value of it (enum.defined_only)",
+            "load_assignment.endpoints[0].lb_endpoints[0]: \
+             needs an `endpoint` with an `address` (envoy.address)",
             "load_assignment.cluster_name: must not be empty (string.min_len)",
             "load_assignment.endpoints[0].priority: must be at most 128, is 129 (uint32.lte)",
             "load_assignment.endpoints[0].lb_endpoints[0].load_balancing_weight: \

@@ -26,7 +26,7 @@ pub(super) struct Decoder<'t, 'a> {
     pub(super) path: Path,
     pub(super) findings: Vec<Finding>,
     /// Values visited; with those that aliases repeat.
-    visited: usize,
+    pub(super) visited: usize,
 }
 
 // === impl Decoder ===

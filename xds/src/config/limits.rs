@@ -17,3 +17,7 @@ pub const DIAGNOSTICS_MAX: usize = 1_000;
 /// Combinations of what the filter chains of a listener match (ranges times names times ports …),
 /// each of which must be one chain's alone. Envoy holds them all in memory, and so does the check.
 pub const CHAIN_MATCHES_MAX: usize = 100_000;
+
+/// Instructions of RE2 that Envoy lets a regular expression compile to, unless its runtime says
+/// otherwise by `re2.max_program_size.error_level`.
+pub const REGEX_PROGRAM: u64 = 100;

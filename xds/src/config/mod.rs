@@ -28,6 +28,8 @@ mod rules;
 mod scalar;
 mod schema;
 mod semantics;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod walk;
 mod well_known;

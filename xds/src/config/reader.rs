@@ -12,7 +12,7 @@ use super::path::Path;
 use super::references::Target;
 use super::tree::{self, NodeId, Tree};
 use super::walk::Walk;
-use super::{limits, schema};
+use super::{limits, schema, semantics};
 use crate::resource::{Resource, TypeUrl};
 
 const BOOTSTRAP: &str = "envoy.config.bootstrap.v3.Bootstrap";
@@ -34,12 +34,22 @@ pub struct Source<'a> {
 /// `static_resources` are taken. A file may hold several documents, separated by `---`.
 ///
 /// The descriptors are decoded when the first reader reads (about 40 ms, once per process).
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Reader {
     clusters: BTreeSet<String>,
+    regex_program_max: u64,
 }
 
 // === impl Reader ===
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self {
+            clusters: BTreeSet::new(),
+            regex_program_max: limits::REGEX_PROGRAM,
+        }
+    }
+}
 
 impl Reader {
     /// A reader that knows no clusters but those that it reads.
@@ -51,6 +61,15 @@ impl Reader {
     #[must_use]
     pub fn assume_cluster(mut self, name: &str) -> Self {
         self.clusters.insert(name.to_owned());
+        self
+    }
+
+    /// Lets regular expressions compile to so many instructions of RE2, as
+    /// `re2.max_program_size.error_level` does in the runtime of those Envoys. A bootstrap that
+    /// sets it in a static layer speaks for itself.
+    #[must_use]
+    pub fn assume_regex_program(mut self, instructions: u64) -> Self {
+        self.regex_program_max = instructions;
         self
     }
 
@@ -171,10 +190,8 @@ impl Reader {
         let mut decoder = Decoder::new(tree);
         decoder.path = path.clone();
         let read = decoder.typed(item, 0);
-        let mut walk = Walk {
-            path: path.clone(),
-            ..Walk::default()
-        };
+        let mut walk = Walk::new(self.regex_program_max);
+        walk.path = path.clone();
         if let Some((_, message)) = &read {
             walk.message(message, 0);
         }
@@ -198,7 +215,8 @@ impl Reader {
             outcome.report(&decoder, document, Vec::new());
             return;
         };
-        let mut walk = Walk::default();
+        let program_max = semantics::regex_program_max(&message);
+        let mut walk = Walk::new(program_max.unwrap_or(self.regex_program_max));
         walk.message(&message, 0);
         outcome.report(&decoder, document, walk.violations);
 

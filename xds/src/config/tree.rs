@@ -289,7 +289,8 @@ impl<'a> Builder<'a> {
 
     fn mapping(&mut self, depth: usize) -> Result<Vec<(NodeId, NodeId)>, Stopped> {
         let mut entries = Vec::new();
-        let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+        // Line and position of each key.
+        let mut seen: BTreeMap<String, (usize, usize)> = BTreeMap::new();
         loop {
             let (event, span) = self.next()?;
             if matches!(event, Event::MappingEnd | Event::StreamEnd) {
@@ -305,15 +306,19 @@ impl<'a> Builder<'a> {
                 self.report(key, fault);
                 continue;
             };
-            if let Some(first) = seen.get(&name) {
+            if let Some((first, position)) = seen.get(&name) {
                 let message = format!(
                     "{} stands twice in this mapping, first in line {first}",
                     shown(&name)
                 );
+                // Envoy goes on with the later one, and so does whoever looks for more mistakes.
+                if let Some(entry) = entries.get_mut(*position) {
+                    *entry = (key, value);
+                }
                 self.report(key, Fault::new(message, "remove one of them"));
                 continue;
             }
-            seen.insert(name, line);
+            seen.insert(name, (line, entries.len()));
             entries.push((key, value));
         }
     }

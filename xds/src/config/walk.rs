@@ -14,26 +14,42 @@ use super::{limits, schema, semantics};
 ///
 /// References to clusters aren't checked: only a [`Reader`](super::Reader) knows which there are.
 pub fn validate(message: &DynamicMessage) -> Vec<Violation> {
-    let mut walk = Walk::default();
+    let mut walk = Walk::new(limits::REGEX_PROGRAM);
     walk.message(message, 0);
     walk.violations
 }
 
 /// What a walk finds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Walk {
     pub(super) path: Path,
     pub(super) violations: Vec<Violation>,
     pub(super) links: Vec<Link>,
     /// Whether anything is fetched from a management server, which needs to know who asks.
     pub(super) subscribes: bool,
+    /// Messages visited.
+    pub(super) visited: usize,
+    regex_program_max: u64,
 }
 
 // === impl Walk ===
 
 impl Walk {
+    /// With the most instructions that a regular expression may compile to.
+    pub(super) fn new(regex_program_max: u64) -> Self {
+        Self {
+            path: Path::default(),
+            violations: Vec::new(),
+            links: Vec::new(),
+            subscribes: false,
+            visited: 0,
+            regex_program_max,
+        }
+    }
+
     /// Visits a message and all within it.
     pub(super) fn message(&mut self, message: &DynamicMessage, depth: usize) {
+        self.visited += 1;
         let descriptor = message.descriptor();
         let name = descriptor.full_name();
         if depth > limits::DEPTH_MAX {
@@ -135,6 +151,7 @@ impl Walk {
         Findings {
             path: &mut self.path,
             violations: &mut self.violations,
+            regex_program_max: self.regex_program_max,
         }
     }
 }

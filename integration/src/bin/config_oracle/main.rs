@@ -19,6 +19,7 @@
 
 mod explained;
 mod judges;
+mod kinds;
 mod lines;
 mod mutate;
 mod random;

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::explained::{EXPLANATIONS, Side, explanation};
+use crate::explained::{EXPLANATIONS, Refusal};
 use crate::judges::{Verdict, category, stage};
-use crate::mutate::{KINDS, Mutant};
+use crate::kinds::KINDS;
+use crate::mutate::Mutant;
 
 /// How often who refused.
 #[derive(Debug, Default, Clone, Copy)]
@@ -80,42 +81,26 @@ impl Tally {
         if let Some(reason) = &verdict.envoys {
             *self.stages.entry(stage(reason)).or_default() += 1;
         }
-        let mut refusals: Vec<(Side, String)> = match &verdict.envoys {
-            Some(reason) if !we => vec![(Side::OnlyEnvoy, reason.clone())],
-            None => verdict
-                .ours
-                .iter()
-                .map(|found| (Side::OnlyWe, found.to_string()))
-                .collect(),
+        let refusals: Vec<Refusal> = match &verdict.envoys {
+            Some(reason) if !we => vec![Refusal::OnlyEnvoy(reason.clone())],
+            None => verdict.ours.iter().cloned().map(Refusal::OnlyWe).collect(),
             Some(_) => Vec::new(),
         };
-        let root = refusals.iter().find(|(side, refusal)| {
-            explanation(*side, refusal).is_some_and(|known| EXPLANATIONS[known].and_more)
-        });
-        if let Some(root) = root.cloned() {
-            refusals = vec![root];
-        }
-        for (side, refusal) in &refusals {
-            let entry = match explanation(*side, refusal) {
+        for refusal in &refusals {
+            let text = refusal.text();
+            let example = format!("#{number} {name}, {}\n        {text:.400}", mutant.what);
+            let entry = match refusal.explanation() {
                 Some(known) => self.explained.entry(known).or_default(),
                 None => {
-                    let who = match side {
-                        Side::OnlyEnvoy => "only Envoy",
-                        Side::OnlyWe => "only we",
-                    };
-                    let said = match side {
-                        Side::OnlyEnvoy => category(refusal),
-                        Side::OnlyWe => {
-                            category(verdict.ours.first().map_or("", |found| &found.message))
-                        }
-                    };
-                    self.unexplained.entry((who, said)).or_default()
+                    // At once: a run is long.
+                    println!("{}: {example}", refusal.who());
+                    let key = (refusal.who(), category(&text));
+                    self.unexplained.entry(key).or_default()
                 }
             };
             entry.count += 1;
             if entry.example.is_empty() {
-                entry.example =
-                    format!("#{number} {name}, {}\n        {refusal:.400}", mutant.what);
+                entry.example = example;
             }
         }
         !refusals.is_empty()
@@ -164,16 +149,13 @@ impl Tally {
         );
         println!("\nexplained disagreements");
         for (index, known) in EXPLANATIONS.iter().enumerate() {
-            let who = match known.side {
-                Side::OnlyEnvoy => "only Envoy",
-                Side::OnlyWe => "only we",
-            };
+            let (who, path) = (known.who(), known.path.unwrap_or_default());
             match self.explained.get(&index) {
                 Some(entry) => println!(
-                    "{:6} {who}: {}: {}\n        {}",
-                    entry.count, known.words, known.why, entry.example
+                    "{:6} {who}: {path} {}: {}\n        {}",
+                    entry.count, known.text, known.why, entry.example
                 ),
-                None => println!("unused {who}: {}", known.words),
+                None => println!("unused {who}: {path} {}", known.text),
             }
         }
         let total: u32 = self.unexplained.values().map(|entry| entry.count).sum();

@@ -36,6 +36,8 @@ pub struct Violation {
 pub(super) struct Findings<'a> {
     pub(super) path: &'a mut Path,
     pub(super) violations: &'a mut Vec<Violation>,
+    /// The most instructions that Envoy lets a regular expression compile to.
+    pub(super) regex_program_max: u64,
 }
 
 // === impl Findings ===

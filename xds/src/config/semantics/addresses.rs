@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use prost_reflect::DynamicMessage;
 
-use super::{at, at_item, filter_chains};
+use super::{at, at_item, extensions, filter_chains};
 use crate::config::diagnostic::shown;
 use crate::config::fields::{choice, count_of, has, number, sub, subs, text, truth};
 use crate::config::rules::Findings;
@@ -14,11 +14,13 @@ use crate::config::rules::Findings;
 const STATIC: i32 = 0;
 const LOGICAL_DNS: i32 = 2;
 const EDS: i32 = 3;
+const ORIGINAL_DST: i32 = 4;
 
 pub(super) fn listener(message: &DynamicMessage, findings: &mut Findings<'_>) {
     if has(message, "api_listener") {
         return;
     }
+    extensions::listener_filters(message, findings);
     let chains = count_of(message, "filter_chains") > 0 || has(message, "default_filter_chain");
     let Some(address) = sub(message, "address") else {
         if has(message, "internal_listener") && !chains {
@@ -101,6 +103,31 @@ pub(super) fn fixed(message: &DynamicMessage, findings: &mut Findings<'_>) {
     }
 }
 
+/// `BindConfig`: where connections to endpoints come from.
+pub(super) fn source(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    if let Some(address) = sub(message, "source_address") {
+        findings.path.field("source_address");
+        check_socket(&address, findings);
+        findings.path.pop();
+    }
+    for field in ["additional_source_addresses", "extra_source_addresses"] {
+        for (index, more) in subs(message, field).iter().enumerate() {
+            findings.path.field(field);
+            findings.path.index(index);
+            match sub(more, "address") {
+                Some(address) => {
+                    findings.path.field("address");
+                    check_socket(&address, findings);
+                    findings.path.pop();
+                }
+                None => check_socket(more, findings),
+            }
+            findings.path.pop();
+            findings.path.pop();
+        }
+    }
+}
+
 pub(super) fn cluster(message: &DynamicMessage, findings: &mut Findings<'_>) {
     let kind = (!has(message, "cluster_type")).then(|| choice(message, "type"));
     let assignment = sub(message, "load_assignment");
@@ -125,6 +152,11 @@ pub(super) fn cluster(message: &DynamicMessage, findings: &mut Findings<'_>) {
         }
         return;
     };
+    if kind == Some(ORIGINAL_DST) {
+        let text = "doesn't go with ORIGINAL_DST, where clients say where they want to";
+        at(findings, "load_assignment", "envoy.endpoints", text);
+        return;
+    }
     if kind == Some(LOGICAL_DNS) {
         let localities = subs(&assignment, "endpoints");
         let hosts: usize = localities.iter().map(|l| count_of(l, "lb_endpoints")).sum();
@@ -142,13 +174,17 @@ pub(super) fn cluster(message: &DynamicMessage, findings: &mut Findings<'_>) {
 fn endpoints(assignment: &DynamicMessage, resolved: bool, findings: &mut Findings<'_>) {
     for (locality, group) in subs(assignment, "endpoints").iter().enumerate() {
         for (index, host) in subs(group, "lb_endpoints").iter().enumerate() {
-            let Some(endpoint) = sub(host, "endpoint") else {
-                continue;
-            };
             findings.path.field("endpoints");
             findings.path.index(locality);
             findings.path.field("lb_endpoints");
             findings.path.index(index);
+            let Some(endpoint) = sub(host, "endpoint") else {
+                if resolved {
+                    findings.add("envoy.address", "needs an `endpoint` with an `address`");
+                }
+                (0..4).for_each(|_| findings.path.pop());
+                continue;
+            };
             findings.path.field("endpoint");
             match sub(&endpoint, "address") {
                 Some(address) => {
@@ -183,19 +219,24 @@ fn additional(message: &DynamicMessage, findings: &mut Findings<'_>) {
 
 /// Nothing resolves names here.
 fn check_ip(address: &DynamicMessage, findings: &mut Findings<'_>) {
-    let Some(socket) = sub(address, "socket_address") else {
-        return;
-    };
-    let host = text(&socket, "address");
-    findings.path.field("socket_address");
-    if !host.is_empty() && !has(&socket, "resolver_name") && host.parse::<IpAddr>().is_err() {
+    if let Some(socket) = sub(address, "socket_address") {
+        findings.path.field("socket_address");
+        check_socket(&socket, findings);
+        findings.path.pop();
+    }
+}
+
+/// The same, of a `SocketAddress`.
+fn check_socket(socket: &DynamicMessage, findings: &mut Findings<'_>) {
+    let host = text(socket, "address");
+    if !host.is_empty() && !has(socket, "resolver_name") && host.parse::<IpAddr>().is_err() {
         let message = format!(
             "{} is no IP address; names are resolved in STRICT_DNS and LOGICAL_DNS clusters only",
             shown(&host)
         );
         at(findings, "address", "envoy.address", message);
     }
-    if has(&socket, "named_port") && !has(&socket, "resolver_name") {
+    if has(socket, "named_port") && !has(socket, "resolver_name") {
         at(
             findings,
             "named_port",
@@ -203,5 +244,4 @@ fn check_ip(address: &DynamicMessage, findings: &mut Findings<'_>) {
             "needs a number: `port_value`",
         );
     }
-    findings.path.pop();
 }

@@ -107,7 +107,7 @@ fn negotiated(message: &DynamicMessage, findings: &mut Findings<'_>) {
 /// What a health check sends or expects.
 pub(super) fn payload(message: &DynamicMessage, findings: &mut Findings<'_>) {
     let digits = text(message, "text");
-    if digits.len() % 2 != 0 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+    if !digits.len().is_multiple_of(2) || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
         let message = format!(
             "{} isn't made of pairs of hexadecimal digits",
             shown(&digits)
@@ -214,16 +214,27 @@ pub(super) fn drops(message: &DynamicMessage, findings: &mut Findings<'_>) {
     }
 }
 
+/// `TransportSocketMatch`.
+pub(super) fn matched_socket(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    if !has(message, "transport_socket") {
+        let text = "is required: what the endpoints that match are spoken to with";
+        at(findings, "transport_socket", "envoy.required", text);
+    }
+}
+
 /// Of balancers, Envoy takes the first that it knows.
 pub(super) fn balancing(message: &DynamicMessage, findings: &mut Findings<'_>) {
     let policies = subs(message, "policies");
     let known = |policy: &DynamicMessage| {
         let extension = sub(policy, "typed_extension_config");
         let config = extension.and_then(|extension| sub(&extension, "typed_config"));
-        config.is_none_or(|config| BALANCERS.takes(&type_name(&config)))
+        config.is_some_and(|config| BALANCERS.takes(&type_name(&config)))
     };
-    if !policies.is_empty() && !policies.iter().any(known) {
-        let text = "none of them configures a load balancing policy";
+    if !policies.iter().any(known) {
+        let text = match policies.len() {
+            0 => "needs a load balancing policy",
+            _ => "none of them configures a load balancing policy",
+        };
         at(findings, "policies", "envoy.typed_config", text);
     }
 }

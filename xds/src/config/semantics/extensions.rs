@@ -1,13 +1,15 @@
 //! Filters and other extensions: that they are configured, and that the last filter ends a chain.
 
+use std::net::Ipv6Addr;
+
 use prost_reflect::{DynamicMessage, ReflectMessage as _, Value};
 
 use super::registry::{self, Kind};
 use super::{at, at_item};
 use crate::config::diagnostic::{shown, suggest};
-use crate::config::fields::{get, has, sub, subs, text, texts, type_name};
+use crate::config::fields::{choice, get, has, sub, subs, text, texts, type_name};
 use crate::config::rules::Findings;
-use crate::config::schema::message_of;
+use crate::config::schema;
 
 pub(super) const HTTP_CONNECTION_MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
@@ -55,7 +57,6 @@ pub(super) fn check_configured(message: &DynamicMessage, findings: &mut Findings
 /// Whether what is configured is of the kind that is wanted there.
 pub(super) fn check_kind(message: &DynamicMessage, findings: &mut Findings<'_>) {
     let kind = match message.descriptor().full_name() {
-        "envoy.config.listener.v3.ListenerFilter" => &registry::LISTENER_FILTERS,
         "envoy.config.listener.v3.Filter" => &registry::NETWORK_FILTERS,
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter" => {
             &registry::HTTP_FILTERS
@@ -119,12 +120,38 @@ pub(super) fn check_kind(message: &DynamicMessage, findings: &mut Findings<'_>) 
         }
         _ => return,
     };
+    configures(message, kind, findings);
+}
+
+/// The filters of a listener, whose protocol says of which kind they are.
+pub(super) fn listener_filters(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    /// `SocketAddress.Protocol`.
+    const UDP: i32 = 1;
+    let socket = sub(message, "address").and_then(|address| sub(&address, "socket_address"));
+    let is_udp = socket.is_some_and(|socket| choice(&socket, "protocol") == UDP);
+    let options = sub(message, "udp_listener_config");
+    let kind = match (is_udp, options.is_some_and(|o| has(&o, "quic_options"))) {
+        (false, _) => &registry::LISTENER_FILTERS,
+        (true, false) => &registry::UDP_LISTENER_FILTERS,
+        (true, true) => &registry::QUIC_LISTENER_FILTERS,
+    };
+    for (index, filter) in subs(message, "listener_filters").iter().enumerate() {
+        findings.path.field("listener_filters");
+        findings.path.index(index);
+        configures(filter, kind, findings);
+        findings.path.pop();
+        findings.path.pop();
+    }
+}
+
+/// Whether an extension, here or fetched, is of a kind.
+fn configures(message: &DynamicMessage, kind: &Kind, findings: &mut Findings<'_>) {
     is_of(message, kind, findings);
     if let Some(source) = sub(message, "config_discovery") {
         findings.path.field("config_discovery");
         for (index, url) in texts(&source, "type_urls").iter().enumerate() {
-            let name = url.rsplit_once('/').map_or("", |(_, name)| name);
-            if message_of(url).is_some() && !kind.takes(name) {
+            let name = named(url);
+            if schema::pool().get_message_by_name(name).is_some() && !kind.takes(name) {
                 let message = format!("{} doesn't configure {}", shown(name), kind.words);
                 at_item(
                     findings,
@@ -207,11 +234,16 @@ fn check_chain(
     }
 }
 
+/// What a type URL names; here, Envoy takes the name alone.
+fn named(url: &str) -> &str {
+    url.rsplit('/').next().unwrap_or_default()
+}
+
 /// Extensions that are fetched: of which types they may be.
 pub(super) fn discovered(message: &DynamicMessage, findings: &mut Findings<'_>) {
     let urls = texts(message, "type_urls");
     for (index, url) in urls.iter().enumerate() {
-        if message_of(url).is_none() {
+        if schema::pool().get_message_by_name(named(url)).is_none() {
             let message = format!("{} is no type of Envoy's", shown(url));
             at_item(
                 findings,
@@ -223,7 +255,7 @@ pub(super) fn discovered(message: &DynamicMessage, findings: &mut Findings<'_>) 
     }
     if let Some(config) = sub(message, "default_config") {
         let name = type_name(&config);
-        let allowed = |url: &String| url.rsplit('/').next() == Some(name.as_str());
+        let allowed = |url: &String| named(url) == name;
         if !name.is_empty() && !urls.iter().any(allowed) {
             let message = format!("{} isn't among the `type_urls`", shown(&name));
             at(findings, "default_config", "envoy.typed_config", message);
@@ -285,14 +317,54 @@ pub(super) fn own(message: &DynamicMessage, findings: &mut Findings<'_>) {
         "envoy.extensions.filters.http.buffer.v3.Buffer" => {
             needs(message, "max_request_bytes", findings);
         }
-        "envoy.extensions.filters.http.header_to_metadata.v3.Config.Rule" => {
-            if !has(message, "on_header_present") && !has(message, "on_header_missing") {
-                let text = "needs `on_header_present` or `on_header_missing`";
-                findings.add("envoy.filter", text);
+        "envoy.extensions.filters.http.jwt_authn.v3.RemoteJwks" => {
+            let uri = sub(message, "http_uri").map(|uri| text(&uri, "uri"));
+            let uri = uri.unwrap_or_default();
+            if !uri.is_empty() && !is_url(&uri) {
+                let message = format!("{} is no URL with http or https", shown(&uri));
+                at(findings, "http_uri", "envoy.jwt", message);
             }
+        }
+        "envoy.extensions.filters.http.header_to_metadata.v3.Config.Rule"
+            if !has(message, "on_header_present") && !has(message, "on_header_missing") =>
+        {
+            let text = "needs `on_header_present` or `on_header_missing`";
+            findings.add("envoy.filter", text);
         }
         _ => {}
     }
+}
+
+/// Whether Envoy takes it for a URL of HTTP: `scheme://user@host:port/path?query`.
+fn is_url(url: &str) -> bool {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return false;
+    };
+    let is_http = ["http", "https"]
+        .iter()
+        .any(|known| scheme.eq_ignore_ascii_case(known));
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let place = authority.rsplit('@').next().unwrap_or_default();
+    let (host, port) = match place.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (place, None),
+    };
+    let is_host = match host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+    {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => {
+            let takes = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-');
+            !host.is_empty() && host.bytes().all(takes)
+        }
+    };
+    let is_port =
+        |port: &str| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    is_http
+        && is_host
+        && port.is_none_or(is_port)
+        && rest.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
 }
 
 fn needs(message: &DynamicMessage, field: &str, findings: &mut Findings<'_>) {

@@ -12,10 +12,13 @@ mod extensions;
 mod filter_chains;
 mod formats;
 mod headers;
+mod regexes;
 mod registry;
 mod routes;
 mod sources;
 mod tls;
+
+pub(super) use self::bootstrap::regex_program_max;
 
 use prost_reflect::{DynamicMessage, ReflectMessage as _};
 
@@ -28,6 +31,7 @@ pub(super) fn check(message: &DynamicMessage, findings: &mut Findings<'_>) {
     sources::transport_version(message, findings);
     match message.descriptor().full_name() {
         "google.protobuf.Duration" => duration(message, findings),
+        "envoy.config.bootstrap.v3.Bootstrap" => bootstrap::brought(message, findings),
         "envoy.config.bootstrap.v3.LayeredRuntime" => bootstrap::layers(message, findings),
         "envoy.config.bootstrap.v3.RuntimeLayer" => bootstrap::layer(message, findings),
         "envoy.config.overload.v3.OverloadManager" => bootstrap::overload(message, findings),
@@ -85,6 +89,10 @@ pub(super) fn check(message: &DynamicMessage, findings: &mut Findings<'_>) {
         "envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig" => {
             bootstrap::fixed_heap(message, findings);
         }
+        "envoy.extensions.filters.network.http_connection_manager.v3.ScopedRoutes.ScopeKeyBuilder.FragmentBuilder.HeaderValueExtractor" =>
+        {
+            sources::header_extractor(message, findings);
+        }
         "envoy.extensions.filters.network.http_connection_manager.v3.Rds" => {
             sources::rds(message, findings);
         }
@@ -92,9 +100,16 @@ pub(super) fn check(message: &DynamicMessage, findings: &mut Findings<'_>) {
             routes::cluster_weight(message, findings);
             headers::changed(message, findings);
         }
+        "envoy.config.route.v3.RouteAction.RequestMirrorPolicy" => {
+            routes::mirror(message, findings);
+        }
+        "envoy.config.route.v3.VirtualCluster" => routes::virtual_cluster(message, findings),
+        "envoy.config.core.v3.BindConfig" => addresses::source(message, findings),
         "envoy.config.route.v3.RouteMatch" => routes::route_match(message, findings),
-        "envoy.type.matcher.v3.RegexMatcher" | "envoy.config.metrics.v3.TagSpecifier" => {
-            routes::regex(message, findings);
+        "envoy.type.matcher.v3.RegexMatcher" => regexes::matcher(message, findings),
+        "envoy.config.metrics.v3.TagSpecifier" => {
+            bootstrap::tag(message, findings);
+            regexes::tag(message, findings);
         }
         "envoy.type.matcher.v3.RegexMatchAndSubstitute" => routes::substitution(message, findings),
         "envoy.config.core.v3.BackoffStrategy"
@@ -102,6 +117,9 @@ pub(super) fn check(message: &DynamicMessage, findings: &mut Findings<'_>) {
         | "envoy.config.route.v3.RetryPolicy.RetryBackOff" => routes::back_off(message, findings),
         "envoy.config.route.v3.Vhds" => sources::virtual_hosts(message, findings),
         "envoy.config.core.v3.ExtensionConfigSource" => extensions::discovered(message, findings),
+        "envoy.config.cluster.v3.Cluster.TransportSocketMatch" => {
+            clusters::matched_socket(message, findings);
+        }
         "envoy.config.cluster.v3.LoadBalancingPolicy" => clusters::balancing(message, findings),
         "envoy.config.cluster.v3.Cluster.LbSubsetConfig.LbSubsetSelector" => {
             clusters::subset_selector(message, findings);

@@ -11,9 +11,10 @@ pub(super) struct Kind {
     pub(super) types: &'static [&'static str],
 }
 
+/// Of listeners whose clients connect; those of datagrams have filters of their own.
 pub(super) const LISTENER_FILTERS: Kind = Kind {
-    words: "a listener filter",
-    package: "envoy.extensions.filters.",
+    words: "a listener filter of connections",
+    package: "envoy.extensions.filters.listener.",
     types: &[
         "envoy.extensions.filters.listener.dynamic_modules.v3.DynamicModuleListenerFilter",
         "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector",
@@ -23,10 +24,24 @@ pub(super) const LISTENER_FILTERS: Kind = Kind {
         "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol",
         "envoy.extensions.filters.listener.set_filter_state.v3.Config",
         "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
+    ],
+};
+
+pub(super) const UDP_LISTENER_FILTERS: Kind = Kind {
+    words: "a listener filter of datagrams",
+    package: "envoy.extensions.filters.udp.",
+    types: &[
         "envoy.extensions.filters.udp.dns_filter.v3.DnsFilterConfig",
         "envoy.extensions.filters.udp.dynamic_modules.v3.DynamicModuleUdpListenerFilter",
         "envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig",
     ],
+};
+
+/// Of QUIC; Envoy itself has none.
+pub(super) const QUIC_LISTENER_FILTERS: Kind = Kind {
+    words: "a listener filter of QUIC",
+    package: "envoy.extensions.filters.",
+    types: &[],
 };
 
 pub(super) const NETWORK_FILTERS: Kind = Kind {
@@ -368,8 +383,10 @@ impl Kind {
 }
 
 /// All kinds.
-const ALL: [&Kind; 17] = [
+const ALL: [&Kind; 19] = [
     &LISTENER_FILTERS,
+    &UDP_LISTENER_FILTERS,
+    &QUIC_LISTENER_FILTERS,
     &NETWORK_FILTERS,
     &HTTP_FILTERS,
     &ACCESS_LOGS,

@@ -1,19 +1,16 @@
-//! Routes: domains and regular expressions.
+//! Routes: domains, rewrites, what they answer with.
 
 use std::collections::BTreeMap;
 
 use prost_reflect::{DynamicMessage, Value};
-use regex::RegexBuilder;
 
-use super::{at, at_item, unique};
+use super::{at, at_item, regexes, unique};
 use crate::config::diagnostic::shown;
 use crate::config::fields::{get, has, number, sub, subs, text};
 use crate::config::rules::{Findings, nanoseconds};
 
 /// Of a direct response, when nothing is said.
 const BODY_BYTES_MAX: u64 = 4_096;
-/// Of a compiled expression.
-const REGEX_BYTES_MAX: usize = 1 << 24;
 
 pub(super) fn configuration(message: &DynamicMessage, findings: &mut Findings<'_>) {
     let hosts = subs(message, "virtual_hosts");
@@ -102,6 +99,26 @@ pub(super) fn upgrades(message: &DynamicMessage, findings: &mut Findings<'_>) {
     unique(findings, "upgrade_configs", kinds, "upgrade");
 }
 
+/// `RequestMirrorPolicy`.
+pub(super) fn mirror(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    match ["cluster", "cluster_header"].map(|field| !text(message, field).is_empty()) {
+        [false, false] => findings.add("envoy.route", "needs a `cluster`"),
+        [true, true] => findings.add(
+            "envoy.route",
+            "has a `cluster` and a `cluster_header`: keep one",
+        ),
+        _ => {}
+    }
+}
+
+/// `VirtualCluster`.
+pub(super) fn virtual_cluster(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    if subs(message, "headers").is_empty() {
+        let text = "must say which requests belong to it";
+        at(findings, "headers", "envoy.route", text);
+    }
+}
+
 pub(super) fn cluster_weight(message: &DynamicMessage, findings: &mut Findings<'_>) {
     match ["name", "cluster_header"].map(|field| !text(message, field).is_empty()) {
         [false, false] => findings.add("envoy.route", "needs a `name`"),
@@ -133,13 +150,9 @@ pub(super) fn substitution(message: &DynamicMessage, findings: &mut Findings<'_>
     let Some(pattern) = sub(message, "pattern") else {
         return;
     };
-    let Ok(regex) = RegexBuilder::new(&text(&pattern, "regex"))
-        .size_limit(REGEX_BYTES_MAX)
-        .build()
-    else {
+    let Some(groups) = regexes::groups(&text(&pattern, "regex")) else {
         return;
     };
-    let groups = regex.captures_len().saturating_sub(1);
     let substitution = text(message, "substitution");
     let mut characters = substitution.chars();
     while let Some(c) = characters.next() {
@@ -170,20 +183,5 @@ pub(super) fn back_off(message: &DynamicMessage, findings: &mut Findings<'_>) {
     {
         let text = "must be at least the `base_interval`";
         at(findings, "max_interval", "envoy.route", text);
-    }
-}
-
-/// Envoy's expressions are RE2's, of which those of Rust are a superset but for `\C`.
-pub(super) fn regex(message: &DynamicMessage, findings: &mut Findings<'_>) {
-    let expression = text(message, "regex");
-    if let Err(cause) = RegexBuilder::new(&expression)
-        .size_limit(REGEX_BYTES_MAX)
-        .build()
-    {
-        let cause = cause.to_string();
-        let reason = cause.lines().last().unwrap_or_default();
-        let reason = reason.strip_prefix("error: ").unwrap_or(reason);
-        let message = format!("{} is no regular expression: {reason}", shown(&expression));
-        at(findings, "regex", "envoy.regex", message);
     }
 }

@@ -3,7 +3,7 @@
 use prost_reflect::DynamicMessage;
 
 use super::at;
-use crate::config::fields::{choice, count_of, has, sub, text};
+use crate::config::fields::{choice, count_of, has, number, sub, text};
 use crate::config::rules::Findings;
 
 /// `ApiConfigSource.ApiType`.
@@ -81,5 +81,17 @@ pub(super) fn virtual_hosts(message: &DynamicMessage, findings: &mut Findings<'_
     if !has(&source, "ads") && kind != Some(DELTA_GRPC) {
         let text = "virtual hosts are fetched over `ads` or with DELTA_GRPC only";
         at(findings, "config_source", "envoy.source", text);
+    }
+}
+
+/// `HeaderValueExtractor`: the part of a header by which routes are scoped.
+pub(super) fn header_extractor(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    if !has(message, "element") && !has(message, "index") {
+        findings.add("envoy.scope", "needs an `element` or an `index`");
+    }
+    let separated = !text(message, "element_separator").is_empty();
+    if number(message, "index").unwrap_or_default() > 0 && !separated {
+        let text = "must be 0, as there is no `element_separator`";
+        at(findings, "index", "envoy.scope", text);
     }
 }
