@@ -161,7 +161,7 @@ impl Corpus {
                 let value = some(&values, random)?;
                 replace(value, &misspelt(lines.word(at, value), random))
             }
-            Kind::ValueOdd => replace(some(&values, random)?, *random.pick(&VALUES)),
+            Kind::ValueOdd => replace(some(&values, random)?, random.pick::<&str>(&VALUES)),
             Kind::ValueOfSameKey => {
                 let value = some(&values, random)?;
                 let key = found
@@ -300,7 +300,7 @@ impl Corpus {
             .collect();
         let value = some(&values, random)?;
         let changed = match random.below(3) {
-            0 => copy.replaced(place, value, *random.pick(&VALUES)),
+            0 => copy.replaced(place, value, random.pick::<&str>(&VALUES)),
             1 => copy.replaced(place, value, random.pick(&self.all_values).as_str()),
             _ => copy.replaced(place, value, &misspelt(copy.word(place, value), random)),
         };
