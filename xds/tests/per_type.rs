@@ -68,7 +68,7 @@ fn everything() -> tidegate_xds::Snapshot {
     use envoy_types::pb::envoy::config::cluster::v3::Cluster;
     use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
     use envoy_types::pb::envoy::config::listener::v3::Listener;
-    use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
+    use envoy_types::pb::envoy::config::route::v3::{RouteConfiguration, VirtualHost};
     use envoy_types::pb::envoy::service::runtime::v3::Runtime;
     let name = "x".to_owned();
     snapshot(SERVICES.map(|(_, _, type_url)| {
@@ -103,6 +103,13 @@ fn everything() -> tidegate_xds::Snapshot {
         } else if type_url == TypeUrl::RUNTIME {
             let name = name.clone();
             Runtime { name, layer: None }.encode_to_vec()
+        } else if type_url == TypeUrl::VIRTUAL_HOST {
+            let name = name.clone();
+            VirtualHost {
+                name,
+                ..Default::default()
+            }
+            .encode_to_vec()
         } else {
             Vec::new()
         };
