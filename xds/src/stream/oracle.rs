@@ -212,14 +212,22 @@ fn is_complete(session: &Session, view: &Snapshot) -> bool {
     let types = session.types.values();
     let held = types.flat_map(|state| state.held.names().map(|name| state.held.get(name)));
     let mut acknowledged = held.filter_map(|held| held?.acked.clone());
+    let mut asked_for = session.types.iter().filter(|(_, state)| {
+        let subscription = &state.subscription;
+        subscription.wildcard || subscription.names.iter().next().is_some()
+    });
+    // Envoy settles its runtime layer before it asks for anything else.
+    let begun = asked_for.any(|(type_url, _)| *type_url != TypeUrl::RUNTIME);
+    let more = view.type_urls().any(|it| *it != TypeUrl::RUNTIME);
     session.only.is_some()
-        || acknowledged.all(|resource| {
-            let references = resource.references();
-            let mut routes = references.routes.iter();
-            let mut assignment = references.assignment.iter();
-            routes.all(|name| asked(&TypeUrl::ROUTE_CONFIGURATION, name))
-                && assignment.all(|name| asked(&TypeUrl::CLUSTER_LOAD_ASSIGNMENT, name))
-        })
+        || (begun || !more)
+            && acknowledged.all(|resource| {
+                let references = resource.references();
+                let mut routes = references.routes.iter();
+                let mut assignment = references.assignment.iter();
+                routes.all(|name| asked(&TypeUrl::ROUTE_CONFIGURATION, name))
+                    && assignment.all(|name| asked(&TypeUrl::CLUSTER_LOAD_ASSIGNMENT, name))
+            })
 }
 
 impl Planner<'_> {
@@ -230,7 +238,7 @@ impl Planner<'_> {
         for resource in wanted.filter(|wanted| state.subscription.covers_resource(wanted)) {
             self.consider(type_url, state, resource, &mut whole);
         }
-        for name in &state.owed {
+        for name in state.owed.iter() {
             if !state.held.contains(name) && self.wanted(type_url, state, name).is_none() {
                 whole.absent.push(name.clone());
             }

@@ -160,6 +160,10 @@ impl Planner<'_> {
                 }
             }
             None => {
+                if state.has_whole(self.gates.view, type_url) {
+                    // Nothing is left to be said of any of it.
+                    return;
+                }
                 let view = self.gates.view.iter(type_url);
                 let subscription = &state.subscription;
                 let resolved = |name: &Name| Some(self.gates.view.resolve(type_url, name)?.name());
@@ -168,7 +172,7 @@ impl Planner<'_> {
                     true => view.map(|resource| resource.name()).collect(),
                     false => subscription.names.iter().filter_map(resolved).collect(),
                 };
-                let others = state.held.names().chain(&state.owed);
+                let others = state.held.names().chain(state.owed.iter());
                 for name in wanted.into_iter().chain(others) {
                     agenda.put_new(name, self.class(type_url, state, name));
                 }
