@@ -8,7 +8,7 @@
 //!
 //! [`Holdings::divide`]: super::holdings::Holdings::divide
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,7 +18,8 @@ use super::output::Parcel;
 use super::state::{InFlight, TypeState};
 use super::subscription;
 use super::{Response, Session, Variant, completeness};
-use crate::resource::{TypeUrl, Version};
+use crate::limits::CLAIMS_APART_SHARE;
+use crate::resource::{Name, TypeUrl, Version};
 use crate::snapshot::{Snapshot, Whole};
 
 #[cfg(test)]
@@ -72,8 +73,11 @@ impl Session {
             state.unchecked.extend(changed);
         }
         state.set_refused = false;
-        // All that there is to do is done with this.
+        // All that there is to do is done with this, but for what isn't in it.
         state.agenda = Default::default();
+        if state.held.names_apart().next().is_some() {
+            state.agenda.touch_all();
+        }
         state.owed = Default::default();
         let parcel = Parcel::of_whole(scope, whole);
         Some(self.send(type_url, view, parcel, now))
@@ -124,15 +128,22 @@ impl TypeState {
         }
         let (scope, whole) = self.whole(type_url, view)?;
         // What a client has is sent again if it asks for all of it (rule D3).
-        (blank || self.held.is_exactly(&scope)).then_some((scope, whole))
+        (blank || self.held.is_mostly(&scope)).then_some((scope, whole))
     }
 
-    /// Whether the client has all that it is subscribed to, and is owed nothing.
-    pub(super) fn has_whole(&self, view: &Snapshot, type_url: &TypeUrl) -> bool {
-        let whole = || self.whole(type_url, view);
-        self.owed.is_empty()
-            && !self.held.is_blank()
-            && whole().is_some_and(|(scope, _)| self.held.is_exactly(&scope))
+    /// If the client has all that it is subscribed to but for what is told apart, and is owed
+    /// nothing: the names of that. Of others nothing is to be said.
+    pub(super) fn differing(
+        &self,
+        view: &Snapshot,
+        type_url: &TypeUrl,
+    ) -> Option<impl Iterator<Item = &Name>> {
+        if !self.owed.is_empty() || self.held.is_blank() {
+            return None;
+        }
+        let (scope, _) = self.whole(type_url, view)?;
+        let mostly = self.held.is_mostly(&scope);
+        mostly.then(|| self.held.names_apart())
     }
 
     /// Takes note of the acknowledgement of a response, if that was all at once and nothing came
@@ -141,7 +152,7 @@ impl TypeState {
         let Some(whole) = &in_flight.whole else {
             return false;
         };
-        if !self.isolate.is_empty() || !self.held.acknowledge_all(in_flight.nonce) {
+        if !self.isolate.is_empty() || !self.held.acknowledge_all(whole.items(), in_flight.nonce) {
             return false;
         }
         self.take_whole(whole);
@@ -162,24 +173,55 @@ impl TypeState {
         };
         if self.held.is_blank()
             && let Some((scope, whole)) = self.whole(type_url, view)
-            && are_all(&claims, &whole)
+            && let Some(others) = without_most(&claims, &whole)
         {
             self.held.adopt(scope);
-            self.take_whole(&whole);
-            return;
+            if others.is_empty() {
+                self.take_whole(&whole);
+                return;
+            }
+            self.differ(type_url, &whole, &others);
+            self.narrowed = true;
+        } else {
+            let claims = claims.iter();
+            self.note_claims(
+                type_url,
+                claims.map(|(name, version)| (&**name, &**version)),
+            );
         }
-        self.note_claims(type_url, &claims);
         self.confirm_claims(view, type_url, known);
+    }
+
+    /// The client has all of this but for a few names, each with the version that it claims.
+    fn differ(&mut self, type_url: &TypeUrl, whole: &Whole, others: &BTreeMap<&str, Option<&str>>) {
+        for item in whole.items().iter() {
+            if others.contains_key(&**item.name()) {
+                self.held.remove(item.name());
+            } else if type_url.is_spoilt_by_one() {
+                self.verdicts.push((item.clone(), true));
+            }
+        }
+        let claimed = others.iter();
+        let claimed = claimed.filter_map(|(name, version)| Some((*name, (*version)?)));
+        self.note_claims(type_url, claimed);
     }
 
     /// Takes note of claims name by name, as another request may change what they are about.
     pub(super) fn divide_claims(&mut self, type_url: &TypeUrl) {
         if let Some(claims) = self.claims.take() {
-            self.note_claims(type_url, &claims);
+            let claims = claims.iter();
+            self.note_claims(
+                type_url,
+                claims.map(|(name, version)| (&**name, &**version)),
+            );
         }
     }
 
-    fn note_claims(&mut self, type_url: &TypeUrl, claims: &Claims) {
+    fn note_claims<'a>(
+        &mut self,
+        type_url: &TypeUrl,
+        claims: impl Iterator<Item = (&'a str, &'a str)>,
+    ) {
         for (name, version) in claims {
             let name = subscription::name(name);
             // A virtual host is asked for by an alias and held by its name.
@@ -199,12 +241,36 @@ impl TypeState {
     }
 }
 
-/// Whether a client claims exactly these.
-fn are_all(claims: &Claims, whole: &Whole) -> bool {
-    let mut items = whole.items().iter();
-    claims.len() == items.len()
-        && items.all(|resource| {
-            let version = claims.get(&**resource.name());
-            version.and_then(|text| Version::parse(text)) == Some(resource.version())
-        })
+/// If a client claims most of these: what it claims beside or otherwise, and what it doesn't claim.
+fn without_most<'a>(
+    claims: &'a Claims,
+    whole: &'a Whole,
+) -> Option<BTreeMap<&'a str, Option<&'a str>>> {
+    let items = whole.items();
+    let mut others = BTreeMap::new();
+    let mut known = 0;
+    for item in items.iter() {
+        let claim = claims.get(&**item.name());
+        known += usize::from(claim.is_some());
+        if claim.and_then(|text| Version::parse(text)) != Some(item.version()) {
+            others.insert(&**item.name(), claim.map(String::as_str));
+            if others.len() > items.len() / CLAIMS_APART_SHARE {
+                return None;
+            }
+        }
+    }
+    let strangers = claims.len().checked_sub(known)?;
+    if others.len() + strangers > items.len() / CLAIMS_APART_SHARE {
+        return None;
+    }
+    if strangers > 0 {
+        let is_there = |name: &str| {
+            items
+                .binary_search_by(|item| (**item.name()).cmp(name))
+                .is_ok()
+        };
+        let strangers = claims.iter().filter(|(name, _)| !is_there(name));
+        others.extend(strangers.map(|(name, version)| (&**name, Some(&**version))));
+    }
+    Some(others)
 }

@@ -208,25 +208,56 @@ impl Holdings {
         self.apart.is_empty() && self.alike.acked && !self.alike.in_flight && self.scope.is(scope)
     }
 
+    /// Whether the client has the view's resources of a scope but for what is told apart, and
+    /// nothing of the rest is in flight.
+    pub(super) fn is_mostly(&self, scope: &Scope) -> bool {
+        self.alike.acked && !self.alike.in_flight && self.scope.is(scope)
+    }
+
+    /// The names of what is told apart, also of what the client hasn't, in order.
+    pub(super) fn names_apart(&self) -> impl Iterator<Item = &Name> {
+        self.apart.keys()
+    }
+
     /// The view's resources of a scope are sent, all at once. Only if the client has none, or
-    /// [exactly](Self::is_exactly) these.
-    pub(super) fn send_all(&mut self, scope: Scope, nonce: u64) {
+    /// [mostly](Self::is_mostly) these.
+    pub(super) fn send_all(&mut self, scope: Scope, items: &[Arc<Resource>], nonce: u64) {
+        for item in self.items_apart(items) {
+            let held = self.entry(item.name());
+            held.pending = Some(item);
+            held.sent_by = nonce;
+        }
         self.scope = scope;
         self.alike.in_flight = true;
         self.alike.sent_by = nonce;
         self.unsettled = true;
     }
 
-    /// What was sent all at once is acknowledged, if it is still all there is and all the same.
-    pub(super) fn acknowledge_all(&mut self, nonce: u64) -> bool {
-        let same = self.alike.in_flight && self.alike.sent_by == nonce && self.apart.is_empty();
+    /// What was sent all at once is acknowledged. Whether it was still told of as one.
+    pub(super) fn acknowledge_all(&mut self, items: &[Arc<Resource>], nonce: u64) -> bool {
+        let same = self.alike.in_flight && self.alike.sent_by == nonce;
         if same {
+            for item in self.items_apart(items) {
+                // Without an entry the client unsubscribed in the meantime.
+                if let Some(held) = self.get_mut(&item.name().clone()) {
+                    held.acknowledged(item, nonce);
+                }
+            }
             self.alike.acked = true;
             self.alike.acked_by = nonce;
             self.alike.in_flight = false;
             self.unsettled = true;
         }
         same
+    }
+
+    /// Those of some resources, which are in order, that are told apart.
+    fn items_apart(&self, items: &[Arc<Resource>]) -> Vec<Arc<Resource>> {
+        let place = |name: &Name| items.binary_search_by(|item| item.name().cmp(name)).ok();
+        let apart = self.apart.keys().filter_map(place);
+        apart
+            .filter_map(|place| items.get(place).cloned())
+            .collect()
     }
 
     /// The client has exactly the view's resources of a scope, from an earlier stream. Only if it

@@ -366,7 +366,7 @@ impl Session {
         let state = self.types.entry(type_url.clone()).or_default();
         let mut news = Vec::new();
         if let Some((scope, _)) = &parcel.whole {
-            state.held.send_all(scope.clone(), nonce);
+            state.held.send_all(scope.clone(), &parcel.items, nonce);
         }
         for resource in parcel.items.iter().filter(|_| parcel.whole.is_none()) {
             let name = resource.name();

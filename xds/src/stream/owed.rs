@@ -46,7 +46,9 @@ impl Owed {
     }
 
     pub(super) fn insert(&mut self, name: Name) {
-        self.own().insert(name);
+        if !self.contains(&name) {
+            self.own().insert(name);
+        }
     }
 
     pub(super) fn remove(&mut self, name: &Name) -> bool {

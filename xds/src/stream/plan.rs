@@ -160,8 +160,13 @@ impl Planner<'_> {
                 }
             }
             None => {
-                if state.has_whole(self.gates.view, type_url) {
-                    // Nothing is left to be said of any of it.
+                if let Some(differing) = state.differing(self.gates.view, type_url) {
+                    for name in differing {
+                        agenda.put_new(name, self.class(type_url, state, name));
+                    }
+                    if let Some(proven) = self.proven {
+                        agenda.hear(proven);
+                    }
                     return;
                 }
                 let view = self.gates.view.iter(type_url);

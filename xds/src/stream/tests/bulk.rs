@@ -25,6 +25,11 @@ fn view(contents: &[(&str, u8)]) -> Arc<Snapshot> {
     }))
 }
 
+fn view_of(contents: &[u8]) -> Arc<Snapshot> {
+    let contents: Vec<_> = NAMES.into_iter().zip(contents.iter().copied()).collect();
+    view(&contents)
+}
+
 fn abc(content: u8) -> Arc<Snapshot> {
     view(&[("a", content), ("b", content), ("c", content)])
 }
@@ -180,6 +185,53 @@ fn d8_a_client_that_comes_back_with_everything_is_believed_at_once() {
     }
 }
 
+#[test]
+fn d8_a_client_that_comes_back_with_nearly_everything_gets_the_difference() {
+    let view = view(&NAMES.map(|name| (name, 1)));
+    let mut peer = Peer::with_settings(Delta, proving(&view));
+    let version = |type_url: &TypeUrl, name| view.get(type_url, name).unwrap().version_text();
+    for (type_url, names) in [(CDS, &[][..]), (EDS, &NAMES[..])] {
+        let versions = ["a", "d"].map(|name| (name, version(&type_url, name)));
+        let mut held: Vec<(&str, &str)> = versions.iter().map(|(n, v)| (*n, &**v)).collect();
+        held.push(("b", "0123456789abcdef"));
+        held.extend([("c", &*versions[0].1)].iter().filter(|_| type_url == EDS));
+        peer.resume(type_url, names, &held);
+    }
+    peer.view(&view);
+    assert_eq!(
+        apart(&peer),
+        1 + 2,
+        "b of the clusters, b and c of the endpoints"
+    );
+    let responses = peer.drain();
+    assert_eq!(briefs(&responses), ["cds b c", "eds a b c d"]);
+    assert!(is_whole(&peer, &EDS));
+    responses.iter().for_each(|response| peer.ack(response));
+    assert!(peer.drain().is_empty());
+    assert_eq!(apart(&peer), 0);
+    assert_eq!(peer.acknowledged().as_deref(), Some(&**view.id()));
+}
+
+#[test]
+fn d8_what_went_while_a_client_was_away_is_taken_from_it() {
+    let view = abc(1);
+    let mut peer = Peer::with_settings(Delta, proving(&view));
+    let versions = ["a", "b", "c"].map(|name| view.get(&CDS, name).unwrap().version_text());
+    let mut held: Vec<(&str, &str)> = NAMES
+        .into_iter()
+        .zip(versions.iter().map(|it| &**it))
+        .collect();
+    held.push(("gone", "0123456789abcdef"));
+    peer.resume(CDS, &[], &held);
+    peer.view(&view);
+    assert_eq!(apart(&peer), 1);
+    peer.session.handle_timeout(peer.now);
+    assert_eq!(peer.settle(), ["cds"]);
+    peer.pass(Duration::from_secs(60));
+    assert_eq!(peer.settle(), ["cds -gone"]);
+    assert_eq!(apart(&peer), 0);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     View(Vec<u8>),
@@ -189,23 +241,29 @@ enum Step {
     Poll,
     Ack(usize),
     Nack(usize),
-    /// Comes back; whether claims are told, and whether the view is there before the requests.
-    Reconnect(bool, bool),
+    /// Comes back; whether claims are told, whether the view is there before the requests, and
+    /// what the view is by then. If that is another, it asks for the endpoints of all.
+    Reconnect(bool, bool, Option<Vec<u8>>),
     Pass(u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let names = || proptest::sample::subsequence(NAMES.to_vec(), 1..=4);
+    let contents = || {
+        let content = prop_oneof![1 => Just(0_u8), 5 => Just(1), 1 => Just(2)];
+        proptest::collection::vec(content, 4)
+    };
     let type_url = || prop_oneof![1 => Just(CDS), 3 => Just(EDS)];
     prop_oneof![
-        2 => proptest::collection::vec(0_u8..3, 4).prop_map(Step::View),
+        2 => contents().prop_map(Step::View),
         2 => Just(Step::Wildcard),
         3 => (type_url(), names()).prop_map(|(of, names)| Step::Subscribe(of, names)),
         1 => (type_url(), names()).prop_map(|(of, names)| Step::Unsubscribe(of, names)),
         5 => Just(Step::Poll),
         6 => (0_usize..2).prop_map(Step::Ack),
         1 => (0_usize..2).prop_map(Step::Nack),
-        2 => (any::<bool>(), any::<bool>()).prop_map(|(claims, view)| Step::Reconnect(claims, view)),
+        3 => (any::<bool>(), any::<bool>(), proptest::option::of(contents()))
+            .prop_map(|(claims, first, view)| Step::Reconnect(claims, first, view)),
         1 => (1_u64..40).prop_map(Step::Pass),
     ]
 }
@@ -240,8 +298,7 @@ impl Run {
     fn take(&mut self, step: &Step) {
         match step {
             Step::View(contents) => {
-                let contents: Vec<_> = NAMES.into_iter().zip(contents.iter().copied()).collect();
-                self.view = view(&contents);
+                self.view = view_of(contents);
                 self.peer.view(&self.view);
             }
             Step::Wildcard => self.peer.subscribe(CDS, &[]),
@@ -259,7 +316,9 @@ impl Run {
                 self.log.push(format!("{outcome:?}"));
             }
             Step::Ack(_) | Step::Nack(_) => {}
-            Step::Reconnect(claims, view_first) => self.reconnect(*claims, *view_first),
+            Step::Reconnect(claims, view_first, contents) => {
+                self.reconnect(*claims, *view_first, contents.as_deref());
+            }
             Step::Pass(seconds) => self.peer.pass(Duration::from_secs(*seconds)),
         }
         if matches!(step, Step::Poll | Step::Pass(_)) {
@@ -277,7 +336,7 @@ impl Run {
         self.tell();
     }
 
-    fn reconnect(&mut self, claims: bool, view_first: bool) {
+    fn reconnect(&mut self, claims: bool, view_first: bool, contents: Option<&[u8]>) {
         let statuses = self.peer.session.resource_statuses();
         let held = |type_url: &TypeUrl| -> Vec<(String, String)> {
             let of_type = statuses.iter().filter(|(it, _)| it.type_url() == type_url);
@@ -287,6 +346,9 @@ impl Run {
                 .collect()
         };
         let held = [CDS, EDS].map(|type_url| (held(&type_url), type_url));
+        if let Some(contents) = contents {
+            self.view = view_of(contents);
+        }
         let now = self.peer.now;
         self.peer = Peer::with_settings(Delta, self.settings.clone());
         self.peer.now = now;
@@ -297,7 +359,11 @@ impl Run {
         for (held, type_url) in held.iter().filter(|_| claims) {
             let held: Vec<(&str, &str)> = held.iter().map(|(n, v)| (&**n, &**v)).collect();
             let names: Vec<&str> = held.iter().map(|(name, _)| *name).collect();
-            let names = if *type_url == CDS { &[] } else { &*names };
+            let names = match contents {
+                _ if *type_url == CDS => &[],
+                Some(_) => &NAMES[..],
+                None => &*names,
+            };
             self.peer.resume(type_url.clone(), names, &held);
         }
         self.peer.view(&self.view);
@@ -343,7 +409,7 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 1024, ..ProptestConfig::default() })]
 
     #[test]
     fn nobody_sees_whether_it_was_all_at_once(steps in proptest::collection::vec(step(), 0..40)) {
