@@ -502,6 +502,9 @@ mod tests {
         Settle(Option<BTreeSet<u8>>),
         TellApart(u8),
         Adopt,
+        SendAll,
+        AcknowledgeAll,
+        Divide,
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -515,6 +518,9 @@ mod tests {
             3 => proptest::option::of(names()).prop_map(Step::Settle),
             1 => (0_u8..6).prop_map(Step::TellApart),
             1 => Just(Step::Adopt),
+            4 => Just(Step::SendAll),
+            2 => Just(Step::AcknowledgeAll),
+            1 => Just(Step::Divide),
         ]
     }
 
@@ -530,6 +536,7 @@ mod tests {
             let mut holdings = Holdings::default();
             // Content, and whether it is unsure.
             let mut model: BTreeMap<Name, (Option<Arc<Resource>>, bool)> = BTreeMap::new();
+            let mut sent: Option<(Vec<Arc<Resource>>, u64)> = None;
             for (nonce, step) in (1..).zip(steps) {
                 match step {
                     Step::Rebase(contents) => {
@@ -563,6 +570,27 @@ mod tests {
                         holdings.settle(scope, nonce, |_, _| false);
                     }
                     Step::TellApart(n) => holdings.tell_apart(&name(n)),
+                    Step::SendAll if holdings.is_blank() => {
+                        let base = holdings.base().into_iter();
+                        let items: Vec<_> = base.flat_map(|base| base.iter()).cloned().collect();
+                        holdings.send_all(Scope::All, &items, nonce);
+                        model.extend(items.iter().map(|it| (it.name().clone(), (None, false))));
+                        sent = Some((items, nonce));
+                    }
+                    Step::SendAll => {}
+                    Step::AcknowledgeAll => {
+                        if let Some((items, nonce)) = sent.take()
+                            && holdings.acknowledge_all(&items, nonce)
+                        {
+                            for item in items {
+                                let held = model.get_mut(item.name());
+                                if let Some(held) = held {
+                                    *held = (Some(item), false);
+                                }
+                            }
+                        }
+                    }
+                    Step::Divide => holdings.divide(),
                     Step::Adopt => {
                         if model.is_empty() {
                             holdings.adopt_base();
