@@ -62,6 +62,14 @@ pub const PROVEN_MAX: usize = 200_000;
 /// stream may miss between two looks before it has to look at all that it holds back.
 pub const PROVEN_NEWS_MAX: usize = 4_096;
 
+/// What a client that comes back may have otherwise than the view for the rest to be taken for one:
+/// one in this many.
+pub(crate) const CLAIMS_APART_SHARE: usize = 2;
+
+/// Sets of resources that are remembered to be proven as a whole: about as many as there are views
+/// that clients start with at a time.
+pub(crate) const PROVEN_WHOLES_MAX: usize = 64;
+
 /// Contents that are remembered as refused by some client, for all streams together.
 pub const CONTESTED_MAX: usize = 10_000;
 

@@ -5,6 +5,7 @@
 //! hash of its content, equal on every replica and after every restart.
 
 mod of_type;
+mod whole;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use xxhash_rust::xxh64::Xxh64;
 
 pub(crate) use of_type::{OfType, Referrers};
+pub(crate) use whole::Whole;
 
 use crate::error_detail::ErrorDetail;
 use crate::limits::{NAME_BYTES_MAX, VERSION_BYTES_MAX};

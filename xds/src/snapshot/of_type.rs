@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use super::digest;
+use super::whole::{Whole, Wholes};
 use crate::limits::{DIFFERENCES_KEPT, SUBSCRIBED_DIGESTS_KEPT};
 use crate::resource::{Name, Resource, TypeUrl};
 
@@ -21,6 +22,9 @@ pub(crate) struct OfType {
     differences: Mutex<Vec<Difference>>,
     /// Digests of those that a set of names covers, newest last.
     subscribed: Mutex<Vec<(Arc<[Name]>, u64)>>,
+    /// All of them in one piece, and those that a set of names covers.
+    whole: OnceLock<Option<Arc<Whole>>>,
+    wholes: Mutex<Wholes>,
 }
 
 /// The names of what differs from an earlier snapshot.
@@ -51,6 +55,8 @@ impl OfType {
             referrers: OnceLock::new(),
             differences: Mutex::default(),
             subscribed: Mutex::default(),
+            whole: OnceLock::new(),
+            wholes: Mutex::default(),
         }
     }
 
@@ -96,6 +102,27 @@ impl OfType {
         }
         known.push((names.clone(), digest));
         digest
+    }
+
+    /// All of them in one piece, if they can be sent so.
+    pub(crate) fn whole(&self) -> Option<&Arc<Whole>> {
+        let all = || Whole::of(self.by_name.values().map(Some));
+        self.whole.get_or_init(all).as_ref()
+    }
+
+    /// Those with these names, which are in order, in one piece: if all exist, and if they can be
+    /// sent so. Computed once for all streams that share the list.
+    pub(crate) fn whole_of(&self, names: &Arc<[Name]>) -> Option<Arc<Whole>> {
+        let mut known = self.wholes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, whole)) = known.iter().find(|(of, _)| Arc::ptr_eq(of, names)) {
+            return whole.clone();
+        }
+        let whole = Whole::of(names.iter().map(|name| self.get(name)));
+        if known.len() >= SUBSCRIBED_DIGESTS_KEPT {
+            known.remove(0);
+        }
+        known.push((names.clone(), whole.clone()));
+        whole
     }
 
     /// Which of these lead to resources of other types.
@@ -186,6 +213,14 @@ impl Referrers {
             }
         }
         referrers
+    }
+
+    /// The names of what is led to and asked for by name, in order: routes and assignments.
+    pub(crate) fn led_to(&self) -> [(TypeUrl, impl Iterator<Item = &Name>); 2] {
+        [
+            (TypeUrl::ROUTE_CONFIGURATION, self.routes.keys()),
+            (TypeUrl::CLUSTER_LOAD_ASSIGNMENT, self.assignments.keys()),
+        ]
     }
 
     /// What leads to a resource.

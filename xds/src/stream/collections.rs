@@ -58,7 +58,11 @@ impl TypeState {
             Some(resource) => self.subscription.covers_resource(resource),
             None => *type_url == TypeUrl::VIRTUAL_HOST || self.subscription.covers(name),
         };
-        let names = self.held.names().chain(&self.owed).chain(self.told.keys());
+        let names = self
+            .held
+            .names()
+            .chain(self.owed.iter())
+            .chain(self.told.keys());
         let unasked: Vec<Name> = names.filter(|name| !asked(name)).cloned().collect();
         for name in &unasked {
             self.forget(name);

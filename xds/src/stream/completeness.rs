@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use super::holdings::Scope;
+use super::state::TypeState;
 use super::{Session, Types};
 use crate::resource::{Name, Resource, TypeUrl};
 use crate::snapshot::Snapshot;
@@ -66,6 +68,9 @@ impl Session {
                 names.find_map(|name| missing_of(types, view, type_url, name))
             }),
             _ => types.iter().find_map(|(type_url, state)| {
+                if asks_for_all(types, state) {
+                    return None;
+                }
                 let mut names = leads(type_url)
                     .then(|| state.held.names())
                     .into_iter()
@@ -109,6 +114,33 @@ pub(super) const LED_TO: [TypeUrl; 2] = [
     TypeUrl::CLUSTER_LOAD_ASSIGNMENT,
     TypeUrl::ROUTE_CONFIGURATION,
 ];
+
+/// Whether it is plain that everything is asked for that resources of a type lead to: the client
+/// has exactly the view's, and what they lead to is on its lists.
+fn asks_for_all(types: &Types, state: &TypeState) -> bool {
+    let Some(base) = state.held.base() else {
+        return false;
+    };
+    state.held.is_exactly(&Scope::All)
+        && base
+            .referrers()
+            .led_to()
+            .into_iter()
+            .all(|(type_url, led_to)| {
+                let mut led_to = led_to.peekable();
+                let asked = || types.get(&type_url)?.subscription.names.settled();
+                let nothing = led_to.peek().is_none();
+                nothing || asked().is_some_and(|list| holds_all(list, led_to))
+            })
+}
+
+/// Whether the names are among those of a list; both are in order.
+fn holds_all<'a>(list: &[Name], names: impl Iterator<Item = &'a Name>) -> bool {
+    let mut list = list.iter();
+    names
+        .into_iter()
+        .all(|name| list.any(|listed| listed == name))
+}
 
 fn missing_of(
     types: &Types,

@@ -6,11 +6,13 @@ use std::time::Instant;
 
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 
-use super::Outcome;
+use super::names::Names;
+use super::owed::Owed;
 use super::plan::Plan;
 use super::proven::Proven;
 use super::state::TypeState;
 use super::subscription;
+use super::{NameLists, Outcome};
 use crate::limits::RESPONSE_BYTES_TARGET;
 use crate::resource::{Name, Resource, TypeUrl, xdstp};
 use crate::snapshot::Snapshot;
@@ -21,6 +23,7 @@ pub(super) fn handle(
     state: &mut TypeState,
     request: &DeltaDiscoveryRequest,
     first: bool,
+    lists: &NameLists,
     now: Instant,
 ) -> Outcome {
     let error = request
@@ -46,7 +49,8 @@ pub(super) fn handle(
         state.answer_due |= outcome == Outcome::Stale;
     }
     state.namespaces_due |= first && subscribe.is_empty() && *type_url == TypeUrl::VIRTUAL_HOST;
-    for name in subscribe {
+    let at_once = first && subscribe_all(state, subscribe, lists);
+    for name in subscribe.iter().filter(|_| !at_once) {
         if name == "*" {
             state.subscription.wildcard = true;
             state.agenda.touch_all();
@@ -58,20 +62,31 @@ pub(super) fn handle(
             state.subscription.insert(name);
         }
     }
-    if first {
-        for (name, version) in &request.initial_resource_versions {
-            let name = subscription::name(name);
-            // A virtual host is asked for by an alias and held by its name.
-            if *type_url == TypeUrl::VIRTUAL_HOST || state.subscription.covers(&name) {
-                state.held.claim(&name, version);
-            }
-        }
-    }
     if !subscribe.is_empty() || !unsubscribe.is_empty() {
         state.dirty = true;
         state.narrowed |= !unsubscribe.is_empty();
     }
     outcome
+}
+
+/// Subscribes to the names of a first request in one go, if they are nothing but names.
+fn subscribe_all(state: &mut TypeState, names: &[String], lists: &NameLists) -> bool {
+    let special = |name: &String| name == "*" || name.starts_with(xdstp::SCHEME);
+    let fresh = state.subscription.names.is_empty() && state.owed.is_empty();
+    if !fresh || names.is_empty() || names.iter().any(special) {
+        return false;
+    }
+    let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+    if !names.is_sorted() {
+        names.sort_unstable();
+    }
+    names.dedup();
+    let list = lists.share_texts(&names);
+    // To be answered even if the client seems to have them (rule D3).
+    state.owed = Owed::all(list.clone());
+    state.subscription.names = Names::listed(list);
+    state.agenda.touch_all();
+    true
 }
 
 fn unsubscribe(state: &mut TypeState, name: &str) {

@@ -45,7 +45,7 @@ pub(super) fn due(
     // What a whole set lacks is deleted, so that what is kept is in it and has no error.
     let whole_sets = planner.variant == Variant::Sotw && type_url.is_full_state();
     let new = |(name, error): &(&Name, &Arc<ErrorDetail>)| {
-        let told = state.told.get(*name) == Some(*error) && !state.owed.contains(*name);
+        let told = state.told.get(*name) == Some(*error) && !state.owed.contains(name);
         // What has to be taken away first goes in its order (rule O3).
         let taken_away = planner.variant == Variant::Delta && !error.is_transient();
         let goes = state.held.contains(name) && (whole_sets || taken_away);

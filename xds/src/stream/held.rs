@@ -69,15 +69,6 @@ impl Held {
         }
     }
 
-    /// Acknowledged by a response of which nothing else matters any more.
-    pub(super) fn settled(resource: Arc<Resource>, nonce: u64) -> Self {
-        Self {
-            acked: Some(resource),
-            acked_by: nonce,
-            ..Self::default()
-        }
-    }
-
     /// Whether this is acknowledged, and there is nothing else to be said.
     pub(super) fn is_plainly(&self, resource: &Resource) -> bool {
         self.is_exactly(resource)

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use super::held::Held;
 use super::settle::{tidy, tidy_set};
-use crate::resource::Name;
+use crate::resource::{Name, Resource};
 use crate::snapshot::OfType;
 
 /// Changes that are kept without looking for repetitions.
@@ -26,8 +26,8 @@ const CHANGED_MIN: usize = 64;
 pub(super) struct Holdings {
     base: Option<Arc<OfType>>,
     scope: Scope,
-    /// [`Held::acked_by`] of all that isn't told apart. Their [`Held::sent_by`] is 0.
-    acked_by: u64,
+    /// How it has all that isn't told apart.
+    alike: Alike,
     /// What the client has differently; `None`: it hasn't what base and scope say.
     apart: BTreeMap<Name, Option<Box<Held>>>,
     /// Of those, what may have a time to live running.
@@ -43,6 +43,16 @@ pub(super) struct Holdings {
     unsettled: bool,
 }
 
+/// How a client has everything that isn't told apart, in the terms of [`Held`].
+#[derive(Debug, Clone, Copy, Default)]
+struct Alike {
+    /// Acknowledged. If not, it is in flight.
+    acked: bool,
+    in_flight: bool,
+    acked_by: u64,
+    sent_by: u64,
+}
+
 /// Of which names the client has what the base has.
 #[derive(Debug, Clone, Default)]
 pub(super) enum Scope {
@@ -50,6 +60,20 @@ pub(super) enum Scope {
     None,
     All,
     Names(Arc<[Name]>),
+}
+
+// === impl Alike ===
+
+impl Alike {
+    fn held(self, resource: &Arc<Resource>) -> Held {
+        Held {
+            acked: Some(resource).filter(|_| self.acked).cloned(),
+            acked_by: self.acked_by,
+            sent_by: self.sent_by,
+            pending: Some(resource).filter(|_| self.in_flight).cloned(),
+            ..Held::default()
+        }
+    }
 }
 
 // === impl Scope ===
@@ -87,7 +111,7 @@ impl Holdings {
     pub(super) fn contains(&self, name: &str) -> bool {
         match self.apart.get(name) {
             Some(apart) => apart.is_some(),
-            None => self.is_of_base(name),
+            None => self.lies_in_base(name),
         }
     }
 
@@ -102,10 +126,10 @@ impl Holdings {
     /// The entry, to be changed; a new one if there is none.
     pub(super) fn entry(&mut self, name: &Name) -> &mut Held {
         self.note(name);
-        let (base, scope, nonce) = (&self.base, &self.scope, self.acked_by);
+        let (base, scope, alike) = (&self.base, &self.scope, self.alike);
         let apart = self.apart.entry(name.clone()).or_insert_with(|| {
             let resource = base.as_ref()?.get(name).filter(|_| scope.covers(name))?;
-            Some(Box::new(Held::settled(resource.clone(), nonce)))
+            Some(Box::new(alike.held(resource)))
         });
         apart.get_or_insert_default()
     }
@@ -137,10 +161,131 @@ impl Holdings {
     }
 
     /// What isn't simply the view's: every entry that is more than acknowledged is among it.
-    pub(super) fn apart(&self) -> impl Iterator<Item = (&Name, &Held)> {
+    pub(super) fn apart(&self) -> impl Iterator<Item = (&Name, Cow<'_, Held>)> {
+        let in_flight = self.alike.in_flight.then(|| self.alike()).into_iter();
+        self.told_apart()
+            .map(|(name, held)| (name, Cow::Borrowed(held)))
+            .chain(in_flight.flatten())
+    }
+
+    fn told_apart(&self) -> impl Iterator<Item = (&Name, &Held)> {
         self.apart
             .iter()
             .filter_map(|(name, held)| Some((name, held.as_deref()?)))
+    }
+
+    fn alike(&self) -> impl Iterator<Item = (&Name, Cow<'_, Held>)> {
+        let base = self.base.iter().flat_map(|base| base.iter());
+        base.filter(|resource| self.is_alike(resource.name()))
+            .map(|resource| (resource.name(), Cow::Owned(self.alike.held(resource))))
+    }
+
+    /// Those that are acknowledged and not told apart, if a gate could ask when they were sent.
+    pub(super) fn fresh(&self) -> impl Iterator<Item = (&Name, Cow<'_, Held>)> {
+        let fresh = self.alike.sent_by > 0 && !self.alike.in_flight;
+        fresh.then(|| self.alike()).into_iter().flatten()
+    }
+
+    /// Whether all entries are acknowledged, and none by an earlier response than the nonce's.
+    pub(super) fn all_came_since(&self, nonce: u64) -> bool {
+        let alike = self.alike;
+        let none = matches!(self.scope, Scope::None);
+        self.apart.is_empty() && (none || alike.acked && alike.acked_by >= nonce)
+    }
+
+    /// [`Held::sent_by`] of what isn't told apart.
+    pub(super) fn sent_by(&self) -> u64 {
+        self.alike.sent_by
+    }
+
+    /// Whether there is no entry at all.
+    pub(super) fn is_blank(&self) -> bool {
+        self.apart.is_empty() && matches!(self.scope, Scope::None)
+    }
+
+    /// Whether the client has exactly the view's resources of a scope, and nothing is in flight.
+    pub(super) fn is_exactly(&self, scope: &Scope) -> bool {
+        self.apart.is_empty() && self.alike.acked && !self.alike.in_flight && self.scope.is(scope)
+    }
+
+    /// Whether the client has the view's resources of a scope but for what is told apart, and
+    /// nothing of the rest is in flight.
+    pub(super) fn is_mostly(&self, scope: &Scope) -> bool {
+        self.alike.acked && !self.alike.in_flight && self.scope.is(scope)
+    }
+
+    /// The names of what is told apart, also of what the client hasn't, in order.
+    pub(super) fn names_apart(&self) -> impl Iterator<Item = &Name> {
+        self.apart.keys()
+    }
+
+    /// The view's resources of a scope are sent, all at once. Only if the client has none, or
+    /// [mostly](Self::is_mostly) these.
+    pub(super) fn send_all(&mut self, scope: Scope, items: &[Arc<Resource>], nonce: u64) {
+        for item in self.items_apart(items) {
+            let held = self.entry(item.name());
+            held.pending = Some(item);
+            held.sent_by = nonce;
+        }
+        self.scope = scope;
+        self.alike.in_flight = true;
+        self.alike.sent_by = nonce;
+        self.unsettled = true;
+    }
+
+    /// What was sent all at once is acknowledged. Whether it was still told of as one.
+    pub(super) fn acknowledge_all(&mut self, items: &[Arc<Resource>], nonce: u64) -> bool {
+        let same = self.alike.in_flight && self.alike.sent_by == nonce;
+        if same {
+            for item in self.items_apart(items) {
+                // Without an entry the client unsubscribed in the meantime.
+                if let Some(held) = self.get_mut(&item.name().clone()) {
+                    held.acknowledged(item, nonce);
+                }
+            }
+            self.alike.acked = true;
+            self.alike.acked_by = nonce;
+            self.alike.in_flight = false;
+            self.unsettled = true;
+        }
+        same
+    }
+
+    /// Those of some resources, which are in order, that are told apart.
+    fn items_apart(&self, items: &[Arc<Resource>]) -> Vec<Arc<Resource>> {
+        let place = |name: &Name| items.binary_search_by(|item| item.name().cmp(name)).ok();
+        let apart = self.apart.keys().filter_map(place);
+        apart
+            .filter_map(|place| items.get(place).cloned())
+            .collect()
+    }
+
+    /// The client has exactly the view's resources of a scope, from an earlier stream. Only if it
+    /// has none.
+    pub(super) fn adopt(&mut self, scope: Scope) {
+        self.scope = scope;
+        self.alike = Alike {
+            acked: true,
+            ..Alike::default()
+        };
+        self.unsettled = true;
+    }
+
+    /// Tells apart what was sent all at once and isn't acknowledged.
+    pub(super) fn divide(&mut self) {
+        if !self.alike.in_flight {
+            return;
+        }
+        let alike: Vec<_> = self
+            .alike()
+            .map(|(name, held)| (name.clone(), Some(Box::new(held.into_owned()))))
+            .collect();
+        self.changed
+            .extend(alike.iter().map(|(name, _)| name.clone()));
+        self.apart.extend(alike);
+        self.scope = Scope::None;
+        self.alike = Alike::default();
+        self.unsettled = true;
     }
 
     /// The view's resources, if the entry of this name is simply the view's.
@@ -150,7 +295,7 @@ impl Holdings {
 
     /// Whether the entry is simply the view's.
     pub(super) fn is_of_base(&self, name: &str) -> bool {
-        !self.apart.contains_key(name) && self.lies_in_base(name)
+        !self.alike.in_flight && self.is_alike(name)
     }
 
     /// The client named a version on connecting.
@@ -224,7 +369,7 @@ impl Holdings {
 
     /// The client has exactly the view's resources. Only if it has nothing yet.
     pub(super) fn adopt_base(&mut self) {
-        self.scope = Scope::All;
+        self.adopt(Scope::All);
         self.apart.clear();
         let names = self.base.iter().flat_map(|base| base.iter());
         self.changed
@@ -234,7 +379,7 @@ impl Holdings {
     /// Stops telling apart what is just as the view has it, except for what `stays`. The scope is
     /// what the client is subscribed to by now.
     ///
-    /// All entries that aren't told apart count as acknowledged by `nonce` and sent by none. The
+    /// All entries that weren't told apart count as acknowledged by `nonce` and sent by none. The
     /// caller must see to it that no comparison of the two changes by that.
     pub(super) fn settle(
         &mut self,
@@ -242,6 +387,7 @@ impl Holdings {
         nonce: u64,
         stays: impl Fn(&Name, &Held) -> bool,
     ) {
+        self.divide();
         if !std::mem::take(&mut self.unsettled) && self.scope.is(&scope) {
             return;
         }
@@ -255,7 +401,11 @@ impl Holdings {
         });
         let apart = &self.apart;
         self.timed.retain(|name| apart.contains_key(name));
-        self.acked_by = nonce;
+        self.alike = Alike {
+            acked: true,
+            acked_by: nonce,
+            ..Alike::default()
+        };
         tidy(&mut self.apart);
         tidy_set(&mut self.timed);
         tidy_set(&mut self.claimed);
@@ -284,7 +434,7 @@ impl Holdings {
             let name = resource.name();
             let (before, after) = (self.scope.covers(name), scope.covers(name));
             if before != after && !self.apart.contains_key(name) {
-                let held = before.then(|| Box::new(Held::settled(resource.clone(), self.acked_by)));
+                let held = before.then(|| Box::new(self.alike.held(resource)));
                 self.apart.insert(name.clone(), held);
             }
         }
@@ -303,14 +453,16 @@ impl Holdings {
 
     fn lies_in_base(&self, name: &str) -> bool {
         let base = self.base.as_ref();
-        base.is_some_and(|base| base.get(name).is_some()) && self.scope.covers(name)
+        self.scope.covers(name) && base.is_some_and(|base| base.get(name).is_some())
+    }
+
+    fn is_alike(&self, name: &str) -> bool {
+        !self.apart.contains_key(name) && self.lies_in_base(name)
     }
 
     fn of_base(&self, name: &str) -> Option<Held> {
-        let resource = self.base.as_ref()?.get(name)?;
-        self.scope
-            .covers(name)
-            .then(|| Held::settled(resource.clone(), self.acked_by))
+        let base = self.base.as_ref().filter(|_| self.scope.covers(name))?;
+        Some(self.alike.held(base.get(name)?))
     }
 }
 
@@ -320,7 +472,6 @@ mod tests {
 
     use super::*;
     use crate::TypeUrl;
-    use crate::resource::Resource;
     use crate::testing::{assignment, snapshot};
 
     const CONTENTS: u8 = 3;
@@ -351,6 +502,9 @@ mod tests {
         Settle(Option<BTreeSet<u8>>),
         TellApart(u8),
         Adopt,
+        SendAll,
+        AcknowledgeAll,
+        Divide,
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -364,6 +518,9 @@ mod tests {
             3 => proptest::option::of(names()).prop_map(Step::Settle),
             1 => (0_u8..6).prop_map(Step::TellApart),
             1 => Just(Step::Adopt),
+            4 => Just(Step::SendAll),
+            2 => Just(Step::AcknowledgeAll),
+            1 => Just(Step::Divide),
         ]
     }
 
@@ -379,6 +536,7 @@ mod tests {
             let mut holdings = Holdings::default();
             // Content, and whether it is unsure.
             let mut model: BTreeMap<Name, (Option<Arc<Resource>>, bool)> = BTreeMap::new();
+            let mut sent: Option<(Vec<Arc<Resource>>, u64)> = None;
             for (nonce, step) in (1..).zip(steps) {
                 match step {
                     Step::Rebase(contents) => {
@@ -412,6 +570,27 @@ mod tests {
                         holdings.settle(scope, nonce, |_, _| false);
                     }
                     Step::TellApart(n) => holdings.tell_apart(&name(n)),
+                    Step::SendAll if holdings.is_blank() => {
+                        let base = holdings.base().into_iter();
+                        let items: Vec<_> = base.flat_map(|base| base.iter()).cloned().collect();
+                        holdings.send_all(Scope::All, &items, nonce);
+                        model.extend(items.iter().map(|it| (it.name().clone(), (None, false))));
+                        sent = Some((items, nonce));
+                    }
+                    Step::SendAll => {}
+                    Step::AcknowledgeAll => {
+                        if let Some((items, nonce)) = sent.take()
+                            && holdings.acknowledge_all(&items, nonce)
+                        {
+                            for item in items {
+                                let held = model.get_mut(item.name());
+                                if let Some(held) = held {
+                                    *held = (Some(item), false);
+                                }
+                            }
+                        }
+                    }
+                    Step::Divide => holdings.divide(),
                     Step::Adopt => {
                         if model.is_empty() {
                             holdings.adopt_base();

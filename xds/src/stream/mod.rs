@@ -27,6 +27,7 @@
 //! renew a time to live (if the embedder's brain is dead, what it raised must expire).
 
 mod agenda;
+mod bulk;
 mod collections;
 mod completeness;
 mod delta;
@@ -40,6 +41,7 @@ mod names;
 mod oracle;
 mod order;
 mod output;
+mod owed;
 mod plan;
 mod proven;
 mod request;

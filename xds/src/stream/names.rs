@@ -44,25 +44,53 @@ pub(super) struct Names {
 impl NameLists {
     /// The shared list with these names, which must be in order and distinct.
     pub(super) fn share(&self, names: Vec<Name>) -> Arc<[Name]> {
-        if names.is_empty() {
-            return Arc::default();
+        let texts = names.iter().map(|name| &**name);
+        match self.find(texts) {
+            Ok(shared) => shared,
+            Err(hash) => self.keep(hash, names.into()),
         }
+    }
+
+    /// The same for names as a client sent them: only the first one's are copied.
+    pub(super) fn share_texts(&self, names: &[&str]) -> Arc<[Name]> {
+        match self.find(names.iter().copied()) {
+            Ok(shared) => shared,
+            Err(hash) => self.keep(hash, names.iter().copied().map(Name::from).collect()),
+        }
+    }
+
+    /// The shared list with these names, or the hash that it would be found by.
+    fn find<'a>(&self, names: impl Iterator<Item = &'a str> + Clone) -> Result<Arc<[Name]>, u64> {
         let mut hash = Xxh64::new(0);
-        for name in &names {
+        let mut any = false;
+        for name in names.clone() {
             hash.update(name.as_bytes());
             hash.update(&[0]);
+            any = true;
+        }
+        if !any {
+            return Ok(Arc::default());
         }
         let hash = hash.digest();
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = known.lists.get(&hash).and_then(Weak::upgrade);
-        if let Some(shared) = shared.filter(|shared| **shared == *names) {
+        // Compared without the lock.
+        drop(known);
+        let equal = |shared: &Arc<[Name]>| shared.iter().map(|name| &**name).eq(names);
+        shared.filter(equal).ok_or(hash)
+    }
+
+    fn keep(&self, hash: u64, list: Arc<[Name]>) -> Arc<[Name]> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // Somebody else may have kept it in the meantime.
+        let shared = known.lists.get(&hash).and_then(Weak::upgrade);
+        if let Some(shared) = shared.filter(|shared| *shared == list) {
             return shared;
         }
         if known.lists.len() >= known.full {
             known.lists.retain(|_, list| list.strong_count() > 0);
             known.full = 2 * known.lists.len() + 1;
         }
-        let list: Arc<[Name]> = names.into();
         known.lists.insert(hash, Arc::downgrade(&list));
         list
     }
@@ -71,6 +99,14 @@ impl NameLists {
 // === impl Names ===
 
 impl Names {
+    /// All names of a shared list.
+    pub(super) fn listed(list: Arc<[Name]>) -> Self {
+        Self {
+            list,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn contains(&self, name: &str) -> bool {
         self.added.contains(name) || (self.is_listed(name) && !self.removed.contains(name))
     }
@@ -165,10 +201,7 @@ impl Names {
         }
         let mut all: Vec<Name> = self.iter().cloned().collect();
         all.sort_unstable();
-        *self = Self {
-            list: lists.share(all),
-            ..Self::default()
-        };
+        *self = Self::listed(lists.share(all));
     }
 
     fn place(&self, name: &str) -> Result<usize, usize> {

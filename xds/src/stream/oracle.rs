@@ -237,7 +237,7 @@ impl Planner<'_> {
         for resource in wanted.filter(|wanted| state.subscription.covers_resource(wanted)) {
             self.consider(type_url, state, resource, &mut whole);
         }
-        for name in &state.owed {
+        for name in state.owed.iter() {
             if !state.held.contains(name) && self.wanted(type_url, state, name).is_none() {
                 whole.absent.push(name.clone());
             }

@@ -7,9 +7,11 @@
 //!
 //! Pushing all at once failed 13 requests in 16 switches; gating failed none in 17,000.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Types;
@@ -244,10 +246,13 @@ impl<'a> Gates<'a> {
         if let Some(apart) = self.apart.borrow().get(type_url) {
             return apart.clone();
         }
-        let contents = state.held.apart().flat_map(|(_, held)| held.contents());
+        let contents = |(_, held): (&Name, Cow<'_, Held>)| -> Vec<Arc<Resource>> {
+            held.contents().cloned().collect()
+        };
+        let contents: Vec<Arc<Resource>> = state.held.apart().flat_map(contents).collect();
         let foreign = state.held.apart().filter(|(_, held)| held.is_foreign());
         let apart = Rc::new(Apart {
-            referrers: Referrers::by(contents),
+            referrers: Referrers::by(contents.iter()),
             foreign: foreign.map(|(name, _)| name.clone()).collect(),
         });
         self.apart

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::holdings::Scope;
 use super::order::Gates;
 use super::plan::{Plan, Planner, Waiting, is_suspect};
 use super::proven::Proven;
@@ -12,12 +13,14 @@ use super::state::InFlight;
 use super::{Item, Response, Session, Variant, completeness, delta, sotw};
 use crate::error_detail::ErrorDetail;
 use crate::resource::{Name, Resource, TypeUrl};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Whole};
 
 /// What goes into one response.
 #[derive(Debug, Default)]
-struct Parcel {
-    items: Vec<Arc<Resource>>,
+pub(super) struct Parcel {
+    items: Arc<[Arc<Resource>]>,
+    /// The items are all that the client asked for, and it has none of them, or all.
+    whole: Option<(Scope, Arc<Whole>)>,
     removed: Vec<Name>,
     renewal: bool,
     set: Option<u64>,
@@ -28,6 +31,15 @@ struct Parcel {
 // === impl Parcel ===
 
 impl Parcel {
+    /// All that a client asked for.
+    pub(super) fn of_whole(scope: Scope, whole: Arc<Whole>) -> Self {
+        Self {
+            items: whole.items().clone(),
+            whole: Some((scope, whole)),
+            ..Self::default()
+        }
+    }
+
     /// A whole set, with the errors of what isn't in it.
     fn of_set(set: BTreeMap<Name, Arc<Resource>>, hash: u64, plan: &Plan) -> Self {
         let mut errors = plan.errors.clone();
@@ -50,7 +62,7 @@ impl Session {
         let type_urls: Vec<TypeUrl> = self.types.keys().cloned().collect();
         if let Some(cure) = self.cure(&view) {
             let parcel = Parcel {
-                items: cure.items,
+                items: cure.items.into(),
                 removed: cure.removed,
                 set: cure.set,
                 cure: true,
@@ -60,6 +72,9 @@ impl Session {
         }
         let mut unsent = Vec::new();
         for type_url in &type_urls {
+            if let Some(response) = self.first_answer(type_url, &view, now) {
+                return Some(response);
+            }
             let Some(mut plan) = self.plan(type_url, &view, now) else {
                 continue;
             };
@@ -121,7 +136,12 @@ impl Session {
         Some(plan)
     }
 
-    fn planner<'a>(&'a self, type_url: &TypeUrl, view: &'a Snapshot, now: Instant) -> Planner<'a> {
+    pub(super) fn planner<'a>(
+        &'a self,
+        type_url: &TypeUrl,
+        view: &'a Snapshot,
+        now: Instant,
+    ) -> Planner<'a> {
         Planner {
             variant: self.variant,
             gates: Gates::new(&self.types, view, self.reconnected),
@@ -136,7 +156,7 @@ impl Session {
     }
 
     /// What of the type may share a response with others; `None`: everything.
-    fn proven(&self, type_url: &TypeUrl) -> Option<&Proven> {
+    pub(super) fn proven(&self, type_url: &TypeUrl) -> Option<&Proven> {
         let whole = self.variant == Variant::Sotw && type_url.is_full_state();
         let isolates = self.settings.one_doubt_per_response && type_url.is_spoilt_by_one();
         (isolates && !whole).then_some(&*self.settings.proven)
@@ -177,7 +197,7 @@ impl Session {
         let state = self.types.get(type_url)?;
         if !items.is_empty() {
             return Some(Parcel {
-                items,
+                items: items.into(),
                 ..Parcel::default()
             });
         }
@@ -312,7 +332,7 @@ impl Session {
             let held = state.held.get(&name);
             if let Some(resource) = held.and_then(|held| held.acked.clone()) {
                 return Some(Parcel {
-                    items: vec![resource],
+                    items: Arc::new([resource]),
                     renewal: true,
                     ..Parcel::default()
                 });
@@ -333,7 +353,7 @@ impl Session {
     }
 
     /// Puts a parcel in flight.
-    fn send(
+    pub(super) fn send(
         &mut self,
         type_url: &TypeUrl,
         view: &Snapshot,
@@ -346,7 +366,10 @@ impl Session {
         let timed = self.takes_ttl();
         let state = self.types.entry(type_url.clone()).or_default();
         let mut news = Vec::new();
-        for resource in &parcel.items {
+        if let Some((scope, _)) = &parcel.whole {
+            state.held.send_all(scope.clone(), &parcel.items, nonce);
+        }
+        for resource in parcel.items.iter().filter(|_| parcel.whole.is_none()) {
             let name = resource.name();
             let owed = state.pay(resource);
             if owed {
@@ -405,14 +428,16 @@ impl Session {
                 _ => own.clone(),
             },
         };
+        // None of what goes all at once has a version of its own.
         for resource in &news {
             self.settings.known_versions.note(resource);
         }
         let empty = parcel.items.is_empty() && parcel.removed.is_empty();
         if !parcel.renewal && !empty {
-            let names = parcel.items.iter().map(|item| item.name().clone());
             let shown = *type_url == TypeUrl::ROUTE_CONFIGURATION;
-            let names = self.settings.names.share(names.filter(|_| shown).collect());
+            let shown = parcel.items.iter().filter(|_| shown);
+            let names = shown.map(|item| item.name().clone()).collect();
+            let names = self.settings.names.share(names);
             state.last_news = Some((version.clone(), names));
         }
         state.last_nonce = nonce;
@@ -425,20 +450,24 @@ impl Session {
         } else {
             state.counts.resources += sent;
         }
-        let names = news
-            .iter()
-            .map(|resource| resource.name().clone())
-            .collect();
+        let news = match parcel.whole {
+            Some(_) => &*parcel.items,
+            None => &*news,
+        };
+        let names = || news.iter().map(|it| it.name().clone()).collect();
         state.in_flight = Some(Box::new(InFlight {
             nonce,
             items: parcel.items.clone(),
             removed: parcel.removed.clone(),
             sent_at: now,
             renewal: parcel.renewal,
-            set: parcel.set.map(|hash| (hash, names)),
+            whole: parcel.whole.as_ref().map(|(_, whole)| whole.clone()),
+            set: parcel.set.map(|hash| (hash, names())),
             cure: parcel.cure,
         }));
-        self.owe_endpoints(&news, view);
+        if *type_url == TypeUrl::CLUSTER {
+            self.owe_endpoints(news, view);
+        }
         if let Some(hosts) = self.types.get_mut(&TypeUrl::VIRTUAL_HOST) {
             hosts.owe_namespaces(news.iter());
         }
@@ -447,7 +476,7 @@ impl Session {
             renewal: parcel.renewal && self.variant == Variant::Delta,
             resource,
         };
-        let items = parcel.items.into_iter().map(item).collect();
+        let items = parcel.items.iter().cloned().map(item).collect();
         let (variant, type_url) = (self.variant, type_url.clone());
         let mut removed = parcel.removed;
         removed.retain(|name| !unresolved.contains(name));
@@ -469,9 +498,7 @@ impl Session {
         let Some(endpoints) = self.types.get_mut(&TypeUrl::CLUSTER_LOAD_ASSIGNMENT) else {
             return;
         };
-        let clusters = news
-            .iter()
-            .filter(|resource| *resource.type_url() == TypeUrl::CLUSTER);
+        let clusters = news.iter();
         for name in clusters.filter_map(|cluster| cluster.references().assignment.as_ref()) {
             let assignment = view.get(&TypeUrl::CLUSTER_LOAD_ASSIGNMENT, name);
             if assignment.is_some_and(|it| endpoints.subscription.covers_resource(it)) {

@@ -163,6 +163,15 @@ impl Planner<'_> {
                 }
             }
             None => {
+                if let Some(differing) = state.differing(self.gates.view, type_url) {
+                    for name in differing {
+                        agenda.put_new(name, self.class(type_url, state, name));
+                    }
+                    if let Some(proven) = self.proven {
+                        agenda.hear(proven);
+                    }
+                    return;
+                }
                 let view = self.gates.view.iter(type_url);
                 let subscription = &state.subscription;
                 let resolved = |name: &Name| Some(self.gates.view.resolve(type_url, name)?.name());
@@ -171,7 +180,7 @@ impl Planner<'_> {
                     true => view.map(|resource| resource.name()).collect(),
                     false => subscription.names.iter().filter_map(resolved).collect(),
                 };
-                let others = state.held.names().chain(&state.owed);
+                let others = state.held.names().chain(state.owed.iter());
                 for name in wanted.into_iter().chain(others) {
                     agenda.put_new(name, self.class(type_url, state, name));
                 }

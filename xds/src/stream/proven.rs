@@ -8,12 +8,13 @@
 //! after a restart, clients that come back tell what they hold, and that proves it.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use xxhash_rust::xxh64::Xxh64;
 
-use crate::limits::{CONTESTED_MAX, PROVEN_MAX, PROVEN_NEWS_MAX};
+use crate::limits::{CONTESTED_MAX, PROVEN_MAX, PROVEN_NEWS_MAX, PROVEN_WHOLES_MAX};
 use crate::resource::Resource;
+use crate::snapshot::Whole;
 
 /// Contents that some client acknowledged and none refused. Bounded: the longest unused half is
 /// forgotten, and then goes alone once more.
@@ -31,6 +32,10 @@ struct Inner {
     news: VecDeque<u64>,
     /// How much was proven up to now.
     told: u64,
+    /// Of which everything is proven, newest last. None since something was refused.
+    wholes: Vec<Weak<Whole>>,
+    /// Which turn of what is proven that is known of: with each, some may be forgotten.
+    wholes_as_of: u64,
 }
 
 /// A bounded set of hashes in two generations.
@@ -38,6 +43,8 @@ struct Inner {
 struct Recent {
     young: BTreeSet<u64>,
     old: BTreeSet<u64>,
+    /// How often the old were forgotten.
+    turns: u64,
 }
 
 // === impl Proven ===
@@ -52,9 +59,36 @@ impl Proven {
             if taken {
                 inner.acknowledged(key);
             } else {
+                inner.wholes.clear();
                 inner.contested.insert(key, CONTESTED_MAX);
             }
         }
+    }
+
+    /// Takes note that a client holds all of this.
+    pub(super) fn learn_whole(&self, whole: &Arc<Whole>) {
+        // Nothing new if all of it was proven before; most clients are not the first.
+        if !self.inner().has_whole(whole) {
+            let taken = whole
+                .items()
+                .iter()
+                .map(|resource| (resource.clone(), true));
+            self.learn(taken);
+        }
+    }
+
+    /// Whether each of these [is contained](Self::contains). Looked through once for all streams.
+    pub(super) fn contains_whole(&self, whole: &Arc<Whole>) -> bool {
+        if self.inner().has_whole(whole) {
+            return true;
+        }
+        let keys: Vec<u64> = whole.items().iter().map(|it| Self::key(it)).collect();
+        let mut inner = self.inner();
+        if !keys.into_iter().all(|key| inner.contains(key)) {
+            return false;
+        }
+        inner.keep_whole(whole);
+        true
     }
 
     /// Whether some client holds this and none refused it.
@@ -63,8 +97,7 @@ impl Proven {
     }
 
     pub(super) fn contains_key(&self, key: u64) -> bool {
-        let mut inner = self.inner();
-        inner.proven.contains(key, PROVEN_MAX) && !inner.contested.contains(key, CONTESTED_MAX)
+        self.inner().contains(key)
     }
 
     /// What was proven since somebody last asked, who keeps count. `None`: too much.
@@ -110,6 +143,28 @@ impl Proven {
 // === impl Inner ===
 
 impl Inner {
+    fn contains(&mut self, key: u64) -> bool {
+        self.proven.contains(key, PROVEN_MAX) && !self.contested.contains(key, CONTESTED_MAX)
+    }
+
+    fn has_whole(&self, whole: &Arc<Whole>) -> bool {
+        let mut known = self.wholes.iter();
+        self.wholes_as_of == self.proven.turns
+            && known.any(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(whole)))
+    }
+
+    fn keep_whole(&mut self, whole: &Arc<Whole>) {
+        if self.wholes_as_of != self.proven.turns {
+            self.wholes.clear();
+            self.wholes_as_of = self.proven.turns;
+        }
+        self.wholes.retain(|known| known.strong_count() > 0);
+        if self.wholes.len() >= PROVEN_WHOLES_MAX {
+            self.wholes.remove(0);
+        }
+        self.wholes.push(Arc::downgrade(whole));
+    }
+
     fn acknowledged(&mut self, key: u64) {
         let known = self.proven.contains(key, PROVEN_MAX);
         self.proven.insert(key, PROVEN_MAX);
@@ -130,6 +185,7 @@ impl Recent {
     fn insert(&mut self, key: u64, max: usize) {
         if self.young.len() >= max / 2 && !self.young.contains(&key) {
             self.old = std::mem::take(&mut self.young);
+            self.turns += 1;
         }
         self.young.insert(key);
     }

@@ -3,6 +3,8 @@
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 
+use super::bulk::Claims;
+
 /// A request of either protocol.
 #[derive(Debug, Clone)]
 pub enum Request {
@@ -50,6 +52,15 @@ impl Request {
             Self::Delta(request) => request.initial_resource_versions.len(),
             Self::Sotw(_) => 0,
         }
+    }
+
+    /// Takes out what the client says that it holds.
+    pub(super) fn take_claims(&mut self) -> Option<Box<Claims>> {
+        let claims = match self {
+            Self::Delta(request) => std::mem::take(&mut request.initial_resource_versions),
+            Self::Sotw(_) => return None,
+        };
+        (!claims.is_empty()).then(|| Box::new(claims))
     }
 
     /// Whether the client holds something of an earlier stream.

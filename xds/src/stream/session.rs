@@ -104,7 +104,7 @@ impl Session {
         request: impl Into<Request>,
         now: Instant,
     ) -> Result<Outcome, Violation> {
-        let request = request.into();
+        let mut request = request.into();
         self.identify(request.node())?;
         let type_url = self.admit(&request)?;
         let known = self.types.contains_key(&type_url);
@@ -121,9 +121,15 @@ impl Session {
             state.agenda.touch_all();
         }
         self.not_asked.remove(&type_url);
+        let comes_back = request.is_reconnect();
+        if first {
+            state.claims = request.take_claims();
+        } else {
+            state.divide_claims(&type_url);
+        }
         let outcome = match (&request, self.variant) {
             (Request::Delta(request), Variant::Delta) => {
-                delta::handle(&type_url, state, request, first, now)
+                delta::handle(&type_url, state, request, first, &self.settings.names, now)
             }
             (Request::Sotw(request), Variant::Sotw) => {
                 sotw::handle(&type_url, state, request, first, now)
@@ -131,11 +137,12 @@ impl Session {
             _ => return Err(Violation::VariantDiffers),
         };
         if first {
-            if request.is_reconnect() {
+            if comes_back {
                 self.reconnected.get_or_insert(now);
             }
-            if let Some(view) = &self.view {
-                state.confirm_claims(view, &type_url, &self.settings.known_versions);
+            let view = self.view.as_deref();
+            state.hear_claims(&type_url, view, &self.settings.known_versions);
+            if let Some(view) = view {
                 sotw::skip_equal_set(&type_url, state, view);
             }
         }
@@ -162,6 +169,7 @@ impl Session {
                 state.content_changed();
             }
             state.held.rebase(new.cloned(), &difference);
+            state.hear_claims(type_url, Some(&view), &self.settings.known_versions);
             for name in difference.iter() {
                 let resource = new.and_then(|new| new.get(name));
                 let subscription = &state.subscription;
@@ -319,6 +327,9 @@ impl Session {
     /// Lets all sessions know what this client took and refused.
     fn learn(&mut self) {
         for state in self.types.values_mut() {
+            if let Some(whole) = state.taken.take() {
+                self.settings.proven.learn_whole(&whole);
+            }
             if !state.verdicts.is_empty() {
                 let verdicts = std::mem::take(&mut state.verdicts);
                 self.settings.proven.learn(verdicts.into_iter());

@@ -63,8 +63,8 @@ impl Session {
             };
             state.held.settle(scope, nonce, stays);
             state.agenda.tidy();
+            state.owed.tidy();
             let sets = [
-                &mut state.owed,
                 &mut state.isolate,
                 &mut state.renew,
                 &mut state.suspects,
@@ -105,7 +105,15 @@ impl Pins {
             return pins;
         };
         let endpoints = types.get(&TypeUrl::CLUSTER_LOAD_ASSIGNMENT);
-        for (name, held) in clusters.held.apart() {
+        // Most often all endpoints came after all clusters.
+        let sent_by = clusters.held.sent_by();
+        let all_came = match endpoints {
+            Some(endpoints) => endpoints.held.all_came_since(sent_by),
+            None => !claims,
+        };
+        let fresh = (!all_came).then(|| clusters.held.fresh());
+        let fresh = fresh.into_iter().flatten();
+        for (name, held) in clusters.held.apart().chain(fresh) {
             let leads_to = held.contents();
             for assignment in leads_to.filter_map(|of| of.references().assignment.as_ref()) {
                 let came = match endpoints {

@@ -6,9 +6,11 @@ use std::time::Instant;
 
 use super::Outcome;
 use super::agenda::Agenda;
+use super::bulk::Claims;
 use super::held::Held;
 use super::holdings::Holdings;
 use super::known::KnownVersions;
+use super::owed::Owed;
 use super::plan::{Plan, Waiting};
 use super::sotw::{RejectedSet, RejectedSets};
 use super::subscription::Subscription;
@@ -16,7 +18,7 @@ use crate::delivery::SentCounts;
 use crate::error_detail::ErrorDetail;
 use crate::limits::{REJECTED_VERSIONS_MAX, REJECTION_TEXT_BYTES_MAX};
 use crate::resource::{Name, Resource, Stamp};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Whole};
 
 /// One type's logical stream. Types don't wait for each other (xDS protocol rule C4), except
 /// where `order` says so.
@@ -30,7 +32,7 @@ pub(super) struct TypeState {
     /// The last nonce that was sent; 0 before.
     pub(super) last_nonce: u64,
     /// Names to be answered even if nothing changed (rules D3, D6, S4, S9).
-    pub(super) owed: BTreeSet<Name>,
+    pub(super) owed: Owed,
     /// An answer is due even if it is empty: the client's start waits for it (rule S11).
     pub(super) answer_due: bool,
     /// Rejected together with others; each goes out once more, alone.
@@ -56,6 +58,10 @@ pub(super) struct TypeState {
     /// What the client said since the session last asked, for all to learn: taken, or refused
     /// alone.
     pub(super) verdicts: Vec<(Arc<Resource>, bool)>,
+    /// The same for many at once: taken.
+    pub(super) taken: Option<Arc<Whole>>,
+    /// What the client says it has from an earlier stream, until there is a view.
+    pub(super) claims: Option<Box<Claims>>,
     /// `version` of the last response with news, and for routes the names in it.
     pub(super) last_news: Option<(Arc<str>, Arc<[Name]>)>,
     /// The client asked for the type on this stream; otherwise it was sent unasked.
@@ -94,8 +100,10 @@ pub(super) struct TypeState {
 #[derive(Debug)]
 pub(super) struct InFlight {
     pub(super) nonce: u64,
-    pub(super) items: Vec<Arc<Resource>>,
+    pub(super) items: Arc<[Arc<Resource>]>,
     pub(super) removed: Vec<Name>,
+    /// The items, if they were sent [all at once](super::bulk).
+    pub(super) whole: Option<Arc<Whole>>,
     pub(super) sent_at: Instant,
     /// It only renews; nothing is news in it.
     pub(super) renewal: bool,
@@ -233,6 +241,11 @@ impl TypeState {
     }
 
     fn acknowledge(&mut self, in_flight: InFlight) {
+        if self.acknowledge_whole(&in_flight) {
+            self.close_nack();
+            return;
+        }
+        self.held.divide();
         let whole = in_flight.set.is_some();
         if whole {
             // What a whole set lacks is deleted (rule S1).
@@ -240,7 +253,7 @@ impl TypeState {
             self.held.retain(|name| names.contains(name));
             self.set_known = true;
         }
-        for item in in_flight.items {
+        for item in in_flight.items.iter().cloned() {
             self.clear(item.name());
             if item.type_url().is_spoilt_by_one() {
                 self.verdicts.push((item.clone(), true));
@@ -272,9 +285,10 @@ impl TypeState {
     }
 
     fn reject(&mut self, in_flight: InFlight, text: &Arc<str>, now: Instant) {
+        self.held.divide();
         if in_flight.renewal {
             // The client doesn't have what was to be renewed.
-            for item in &in_flight.items {
+            for item in in_flight.items.iter() {
                 if let Some(held) = self.held.get_mut(item.name()) {
                     held.pending = None;
                     held.expired = true;
@@ -298,7 +312,7 @@ impl TypeState {
             // it means is what was given up.
             nack.text = text.clone();
             self.overdue.clear();
-            for item in &in_flight.items {
+            for item in in_flight.items.iter() {
                 if let Some(held) = self.held.get_mut(item.name()) {
                     held.pending = None;
                 }
@@ -320,14 +334,14 @@ impl TypeState {
         // What is no news in a whole set is no culprit, and a cure holds none by its making.
         let is_news = |held: &Held, item: &Resource| !whole || !held.is_exactly(item);
         let mut suspects = 0;
-        for item in &in_flight.items {
+        for item in in_flight.items.iter() {
             let held = self.held.get(item.name());
             suspects += usize::from(held.is_none_or(|held| is_news(&held, item)));
         }
         let certain = !(ambiguous || whole && in_flight.cure);
         let alone = suspects == 1 && names.len() == 1 && certain;
         let lasting = whole && (suspects == 0 || in_flight.cure);
-        for item in &in_flight.items {
+        for item in in_flight.items.iter() {
             let held = self.held.get(item.name());
             if whole && held.is_some_and(|held| !is_news(&held, item)) {
                 if let Some(held) = self.held.get_mut(item.name()) {

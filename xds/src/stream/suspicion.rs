@@ -263,12 +263,13 @@ impl TypeState {
         let Some(in_flight) = self.in_flight.take() else {
             return;
         };
+        self.held.divide();
         self.cures += 1;
         self.cure_due = true;
         self.dirty = true;
         let text = no_answer(now.saturating_duration_since(in_flight.sent_at));
         let mut doubtful: Vec<Name> = Vec::new();
-        for item in &in_flight.items {
+        for item in in_flight.items.iter() {
             let Some(held) = self.held.get_mut(item.name()) else {
                 continue;
             };
@@ -357,7 +358,7 @@ impl TypeState {
             self.rejected_sets.remove(hash);
             self.nack = None;
         }
-        for item in in_flight.items {
+        for item in in_flight.items.iter().cloned() {
             let Some(held) = self.held.get_mut(item.name()) else {
                 continue;
             };

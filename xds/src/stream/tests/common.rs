@@ -170,7 +170,7 @@ impl Peer {
         });
     }
 
-    fn answer(&mut self, response: &Response, error: Option<&str>) -> Outcome {
+    pub(super) fn answer(&mut self, response: &Response, error: Option<&str>) -> Outcome {
         let error_detail = error.map(|message| Status {
             code: 13,
             message: message.to_owned(),

@@ -2,6 +2,7 @@
 //! the numbers of the xDS protocol rules and of the invariants.
 
 mod both;
+mod bulk;
 mod common;
 mod delivery;
 mod delta;
