@@ -11,6 +11,7 @@ use tokio::sync::broadcast;
 
 use super::{Hub, Server};
 use crate::delivery::{Rejection, Suspicion};
+use crate::limits::CHANGES_KEPT;
 
 /// A change of what one client has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +60,10 @@ impl Server {
     /// Changes from now on. A receiver that falls behind by more than 4,096 is told how many it
     /// missed, and should look at [`clients`](Server::clients).
     pub fn watch_delivery(&self) -> broadcast::Receiver<DeliveryChange> {
-        self.hub.deliveries.subscribe()
+        let deliveries = &self.hub.deliveries;
+        deliveries
+            .get_or_init(|| broadcast::Sender::new(CHANGES_KEPT))
+            .subscribe()
     }
 
     /// Takes in the version gauges of a client, as
@@ -122,10 +126,10 @@ impl Server {
 impl Hub {
     /// Lets everybody know who waits for it.
     pub(super) fn tell(&self, node_id: &Arc<str>, what: Delivered) {
-        if self.deliveries.receiver_count() > 0 {
+        if let Some(deliveries) = self.deliveries.get() {
             let node_id = node_id.clone();
-            // The last receiver may have gone meanwhile.
-            let _ = self.deliveries.send(DeliveryChange { node_id, what });
+            // The last receiver may have gone.
+            let _ = deliveries.send(DeliveryChange { node_id, what });
         }
         self.bump();
     }

@@ -23,7 +23,7 @@ mod tests;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, Ready, ready};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ pub use delivered::{Delivered, DeliveryChange, NotApplied};
 use crate::delivery::ResourceStatus;
 use crate::identity::{Access, AccessLimits};
 use crate::limits::{
-    BLOCKED_MAX, CHANGES_KEPT, COLD_STARTS_PER_CORE, FIRST_REQUEST_TIMEOUT, FRAME_BYTES_MAX,
+    BLOCKED_MAX, COLD_STARTS_PER_CORE, FIRST_REQUEST_TIMEOUT, FRAME_BYTES_MAX,
     HEADER_LIST_BYTES_MAX, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LOCAL_RESETS_MAX,
     PENDING_RESETS_MAX, STREAMS_MAX, STREAMS_PER_CONNECTION_MAX,
 };
@@ -107,7 +107,8 @@ pub(crate) struct Hub {
     settings: Settings,
     registry: Registry,
     changes: watch::Sender<u64>,
-    deliveries: broadcast::Sender<DeliveryChange>,
+    /// Made for the first who wants to know: asking it whether anybody does takes a lock.
+    deliveries: OnceLock<broadcast::Sender<DeliveryChange>>,
     signals: watch::Sender<Signals>,
     /// Permits to work on streams that just came, so that however many of them wait, the next
     /// push to the others has few before it.
@@ -150,7 +151,7 @@ impl Server {
             settings,
             registry: Registry::default(),
             changes: watch::Sender::new(0),
-            deliveries: broadcast::Sender::new(CHANGES_KEPT),
+            deliveries: OnceLock::new(),
             signals: watch::Sender::new(Signals::default()),
             cold_starts: Semaphore::new(COLD_STARTS_PER_CORE * cores),
         };
