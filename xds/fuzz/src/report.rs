@@ -2,24 +2,26 @@
 
 use std::time::Instant;
 
-use envoy_types::pb::envoy::service::load_stats::v3::LoadStatsRequest;
-use envoy_types::pb::envoy::service::metrics::v3::StreamMetricsMessage;
-use prost::Message as _;
-use tidegate_xds::report::{MAX_BUCKETS, MAX_ENTRIES, MAX_NAME_BYTES, Report, load, metrics};
+use tidegate_xds::report::{
+    Asked, MAX_BUCKETS, MAX_ENTRIES, MAX_FAILED_PER_MESSAGE, MAX_NAME_BYTES, Report, access_log,
+    load, metrics,
+};
 
-/// Decodes a message of either service.
+/// Reads the bytes as a message of each service, as they would come.
 pub fn report(input: &[u8]) {
-    let now = Instant::now();
-    if let Ok(message) = StreamMetricsMessage::decode(input) {
-        check(&metrics::decode(
-            "node",
-            "fleet",
-            &message.envoy_metrics,
-            now,
-        ));
+    let (now, asked) = (Instant::now(), Asked::everything());
+    if let Ok(report) = metrics::decode("node", "fleet", input, &asked, now) {
+        check(&report);
     }
-    if let Ok(message) = LoadStatsRequest::decode(input) {
-        check(&load::decode("node", "fleet", &message.cluster_stats, now));
+    if let Ok(report) = load::decode("node", "fleet", input, &asked, now) {
+        check(&report);
+    }
+    if let Ok(failed) = access_log::decode("node", "fleet", input, now) {
+        assert!(failed.len() <= MAX_FAILED_PER_MESSAGE);
+        let texts = failed
+            .iter()
+            .flat_map(|it| [&it.path, &it.details, &it.upstream_cluster]);
+        texts.for_each(|text| assert!(text.len() <= MAX_NAME_BYTES));
     }
 }
 
@@ -39,7 +41,8 @@ fn check(report: &Report) {
             assert!(pair[0].1 <= pair[1].1, "counts are cumulative");
         }
         for (edge, count) in &latency.buckets {
-            assert!(edge.is_finite() && *count <= latency.count);
+            // The last edge may be infinite.
+            assert!(!edge.is_nan() && *count <= latency.count);
         }
     }
 }

@@ -85,7 +85,7 @@ const BLAMING_FLAGS: [(u32, &str); 20] = [
 ///
 /// # Errors
 /// If the bytes are no message of access logs, as far as they are looked at.
-pub(super) fn decode(
+pub fn decode(
     node_id: &str,
     cluster: &str,
     message: &[u8],

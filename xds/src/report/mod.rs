@@ -51,7 +51,7 @@
 //! [`MAX_FAILED_PER_MESSAGE`], [`MAX_NAME_BYTES`], [`MAX_ENTRIES`],
 //! [`MAX_BUCKETS`], [`MAX_COUNT`], [`FIRST_MESSAGE_DEADLINE`].
 
-mod access_log;
+pub mod access_log;
 mod asked;
 pub mod load;
 pub mod metrics;
