@@ -2,7 +2,7 @@
 //! operator would, gives it sidecars, hosts and traffic, and looks at what came of it from
 //! outside (the command line's JSON, Envoy's admin interface, what hosts and clients saw).
 //!
-//! - [`bench`]: the benchmarks
+//! - [`mod@bench`]: the benchmarks
 //! - [`program`]: builds `tidegate` once and runs its commands
 //! - [`serve`]: a control plane that can be killed and started again
 //! - [`library`]: a control plane in this process, made with the library alone
