@@ -71,7 +71,7 @@ impl IntakeCounters {
 }
 
 /// A metrics message and one of access logs have an identifier as their field 1, and in it the node as field 1.
-pub(super) fn node_of_identified(message: &[u8]) -> Result<Option<&[u8]>, Malformed> {
+fn node_of_identified(message: &[u8]) -> Result<Option<&[u8]>, Malformed> {
     match single(message, 1)? {
         Some(identifier) => single(identifier, 1),
         None => Ok(None),
@@ -110,6 +110,28 @@ impl<T> Outlet<T> {
 
     pub(super) fn open(&self, peer: Option<&Peer>) -> Result<StreamPass, Status> {
         Ok(self.access.open_stream(peer, StreamKind::Reports)?)
+    }
+
+    /// Reads a stream whose messages have an identifier until it ends; `take` gets every message.
+    pub(super) async fn each_identified(
+        &self,
+        mut inbound: Streaming<Bytes>,
+        peer: Option<&Peer>,
+        take: impl Fn(&Reporter, &[u8]) -> Result<(), Status>,
+    ) -> Result<(), Status> {
+        let _pass = self.open(peer)?;
+        let first = self.first(&mut inbound, peer, node_of_identified).await?;
+        let Some((reporter, mut message)) = first else {
+            return Ok(());
+        };
+        loop {
+            take(&reporter, &message)?;
+            let next = self.next(&mut inbound, &reporter, node_of_identified);
+            match next.await? {
+                Some(next) => message = next,
+                None => return Ok(()),
+            }
+        }
     }
 
     /// The first message, and whom it names, if its peer may speak for that node.

@@ -23,9 +23,7 @@ use crate::identity::{Access, Peer};
 
 use super::access_log::{self, FailedRequest};
 use super::asked::Asked;
-use super::outlet::{
-    IntakeCounters, Outlet, Reporter, malformed, node_of_identified, node_of_load,
-};
+use super::outlet::{IntakeCounters, Outlet, Reporter, malformed, node_of_load};
 use super::raw::{Answers, Intake, IntakeServer};
 use super::{
     MAX_ACCESS_LOG_MESSAGE_BYTES, MAX_LOAD_MESSAGE_BYTES, MAX_METRICS_MESSAGE_BYTES, Report, load,
@@ -86,29 +84,16 @@ impl MetricsIntake {
         IntakeServer::new(self)
     }
 
-    async fn read(&self, mut inbound: Streaming<Bytes>, peer: Option<&Peer>) -> Result<(), Status> {
-        let outlet = &self.outlet;
-        let _pass = outlet.open(peer)?;
-        let Some((reporter, mut message)) =
-            outlet.first(&mut inbound, peer, node_of_identified).await?
-        else {
-            return Ok(());
-        };
-        loop {
+    async fn read(&self, inbound: Streaming<Bytes>, peer: Option<&Peer>) -> Result<(), Status> {
+        let take = |reporter: &Reporter, message: &[u8]| {
             let report = {
                 let asked = self.asked.borrow();
                 let (node_id, cluster) = (&reporter.node_id, &reporter.cluster);
-                metrics::decode(node_id, cluster, &message, &asked, Instant::now())
+                metrics::decode(node_id, cluster, message, &asked, Instant::now())
             };
-            outlet.report(report.map_err(malformed)?)?;
-            match outlet
-                .next(&mut inbound, &reporter, node_of_identified)
-                .await?
-            {
-                Some(next) => message = next,
-                None => return Ok(()),
-            }
-        }
+            self.outlet.report(report.map_err(malformed)?)
+        };
+        self.outlet.each_identified(inbound, peer, take).await
     }
 }
 
@@ -252,29 +237,16 @@ impl AccessLogIntake {
         IntakeServer::new(self)
     }
 
-    async fn read(&self, mut inbound: Streaming<Bytes>, peer: Option<&Peer>) -> Result<(), Status> {
+    async fn read(&self, inbound: Streaming<Bytes>, peer: Option<&Peer>) -> Result<(), Status> {
         let outlet = &self.outlet;
-        let _pass = outlet.open(peer)?;
-        let Some((reporter, mut message)) =
-            outlet.first(&mut inbound, peer, node_of_identified).await?
-        else {
-            return Ok(());
-        };
-        loop {
+        let take = |reporter: &Reporter, message: &[u8]| {
             let (node_id, cluster) = (&reporter.node_id, &reporter.cluster);
-            let failed = access_log::decode(node_id, cluster, &message, Instant::now());
+            let failed = access_log::decode(node_id, cluster, message, Instant::now());
             outlet.counters.reports.fetch_add(1, Ordering::Relaxed);
-            for request in failed.map_err(malformed)? {
-                outlet.hand_over(request)?;
-            }
-            match outlet
-                .next(&mut inbound, &reporter, node_of_identified)
-                .await?
-            {
-                Some(next) => message = next,
-                None => return Ok(()),
-            }
-        }
+            let mut failed = failed.map_err(malformed)?.into_iter();
+            failed.try_for_each(|request| outlet.hand_over(request))
+        };
+        outlet.each_identified(inbound, peer, take).await
     }
 }
 
