@@ -3,7 +3,7 @@
 //!
 //! - [`daemon`]: the wiring of `tidegate serve`
 //! - [`source`]: where meshes come from
-//! - [`journal`]: the append-only record of events
+//! - [`journal`]: the append-only record of events; [`replay`]: it is decided again, or otherwise
 //! - [`api`], [`client`]: the operators' API and its client
 //! - [`cli`], [`show`]: the command line and its tables
 //! - [`envoy`], [`bootstrap`]: finding Envoy, and the configuration that makes it a sidecar
@@ -18,5 +18,6 @@ pub mod daemon;
 pub mod demo;
 pub mod envoy;
 pub mod journal;
+pub mod replay;
 pub mod show;
 pub mod source;

@@ -61,6 +61,23 @@ pub enum Event {
     },
 }
 
+// === impl Event ===
+
+impl Event {
+    /// The service it is about; `None` when it is about all of them.
+    #[must_use]
+    pub fn service(&self) -> Option<&str> {
+        match self {
+            Event::Start { service, .. }
+            | Event::Pause { service, .. }
+            | Event::Resume { service, .. }
+            | Event::Abort { service, .. } => Some(service),
+            Event::Observed(observation) => Some(&observation.service),
+            Event::MeshAccepted { .. } | Event::Recovered { .. } => None,
+        }
+    }
+}
+
 /// What the world looked like at one tick, for one service's rollout.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Observation {

@@ -17,11 +17,12 @@
 //! - `state` the state and its questions; `command` what operators ask; `recover` after an outage
 //! - `plan` which exposures the rungs allow; `run` one rollout and its changes of phase
 //! - `tick` one observation: `delivery` and `signals` remember what it says, `judge` the verdict
-//! - [`invariants`] what must hold in every step
+//! - [`invariants`] what must hold in every step; [`Decided`] what the journal keeps of one
 //!
 //! What is deliberately absent: any way to raise exposure without positive evidence.
 
 mod command;
+mod decided;
 mod delivery;
 mod event;
 pub mod invariants;
@@ -44,6 +45,7 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
+pub use decided::{Decided, RolloutDecision};
 pub use event::*;
 pub use run::Rollout;
 pub use state::State;

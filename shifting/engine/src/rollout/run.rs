@@ -220,7 +220,9 @@ impl Rollout {
         self.plan.rungs.get(self.rung)
     }
 
-    pub(crate) fn rung_name(&self) -> &str {
+    /// The rung it stands on: `1 host`, `5%`, `100%`; `-` before the first and at rest.
+    #[must_use]
+    pub fn rung_name(&self) -> &str {
         match self.phase {
             Phase::Judging | Phase::Soaking | Phase::Committing => {
                 self.planned_rung().map_or("-", |rung| rung.name.as_str())

@@ -142,3 +142,43 @@ impl Phase {
         matches!(self, Phase::Committed | Phase::Reverted)
     }
 }
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Phase::Preparing => "preparing",
+            Phase::Judging => "judging",
+            Phase::Soaking => "soaking",
+            Phase::Committing => "committing",
+            Phase::Committed => "committed",
+            Phase::Reverting => "reverting",
+            Phase::Reverted => "reverted",
+        })
+    }
+}
+
+// === impl Decision ===
+
+impl Decision {
+    /// In a word, for programs: `advance`, `revert`, `done`, or the kind of wait.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        match self {
+            Decision::Advance => "advance",
+            Decision::Wait(waiting) => &waiting.kind,
+            Decision::Revert { .. } => "revert",
+            Decision::Done => "done",
+        }
+    }
+}
+
+impl std::fmt::Display for Decision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Decision::Advance => f.write_str("advance"),
+            Decision::Wait(waiting) => write!(f, "wait ({}): {}", waiting.kind, waiting.reason),
+            Decision::Revert { reason } => write!(f, "revert: {reason}"),
+            Decision::Done => f.write_str("done"),
+        }
+    }
+}

@@ -2,7 +2,9 @@
 
 mod bootstrap;
 mod demo;
+mod journal;
 mod mesh;
+mod replay;
 mod rollout;
 mod serve;
 mod sidecars;
@@ -55,6 +57,11 @@ enum Command {
     /// Check, show and reload the mesh
     #[command(subcommand)]
     Mesh(mesh::MeshCommand),
+    /// Decide all that the journal holds again: the same to the bit, or what other settings would do
+    Replay(replay::ReplayArguments),
+    /// Verify a journal's chain, export it, import it elsewhere
+    #[command(subcommand)]
+    Journal(journal::JournalCommand),
     /// Find Envoy (installing it once if need be) and print its path
     Envoy(bootstrap::EnvoyArguments),
     /// Run a canary on this machine with real Envoys, and a fault if you like
@@ -117,6 +124,8 @@ pub fn run(arguments: Arguments) -> ExitCode {
             Command::Mesh(command) => mesh::run(command, json).await,
             Command::Envoy(arguments) => bootstrap::envoy(&arguments, json),
             Command::Demo(options) => demo::run(options, json).await,
+            Command::Replay(arguments) => replay::run(&arguments, json),
+            Command::Journal(command) => journal::run(&command, json),
             Command::Version(arguments) => version::run(&arguments, json).await,
         }
     });

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tidegate_engine::mesh::Mesh;
-use tidegate_engine::rollout::{Effect, Event, NoticeLevel, State};
+use tidegate_engine::rollout::{Decided, Effect, Event, NoticeLevel, State};
 use tidegate_engine::time::Time;
 use tidegate_xds::report::Report;
 use tidegate_xds::server::Server;
@@ -27,7 +27,7 @@ use super::observe::Observer;
 use super::published::Published;
 use super::views::Views;
 use crate::clock::{Clock, wall_ms};
-use crate::journal::{Journal, Record};
+use crate::journal::{Entry, Journal, Record};
 use crate::source::MeshDirectory;
 
 /// Inputs that wait while the brain is busy. Ticks are dropped beyond it, commands wait.
@@ -319,7 +319,13 @@ impl Brain {
             _ => None,
         };
         let revision = self.journal.revision();
-        if let Err(error) = self.journal.append(revision, &[(now, wall_ms(), event)]) {
+        let entry = Entry {
+            at: now,
+            wall_ms: wall_ms(),
+            decided: Some(Decided::new(&event, &state, &effects)),
+            event,
+        };
+        if let Err(error) = self.journal.append(revision, &[entry]) {
             self.begin_trouble(&error);
             return Err(error.into());
         }

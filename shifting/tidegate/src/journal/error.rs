@@ -135,6 +135,15 @@ pub enum JournalError {
         /// Where the journal stands.
         found: u64,
     },
+    /// There is none to read.
+    #[error(
+        "there is no journal `{path}`; name the data directory of `tidegate serve --data`",
+        path = path.display()
+    )]
+    Missing {
+        /// Where it would be.
+        path: PathBuf,
+    },
     /// A record that no journal can hold.
     #[error("a record can't be stored: {what}")]
     Unstorable {

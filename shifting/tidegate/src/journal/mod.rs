@@ -37,20 +37,21 @@ mod record;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod transfer;
+#[cfg(test)]
+mod transfer_tests;
 
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, TransactionBehavior, params};
-use tidegate_engine::rollout::Event;
-use tidegate_engine::time::Time;
 
 pub use self::error::JournalError;
 use self::head::Head;
 use self::lock::Lock;
-pub use self::record::Record;
-use self::record::{GENESIS, Hash};
+pub use self::record::{Entry, Hash, Record, StoredRecord};
+pub use self::transfer::{TransferError, Verified, export, hex, import, read};
 
 /// The journal, open for its one writer.
 pub struct Journal {
@@ -89,7 +90,11 @@ impl Journal {
         }
         schema::create_if_missing(dir)?;
         let connection = schema::open(&path)?;
-        let (records, hash) = record::read_all(&path, &connection)?;
+        let mut records = Vec::new();
+        let hash = record::read_all(&path, &connection, schema::SCHEMA, |stored| {
+            records.push(stored.parsed(&path)?);
+            Ok(())
+        })?;
         let revision = records.last().map_or(0, |record| record.revision);
         if revision < known {
             return Err(JournalError::Lost {
@@ -114,8 +119,7 @@ impl Journal {
         Ok((journal, records))
     }
 
-    /// Appends `records` (engine time, wall clock in milliseconds, event) after
-    /// `expected_revision`: all of them or none, durable on return. The answer is the new
+    /// Appends `entries` after `expected_revision`: all of them or none, durable on return. The answer is the new
     /// revision. Blocks for the flush, 0.3 to 4 ms on a healthy disk.
     ///
     /// # Errors
@@ -125,7 +129,7 @@ impl Journal {
     pub fn append(
         &mut self,
         expected_revision: u64,
-        records: &[(Time, u64, Event)],
+        entries: &[Entry],
     ) -> Result<u64, JournalError> {
         if let Some(cause) = &self.uncertain {
             return Err(JournalError::Uncertain {
@@ -139,18 +143,34 @@ impl Journal {
                 found: self.revision,
             });
         }
-        if records.is_empty() {
+        if entries.is_empty() {
             return Ok(self.revision);
         }
-        match self.commit(records) {
-            Ok((revision, hash)) => {
-                self.revision = revision;
-                self.hash = hash;
+        let (mut revision, mut hash) = (self.revision, self.hash);
+        let records = entries
+            .iter()
+            .map(|entry| {
+                revision += 1;
+                let record = StoredRecord::following(&hash, revision, entry)?;
+                hash = record.hash;
+                Ok(record)
+            })
+            .collect::<Result<Vec<_>, JournalError>>()?;
+        self.restore(&records)
+    }
+
+    /// Appends records that follow from the last one: all of them or none.
+    fn restore(&mut self, records: &[StoredRecord]) -> Result<u64, JournalError> {
+        match self.insert(records) {
+            Ok(()) => {
+                if let Some(last) = records.last() {
+                    (self.revision, self.hash) = (last.revision, last.hash);
+                }
                 // The records are durable, and a head that lags only weakens a later check.
-                if let Err(cause) = self.head.remember(revision) {
+                if let Err(cause) = self.head.remember(self.revision) {
                     tracing::warn!(%cause, "the journal's head file could not be updated");
                 }
-                Ok(revision)
+                Ok(self.revision)
             }
             Err(error) => {
                 if let JournalError::Uncertain { cause, .. } = &error {
@@ -167,8 +187,8 @@ impl Journal {
         self.revision
     }
 
-    /// The one transaction of an append.
-    fn commit(&mut self, records: &[(Time, u64, Event)]) -> Result<(u64, Hash), JournalError> {
+    /// All records or none.
+    fn insert(&mut self, records: &[StoredRecord]) -> Result<(), JournalError> {
         let path = &self.path;
         let failed = |cause: rusqlite::Error| JournalError::sqlite(path, &cause);
         let transaction = self
@@ -187,32 +207,24 @@ impl Journal {
                 found,
             });
         }
-        let mut revision = self.revision;
-        let mut hash = if revision == 0 { GENESIS } else { self.hash };
         {
             let mut insert = transaction
-                .prepare_cached("INSERT INTO record VALUES (?1, ?2, ?3, ?4, ?5)")
+                .prepare_cached("INSERT INTO record VALUES (?1, ?2, ?3, ?4, ?5, ?6)")
                 .map_err(failed)?;
-            for (at, wall_ms, event) in records {
-                let text =
-                    serde_json::to_string(event).map_err(|cause| JournalError::Unstorable {
-                        what: cause.to_string(),
-                    })?;
-                revision += 1;
-                hash = record::link(&hash, revision, at.0, *wall_ms, &text);
+            for record in records {
                 insert
                     .execute(params![
-                        storable(revision)?,
-                        storable(at.0)?,
-                        storable(*wall_ms)?,
-                        text,
-                        hash
+                        storable(record.revision)?,
+                        storable(record.at.0)?,
+                        storable(record.wall_ms)?,
+                        record.event,
+                        record.hash,
+                        record.decided
                     ])
                     .map_err(failed)?;
             }
         }
-        transaction.commit().map_err(failed)?;
-        Ok((revision, hash))
+        transaction.commit().map_err(failed)
     }
 }
 

@@ -15,7 +15,9 @@ use super::JournalError;
 const APPLICATION_ID: i64 = 0x5469_6465;
 
 /// Rises when an older program could no longer read the file (`PRAGMA user_version`).
-pub(super) const SCHEMA: i64 = 1;
+///
+/// 1: the events. 2: beside each event what was decided on it; older records have none.
+pub(super) const SCHEMA: i64 = 2;
 
 /// How long to wait for another program's transaction, such as a `sqlite3` shell's.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -27,12 +29,21 @@ CREATE TABLE record (
     at_ms    INTEGER NOT NULL CHECK (at_ms >= 0),
     wall_ms  INTEGER NOT NULL CHECK (wall_ms >= 0),
     event    TEXT    NOT NULL CHECK (json_valid(event)),
-    hash     BLOB    NOT NULL CHECK (length(hash) = 32)
+    hash     BLOB    NOT NULL CHECK (length(hash) = 32),
+    decided  TEXT    CHECK (decided IS NULL OR json_valid(decided))
 ) STRICT;
 CREATE TRIGGER record_is_never_changed BEFORE UPDATE ON record
 BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 CREATE TRIGGER record_is_never_removed BEFORE DELETE ON record
 BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
+";
+
+/// From schema 1 to 2. Nothing of a record changes, so its hash stays what it was.
+const ADD_DECIDED: &str = "
+BEGIN IMMEDIATE;
+ALTER TABLE record ADD COLUMN decided TEXT CHECK (decided IS NULL OR json_valid(decided));
+PRAGMA user_version = 2;
+COMMIT;
 ";
 
 /// Where the database is.
@@ -89,11 +100,41 @@ pub(super) fn create_if_missing(dir: &Path) -> Result<(), JournalError> {
         .map_err(|cause| JournalError::io(dir, &cause))
 }
 
-/// Opens the database and checks that it is one of ours.
+/// Opens the database to write, checks that it is one of ours, and brings it up to date.
 pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
     let failed = |cause: rusqlite::Error| JournalError::sqlite(path, &cause);
-    let flags =
-        rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let (connection, found) = connect(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // The write-ahead log lets a shell read while we write; FULL flushes it at every commit.
+    let mode: String = connection
+        .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))
+        .map_err(failed)?;
+    if mode != "wal" {
+        return Err(JournalError::NotWritable {
+            path: path.to_owned(),
+            cause: format!(
+                "this file system holds no write-ahead log (SQLite stays in `{mode}` mode); a \
+                 local one does"
+            ),
+        });
+    }
+    connection
+        .pragma_update(None, "synchronous", "full")
+        .map_err(failed)?;
+    if found < SCHEMA {
+        connection.execute_batch(ADD_DECIDED).map_err(failed)?;
+    }
+    Ok(connection)
+}
+
+/// Opens the database to read, also while another program writes it. Answers its schema.
+pub(super) fn open_to_read(path: &Path) -> Result<(Connection, i64), JournalError> {
+    connect(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)
+}
+
+/// A connection to a file that is one of ours, and its schema.
+fn connect(path: &Path, mode: rusqlite::OpenFlags) -> Result<(Connection, i64), JournalError> {
+    let failed = |cause: rusqlite::Error| JournalError::sqlite(path, &cause);
+    let flags = mode | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
     let number = |pragma: &str| {
@@ -116,21 +157,5 @@ pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
             known: SCHEMA,
         });
     }
-    // The write-ahead log lets a shell read while we write; FULL flushes it at every commit.
-    let mode: String = connection
-        .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))
-        .map_err(failed)?;
-    if mode != "wal" {
-        return Err(JournalError::NotWritable {
-            path: path.to_owned(),
-            cause: format!(
-                "this file system holds no write-ahead log (SQLite stays in `{mode}` mode); a \
-                 local one does"
-            ),
-        });
-    }
-    connection
-        .pragma_update(None, "synchronous", "full")
-        .map_err(failed)?;
-    Ok(connection)
+    Ok((connection, found))
 }

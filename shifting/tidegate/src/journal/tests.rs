@@ -6,21 +6,35 @@ use std::process::{Command, Stdio};
 use rusqlite::Connection;
 use tempfile::TempDir;
 use tidegate_engine::mesh::Mesh;
-use tidegate_engine::rollout::{Event, Observation};
+use tidegate_engine::rollout::{Decided, Event, Observation, State};
 use tidegate_engine::time::Time;
 
-use super::{Journal, JournalError, schema};
+use super::{Entry, Journal, JournalError, StoredRecord, schema};
 
-fn start(number: u64) -> (Time, u64, Event) {
+fn entry(at: u64, wall_ms: u64, event: Event) -> Entry {
+    Entry {
+        at: Time(at),
+        wall_ms,
+        event,
+        decided: None,
+    }
+}
+
+/// Every other one tells what was decided.
+fn start(number: u64) -> Entry {
     let event = Event::Start {
         service: "checkout".to_owned(),
         to: format!("v{number}"),
         actor: "amélie".to_owned(),
     };
-    (Time(number * 10), 1_700_000_000_000 + number, event)
+    let decided = Decided::new(&event, &State::default(), &[]);
+    Entry {
+        decided: number.is_multiple_of(2).then_some(decided),
+        ..entry(number * 10, 1_700_000_000_000 + number, event)
+    }
 }
 
-fn starts(numbers: std::ops::RangeInclusive<u64>) -> Vec<(Time, u64, Event)> {
+fn starts(numbers: std::ops::RangeInclusive<u64>) -> Vec<Entry> {
     numbers.map(start).collect()
 }
 
@@ -53,16 +67,16 @@ fn a_new_directory_is_created_and_begins_at_revision_0() {
 fn what_was_appended_is_there_after_reopening() {
     let dir = tempfile::tempdir().unwrap();
     let events = [
-        (
-            Time(0),
+        entry(
+            0,
             5,
             Event::MeshAccepted {
                 mesh: Mesh::default(),
             },
         ),
         start(1),
-        (
-            Time(20),
+        entry(
+            20,
             7,
             Event::Observed(Observation {
                 service: "checkout".to_owned(),
@@ -70,7 +84,7 @@ fn what_was_appended_is_there_after_reopening() {
                 ..Observation::default()
             }),
         ),
-        (Time(30), 9, Event::Recovered { outage_ms: None }),
+        entry(30, 9, Event::Recovered { outage_ms: None }),
     ];
     {
         let (mut journal, _) = Journal::open(dir.path()).unwrap();
@@ -80,10 +94,10 @@ fn what_was_appended_is_there_after_reopening() {
     }
     let (journal, records) = Journal::open(dir.path()).unwrap();
     assert_eq!(journal.revision(), 4);
-    for ((record, (at, wall_ms, event)), revision) in records.iter().zip(&events).zip(1..) {
+    for ((record, entry), revision) in records.iter().zip(&events).zip(1..) {
         assert_eq!(record.revision, revision);
-        assert_eq!((record.at, record.wall_ms), (*at, *wall_ms));
-        assert_eq!(&record.event, event);
+        assert_eq!((record.at, record.wall_ms), (entry.at, entry.wall_ms));
+        assert_eq!(record.event, entry.event);
     }
     assert_eq!(records.len(), events.len());
 }
@@ -110,7 +124,7 @@ fn a_record_that_someone_else_inserted_is_a_conflict() {
     journal.append(0, &[start(1)]).unwrap();
     shell(dir.path())
         .execute(
-            "INSERT INTO record SELECT 2, at_ms, wall_ms, event, hash FROM record",
+            "INSERT INTO record SELECT 2, at_ms, wall_ms, event, hash, NULL FROM record",
             [],
         )
         .unwrap();
@@ -213,7 +227,7 @@ fn history_is_neither_edited_nor_removed_by_a_visitor() {
     for statement in [
         "DELETE FROM record",
         "UPDATE record SET at_ms = 0",
-        "INSERT INTO record SELECT 4, at_ms, wall_ms, 'no json', hash FROM record LIMIT 1",
+        "INSERT INTO record SELECT 4, at_ms, wall_ms, 'no json', hash, NULL FROM record LIMIT 1",
     ] {
         assert!(visitor.execute(statement, []).is_err(), "{statement}");
     }
@@ -231,6 +245,14 @@ fn an_edited_record_is_found_and_named() {
         (
             "UPDATE record SET at_ms = 1 WHERE revision = 3",
             "revision 3",
+        ),
+        (
+            "UPDATE record SET decided = json_set(decided, '$.state', 'x') WHERE revision = 2",
+            "revision 2",
+        ),
+        (
+            "UPDATE record SET decided = NULL WHERE revision = 4",
+            "revision 4",
         ),
         ("DELETE FROM record WHERE revision = 2", "revision 2"),
         ("DELETE FROM record WHERE revision = 1", "revision 1"),
@@ -348,7 +370,7 @@ fn the_journal_of_a_newer_program_is_refused() {
         .unwrap();
     let error = refused(dir.path());
     assert!(
-        matches!(error, JournalError::NewerSchema { found: 2, .. }),
+        matches!(error, JournalError::NewerSchema { found, .. } if found == schema::SCHEMA + 1),
         "{error}"
     );
 }
@@ -363,11 +385,19 @@ fn an_event_of_a_newer_program_is_refused_by_its_revision() {
         })
         .unwrap();
     let event = r#"{"event":"teleport"}"#;
-    let hash = super::record::link(&last, 3, 40, 50, event);
+    let mut record = StoredRecord {
+        revision: 3,
+        at: Time(40),
+        wall_ms: 50,
+        event: event.to_owned(),
+        decided: None,
+        hash: last,
+    };
+    record.hash = record.link(&last);
     visitor
         .execute(
-            "INSERT INTO record VALUES (3, 40, 50, ?1, ?2)",
-            rusqlite::params![event, hash],
+            "INSERT INTO record VALUES (3, 40, 50, ?1, ?2, NULL)",
+            rusqlite::params![event, record.hash],
         )
         .unwrap();
     drop(visitor);
@@ -382,10 +412,11 @@ fn an_event_of_a_newer_program_is_refused_by_its_revision() {
 fn a_time_that_sqlite_cannot_hold_is_refused_not_wrapped() {
     let dir = tempfile::tempdir().unwrap();
     let (mut journal, _) = Journal::open(dir.path()).unwrap();
-    let (_, wall_ms, event) = start(1);
-    let error = journal
-        .append(0, &[start(1), (Time(u64::MAX), wall_ms, event)])
-        .unwrap_err();
+    let too_late = Entry {
+        at: Time(u64::MAX),
+        ..start(2)
+    };
+    let error = journal.append(0, &[start(1), too_late]).unwrap_err();
     assert!(matches!(error, JournalError::Unstorable { .. }), "{error}");
     assert_eq!(journal.append(0, &[start(1)]).unwrap(), 1);
 }
@@ -451,7 +482,7 @@ fn kill_9_loses_no_acknowledged_record_and_tears_no_batch() {
         assert!(found <= acknowledged + BATCH, "{found} > {acknowledged}");
         assert_eq!(found % BATCH, 0, "a batch was torn at {found}");
         for (record, revision) in records.iter().zip(1..) {
-            assert_eq!(record.event, start(revision).2);
+            assert_eq!(record.event, start(revision).event);
         }
         before = found;
     }

@@ -9,6 +9,7 @@
 
 mod lists;
 mod live;
+mod replay;
 mod rollout;
 mod style;
 mod text;
@@ -16,6 +17,7 @@ mod words;
 
 pub use lists::{mesh, rollouts, sidecars, version};
 pub use live::Live;
+pub use replay::replay;
 pub use rollout::{rollout, rollout_line, rollout_now, rollout_subject};
 pub use style::{Style, Tone};
 pub use text::{clean, wrap};
