@@ -41,6 +41,8 @@ mod wire;
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::mesh::{Mesh, Service};
 use crate::units::Ppm;
 
@@ -76,7 +78,7 @@ pub enum ClientKind {
 }
 
 /// How one service's traffic is to be split now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Split {
     /// The version that the route's default leads to.
     pub stable: String,
@@ -89,7 +91,7 @@ pub struct Split {
 }
 
 /// The canary's part of a [`Split`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CanarySplit {
     /// The version under judgement.
     pub version: String,

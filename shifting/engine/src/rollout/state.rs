@@ -74,6 +74,21 @@ impl State {
         Ok((next, context.effects))
     }
 
+    /// What was last served, without its rollouts: for a program whose journal cannot be read. It
+    /// is no state to go on from, since what was remembered is missing.
+    #[must_use]
+    pub fn frozen(mesh: Mesh, splits: &Splits) -> Self {
+        let services = splits
+            .iter()
+            .map(|(name, split)| (name.clone(), ServiceState::new(&split.stable)))
+            .collect();
+        Self {
+            mesh: Some(Arc::new(mesh)),
+            services,
+            ..Self::default()
+        }
+    }
+
     /// What every service's traffic split must be now.
     #[must_use]
     pub fn splits(&self) -> Splits {

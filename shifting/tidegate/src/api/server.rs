@@ -64,9 +64,10 @@ impl From<CommandError> for Failure {
             | CommandError::Views(_)
             | CommandError::Source(_) => StatusCode::UNPROCESSABLE_ENTITY,
             CommandError::Refused(_) => StatusCode::CONFLICT,
-            CommandError::Journal(_) | CommandError::Unrecorded(_) | CommandError::Stopping => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            CommandError::Journal(_)
+            | CommandError::Unrecorded(_)
+            | CommandError::Frozen(_)
+            | CommandError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self(status, error.to_string())
     }

@@ -4,7 +4,9 @@
 //! It is a thread and not a task because the journal's fsync may stall. While it stalls nothing
 //! is renewed, and the canary falls back to stable by itself: that is wanted.
 
+pub(super) mod frozen;
 mod outage;
+pub(super) mod served;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use self::outage::{Trouble, prepare};
+use self::served::{Served, ServedFile};
 use super::error::{CommandError, StartError};
 use super::observe::Observer;
 use super::published::Published;
@@ -58,6 +61,7 @@ pub(crate) struct Brain {
     server: Server,
     reports: mpsc::Receiver<Report>,
     directory: MeshDirectory,
+    served: ServedFile,
     observer: Observer,
     mesh_refused: Option<String>,
     trouble: Option<Trouble>,
@@ -68,6 +72,13 @@ pub(crate) struct Brain {
     reload: Arc<AtomicBool>,
     records: Vec<Record>,
     last_reports: Arc<BTreeMap<String, Time>>,
+}
+
+/// What the data directory holds.
+pub(crate) struct History {
+    pub(crate) journal: Journal,
+    pub(crate) records: Vec<Record>,
+    pub(crate) served: ServedFile,
 }
 
 // === impl BrainHandle ===
@@ -130,8 +141,7 @@ impl BrainHandle {
 
 impl Brain {
     pub(crate) fn new(
-        journal: Journal,
-        records: Vec<Record>,
+        history: History,
         clock: Clock,
         views: Views,
         server: Server,
@@ -139,6 +149,11 @@ impl Brain {
         directory: MeshDirectory,
     ) -> Self {
         let now = clock.now();
+        let History {
+            journal,
+            records,
+            served,
+        } = history;
         Self {
             state: Arc::default(),
             journal,
@@ -147,6 +162,7 @@ impl Brain {
             server,
             reports,
             directory,
+            served,
             observer: Observer::default(),
             mesh_refused: None,
             trouble: None,
@@ -208,6 +224,7 @@ impl Brain {
             let (prepared, without_canaries) =
                 prepare(mesh, &self.state).map_err(|error| StartError::Command(error.into()))?;
             self.put_in_force(prepared, without_canaries, Instant::now());
+            self.keep_served();
         }
         if self.trouble.is_some() {
             self.fall_back_in_time(now);
@@ -332,6 +349,7 @@ impl Brain {
         self.state = Arc::new(state);
         if let Some((prepared, without_canaries)) = prepared {
             self.put_in_force(prepared, without_canaries, begun);
+            self.keep_served();
         }
         for effect in effects {
             tell(&effect);
@@ -369,6 +387,20 @@ impl Brain {
         self.accept(Event::MeshAccepted { mesh })?;
         info!(revision, "the mesh is in force");
         Ok(())
+    }
+
+    /// Kept for the day on which the journal can't be read. Without it only that day is worse.
+    fn keep_served(&mut self) {
+        let Some(mesh) = self.state.mesh() else {
+            return;
+        };
+        let served = Served {
+            mesh: mesh.clone(),
+            splits: self.state.splits(),
+        };
+        if let Err(cause) = self.served.keep(served) {
+            warn!("what is served can't be kept beside the journal: {cause}");
+        }
     }
 
     fn publish(&self) {

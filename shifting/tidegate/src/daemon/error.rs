@@ -27,6 +27,9 @@ pub enum CommandError {
          {0}; this program records the abort as soon as it can, if it is not restarted before"
     )]
     Unrecorded(JournalError),
+    /// The journal cannot be read: what was served last is served, nothing is decided.
+    #[error("frozen, nothing is decided: {0}")]
+    Frozen(String),
     /// The control plane is stopping.
     #[error("the control plane is stopping")]
     Stopping,

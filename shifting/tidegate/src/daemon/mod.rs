@@ -13,6 +13,7 @@
 mod brain;
 mod error;
 mod observe;
+mod past;
 mod published;
 mod secure;
 mod views;
@@ -22,7 +23,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_engine::time::Time;
 use tidegate_xds::identity::{CertificateError, secure_incoming};
 use tidegate_xds::report::{IntakeCounters, LoadIntake, MetricsIntake};
 use tidegate_xds::server::{self, Server, Settings};
@@ -40,11 +40,10 @@ pub use published::Published;
 pub use secure::XdsTls;
 
 use crate::api;
-use crate::clock::{Clock, wall_ms};
-use crate::journal::{Journal, JournalError};
-use crate::source::{self, MeshDirectory};
-use brain::Brain;
+use crate::journal::JournalError;
+use crate::source;
 use error::StartError;
+use past::Past;
 use secure::Secure;
 use views::Views;
 
@@ -123,12 +122,8 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     let api_listener = listen(options.api, "operators (--api)").await?;
 
     // The past: the state is the fold of the journal, and nothing else.
-    let (journal, records) = Journal::open(&options.data)?;
-    let outage_ms = records
-        .last()
-        .and_then(|last| wall_ms().checked_sub(last.wall_ms));
-    let last = records.last().map_or(Time(0), |last| last.at);
-    let clock = Clock::starting_at(last.plus_ms(outage_ms.unwrap_or(0)));
+    let past = Past::open(&options.data)?;
+    let clock = past.clock();
 
     // Views go out to sidecars; reports and deliveries come back.
     let views = Views::default();
@@ -144,17 +139,7 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     let load = LoadIntake::new(reports, counters, TICK);
 
     let mesh_path = options.mesh.clone();
-    let directory = MeshDirectory::new(options.mesh);
-    let brain = Brain::new(
-        journal,
-        records,
-        clock,
-        views,
-        server.clone(),
-        waiting_reports,
-        directory,
-    );
-    let brain = brain.start(outage_ms)?;
+    let brain = past.brain(options.mesh, clock, views, &server, waiting_reports)?;
     let mut changes = match source::watch(&mesh_path) {
         Ok(changes) => changes,
         Err(cause) => {

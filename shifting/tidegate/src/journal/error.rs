@@ -155,6 +155,18 @@ pub enum JournalError {
 // === impl JournalError ===
 
 impl JournalError {
+    /// The journal itself is at fault, not its place: to wait or to try again is no remedy.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Corrupt { .. }
+                | Self::Lost { .. }
+                | Self::NewerSchema { .. }
+                | Self::UnknownEvent { .. }
+        )
+    }
+
     /// A failed operation on a file or directory of the journal.
     pub(super) fn io(path: &Path, cause: &io::Error) -> Self {
         match cause.kind() {

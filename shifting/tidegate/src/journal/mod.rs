@@ -14,6 +14,9 @@
 //!   journal.lock           held by the one writer; contains its process id
 //! ```
 //!
+//! Beside its event a record keeps what was decided on it, with the numbers: `tidegate replay`
+//! computes both anew. [`export`] and [`import`] carry a journal elsewhere, its chain intact.
+//!
 //! SQLite because an operator in trouble can look into it with tools at hand:
 //! `sqlite3 journal.sqlite3 "SELECT revision, event ->> 'event' FROM record"`. Its checks
 //! (STRICT columns, `json_valid`, triggers against UPDATE and DELETE) keep such a visitor from

@@ -45,9 +45,9 @@ pub enum Outcome {
         /// Milliseconds after its start.
         after_ms: u64,
         /// Where it stood then, and why.
-        was: Stand,
+        was: Box<Stand>,
         /// Where it would have stood, and why.
-        would: Stand,
+        would: Box<Stand>,
         /// The canary's requests until then.
         canary: ArmCounts,
     },
@@ -203,8 +203,8 @@ impl Trial {
         if parted {
             let outcome = Outcome::Parted {
                 after_ms: at.since_ms(was.status(at).started),
-                was: Stand::of(was, at),
-                would: Stand::of(would, at),
+                was: Box::new(Stand::of(was, at)),
+                would: Box::new(Stand::of(would, at)),
                 canary: was.status(at).canary,
             };
             return Some(WhatIf::new(was, outcome));

@@ -166,7 +166,7 @@ pub(super) fn prepare(mesh: &Mesh, state: &State) -> Result<(Prepared, Prepared)
 
 /// The canary's share is 0; its cluster stays warm. A share that is being committed stays: the
 /// route says the same.
-fn take_back(split: &mut Split) {
+pub(super) fn take_back(split: &mut Split) {
     if let Some(canary) = &mut split.canary
         && canary.version != split.stable
     {

@@ -6,6 +6,7 @@ use tidegate_xds::server::Settings;
 
 use super::*;
 use crate::api::Context;
+use crate::daemon::past::Past;
 
 const MESH: &str = "
 kind: fleet
@@ -29,11 +30,16 @@ fn brain_in(directory: &std::path::Path) -> Brain {
     let mesh = directory.join("mesh");
     std::fs::create_dir_all(&mesh).unwrap();
     std::fs::write(mesh.join("mesh.yaml"), MESH).unwrap();
-    let (journal, records) = Journal::open(&directory.join("data")).unwrap();
-    let views = Views::default();
-    Brain::new(
+    let data = directory.join("data");
+    let (journal, records) = Journal::open(&data).unwrap();
+    let history = History {
         journal,
         records,
+        served: ServedFile::in_directory(&data),
+    };
+    let views = Views::default();
+    Brain::new(
+        history,
         Clock::starting_at(Time(0)),
         views.clone(),
         Server::new(views, Settings::default()),
@@ -241,4 +247,77 @@ fn a_commit_that_was_interrupted_is_renewed_again() {
     brain.tick();
     assert_eq!(brain.journal.revision(), revision + 1, "one observation");
     assert!(brain.last_watched >= begun.plus_ms(1_000));
+}
+
+/// Damages the journal's first record.
+fn damage(directory: &std::path::Path) {
+    let shell = rusqlite::Connection::open(directory.join("data/journal.sqlite3")).unwrap();
+    shell
+        .execute_batch(
+            "DROP TRIGGER record_is_never_changed;
+             UPDATE record SET at_ms = at_ms + 1 WHERE revision = 1",
+        )
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_journal_that_cannot_be_read_freezes_what_was_served_last_without_its_canaries() {
+    let directory = tempfile::tempdir().unwrap();
+    let (brain, raised) = exposed(directory.path());
+    let mesh = brain.state.mesh().cloned();
+    let mut splits = brain.state.splits();
+    drop(brain);
+    damage(directory.path());
+
+    let past = Past::open(&directory.path().join("data")).unwrap();
+    assert!(matches!(past, Past::Frozen { .. }));
+    let views = Views::default();
+    let server = Server::new(views.clone(), Settings::default());
+    let (reports, waiting) = mpsc::channel(1);
+    let handle = past
+        .brain(
+            directory.path().join("mesh"),
+            Clock::starting_at(Time(0)),
+            views.clone(),
+            &server,
+            waiting,
+        )
+        .unwrap();
+
+    let served = views.id("web", ClientKind::Envoy).unwrap();
+    assert_ne!(served, raised);
+    splits.values_mut().for_each(outage::take_back);
+    let lowered = Views::default();
+    lowered.publish(Views::prepare(mesh.as_ref().unwrap(), &splits).unwrap());
+    assert_eq!(Some(served), lowered.id("web", ClientKind::Envoy));
+
+    for error in [
+        handle.command(abort()).await.unwrap_err(),
+        handle.reload().await.unwrap_err(),
+    ] {
+        let text = error.to_string();
+        assert!(matches!(error, CommandError::Frozen(_)), "{text}");
+        assert!(
+            text.contains("revision 1") && text.contains("Restore"),
+            "{text}"
+        );
+    }
+    let published = handle.published().load();
+    assert_eq!(published.state.mesh(), mesh.as_ref());
+    assert_eq!(published.state.stable("checkout"), Some("v1"));
+    assert!(published.journal_failed.is_some());
+    assert!(handle.tick());
+    assert!(!reports.is_closed(), "sidecars' reports are still taken");
+}
+
+#[test]
+fn without_anything_that_was_served_a_damaged_journal_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(exposed(directory.path()));
+    damage(directory.path());
+    std::fs::remove_file(directory.path().join("data/served.json")).unwrap();
+    let Err(error) = Past::open(&directory.path().join("data")) else {
+        panic!("it was opened");
+    };
+    assert!(error.to_string().contains("revision 1"), "{error}");
 }
