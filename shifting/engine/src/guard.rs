@@ -20,8 +20,30 @@ pub enum Violation {
     InUse(Vec<String>),
 }
 
-/// For each service the versions that may not vanish, with the reason.
-pub type InUse = BTreeMap<String, BTreeMap<String, String>>;
+/// For each service the versions that may not vanish.
+pub type InUse = BTreeMap<String, BTreeMap<String, Need>>;
+
+/// What is needed of a version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need {
+    /// Least hosts. At least 1.
+    pub hosts: usize,
+    /// Why, after "which".
+    pub why: String,
+}
+
+// === impl Need ===
+
+impl Need {
+    /// At least so many hosts.
+    #[must_use]
+    pub fn hosts(hosts: usize, why: &str) -> Self {
+        Self {
+            hosts,
+            why: why.to_owned(),
+        }
+    }
+}
 
 /// Whether `next` may follow `current` while `in_use` is needed.
 ///
@@ -37,9 +59,9 @@ pub fn check(current: &Mesh, in_use: &InUse, next: &Mesh) -> Result<(), Violatio
             ));
             continue;
         };
-        for (version, why) in versions {
-            let hosts = service.versions.get(version).map(|v| v.hosts.len());
-            match hosts {
+        for (version, need) in versions {
+            let why = &need.why;
+            match service.versions.get(version).map(|v| v.hosts.len()) {
                 None => violations.push(format!(
                     "service `{name}` would lose version `{version}`, which {why}; \
                      keep it declared until then"
@@ -47,6 +69,11 @@ pub fn check(current: &Mesh, in_use: &InUse, next: &Mesh) -> Result<(), Violatio
                 Some(0) => violations.push(format!(
                     "version `{version}` of service `{name}`, which {why}, would have no hosts; \
                      declare at least one"
+                )),
+                Some(hosts) if hosts < need.hosts => violations.push(format!(
+                    "version `{version}` of service `{name}`, which {why}, would have {hosts} \
+                     hosts and needs {}; keep them declared until then",
+                    need.hosts
                 )),
                 Some(_) => {}
             }
@@ -80,8 +107,8 @@ mod tests {
 
     fn in_use() -> InUse {
         let versions = BTreeMap::from([
-            ("v1".to_owned(), "carries its traffic".to_owned()),
-            ("v2".to_owned(), "takes part in a rollout".to_owned()),
+            ("v1".to_owned(), Need::hosts(26, "carries its traffic")),
+            ("v2".to_owned(), Need::hosts(1, "takes part in a rollout")),
         ]);
         InUse::from([("checkout".to_owned(), versions)])
     }
@@ -117,6 +144,19 @@ mod tests {
         service.fleets.clear();
         let text = check(&mesh(), &in_use(), &next).unwrap_err().to_string();
         assert!(text.contains("no longer reach"), "{text}");
+    }
+
+    #[test]
+    fn a_version_that_must_take_all_traffic_keeps_its_hosts() {
+        let mut next = mesh();
+        let hosts = &mut next.services.get_mut("checkout").unwrap().versions;
+        let hosts = &mut hosts.get_mut("v1").unwrap().hosts;
+        hosts.truncate(26);
+        assert_eq!(check(&mesh(), &in_use(), &next), Ok(()));
+        let hosts = &mut next.services.get_mut("checkout").unwrap().versions;
+        hosts.get_mut("v1").unwrap().hosts.truncate(25);
+        let text = check(&mesh(), &in_use(), &next).unwrap_err().to_string();
+        assert!(text.contains("25 hosts and needs 26"), "{text}");
     }
 
     #[test]

@@ -15,8 +15,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use tidegate_engine::rollout::RolloutStatus;
 
 use crate::api::model::{
-    AbortRequest, ActRequest, ErrorAnswer, MeshAnswer, RolloutsAnswer, SidecarsAnswer,
-    StartRequest, VersionAnswer,
+    AbortRequest, ActRequest, BackRequest, ErrorAnswer, LiftRequest, MeshAnswer, QuarantineAnswer,
+    RolloutsAnswer, SidecarsAnswer, StartRequest, VersionAnswer,
 };
 
 /// Time within which the control plane must have answered a request in full.
@@ -202,6 +202,40 @@ impl Client {
     ) -> Result<RolloutStatus, ClientError> {
         self.post(&rollout_path(service, "/abort"), Some(request))
             .await
+    }
+
+    /// Asks to go back to an earlier version of `service`.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; a refusal has status 404 or 409, as of [`Client::start`].
+    pub async fn back(
+        &self,
+        service: &str,
+        request: &BackRequest,
+    ) -> Result<RolloutStatus, ClientError> {
+        self.post(&rollout_path(service, "/back"), Some(request))
+            .await
+    }
+
+    /// What is in quarantine.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn quarantine(&self) -> Result<QuarantineAnswer, ClientError> {
+        self.get("/v1/quarantine").await
+    }
+
+    /// Allows a quarantined version of `service` again; answers what is left in quarantine.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn lift(
+        &self,
+        service: &str,
+        request: &LiftRequest,
+    ) -> Result<QuarantineAnswer, ClientError> {
+        let path = format!("/v1/quarantine/{}/lift", escape_segment(service));
+        self.post(&path, Some(request)).await
     }
 
     /// The mesh in force.

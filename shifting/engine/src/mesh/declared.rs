@@ -71,6 +71,7 @@ pub(super) struct RolloutFields {
     pub(super) hold_deadline: Single,
     pub(super) acknowledge_deadline: Single,
     pub(super) dead_man_ttl: Single,
+    pub(super) quarantine: Single,
 }
 
 #[derive(Debug, Deserialize)]

@@ -132,6 +132,15 @@ pub struct RolloutPolicy {
     /// After this time without renewal each sidecar drops the canary by itself (design M4).
     /// Default 6 s; 2 s to 60 s.
     pub dead_man_ttl_ms: u64,
+    /// How long a version that was reverted for its own fault is refused. Default 7 days; 1 s to
+    /// 365 days.
+    #[serde(default = "quarantine_ms_default")]
+    pub quarantine_ms: u64,
+}
+
+/// Journals of earlier programs don't say it.
+fn quarantine_ms_default() -> u64 {
+    7 * 86_400_000
 }
 
 /// Bounds on what sidecars do to a service's hosts.
@@ -172,15 +181,7 @@ impl Mesh {
     /// The content hash: equal content is the equal revision on every replica (16 hex digits).
     #[must_use]
     pub fn revision(&self) -> String {
-        use sha2::{Digest, Sha256};
-        // Maps are ordered and the model has no floats, so this text is canonical. Serialising
-        // plain data to memory cannot fail; an empty text would only make revisions collide.
-        let text = serde_json::to_vec(self).unwrap_or_default();
-        Sha256::digest(&text)
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        content_hash(self)
     }
 
     /// A version's hosts, ordered by address; empty when there is no such service or version.
@@ -207,6 +208,14 @@ impl Mesh {
 // === impl Service ===
 
 impl Service {
+    /// The content hash of a version with its configuration (16 hex digits): the service's name, the
+    /// version's label, the protocol, and how sidecars treat it. Neither hosts and zones, which come
+    /// and go, nor objectives, ladder and waits, which say how it is judged and not what it is.
+    #[must_use]
+    pub fn content(&self, name: &str, version: &str) -> String {
+        content_hash(&(name, version, self.protocol, &self.traffic))
+    }
+
     /// The ladder of a service that declares none: `1 host`, `5%`, `100%`.
     #[must_use]
     pub fn default_ladder() -> Vec<Rung> {
@@ -216,6 +225,19 @@ impl Service {
             Rung::Share(Ppm::WHOLE),
         ]
     }
+}
+
+/// 16 hex digits.
+fn content_hash(content: &impl Serialize) -> String {
+    use sha2::{Digest, Sha256};
+    // Maps are ordered and the model has no floats, so this text is canonical. Serialising plain
+    // data to memory cannot fail; an empty text would only make hashes collide.
+    let text = serde_json::to_vec(content).unwrap_or_default();
+    Sha256::digest(&text)
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// The defaults that each field documents.
@@ -228,6 +250,7 @@ impl Default for RolloutPolicy {
             hold_deadline_ms: 1_800_000,
             acknowledge_deadline_ms: 30_000,
             dead_man_ttl_ms: 6_000,
+            quarantine_ms: quarantine_ms_default(),
         }
     }
 }

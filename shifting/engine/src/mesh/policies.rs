@@ -130,6 +130,11 @@ impl Check<'_> {
             default.dead_man_ttl_ms,
             2 * SECOND..=MINUTE,
         );
+        let quarantine = self.duration(
+            declared.quarantine,
+            default.quarantine_ms,
+            SECOND..=365 * DAY,
+        );
         Some(RolloutPolicy {
             bake_ms: bake?,
             soak_ms: soak?,
@@ -137,6 +142,7 @@ impl Check<'_> {
             hold_deadline_ms: hold?,
             acknowledge_deadline_ms: acknowledge?,
             dead_man_ttl_ms: ttl?,
+            quarantine_ms: quarantine?,
         })
     }
 

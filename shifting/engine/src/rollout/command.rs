@@ -1,23 +1,11 @@
 //! What operators ask.
 
 use crate::rollout::run::{Context, Paused};
-use crate::rollout::{NoticeLevel, Phase, Refusal, State};
+use crate::rollout::{Cause, NoticeLevel, Phase, Refusal, State};
 
 // === impl State ===
 
 impl State {
-    pub(crate) fn start(
-        &mut self,
-        service: &str,
-        to: &str,
-        actor: &str,
-        context: &mut Context,
-    ) -> Result<(), Refusal> {
-        let plan = self.plan(service, to)?;
-        self.begin(plan, actor, context);
-        Ok(())
-    }
-
     pub(crate) fn pause(
         &mut self,
         service: &str,
@@ -92,6 +80,7 @@ impl State {
         service: &str,
         actor: &str,
         reason: &str,
+        quarantine: bool,
         context: &mut Context,
     ) -> Result<(), Refusal> {
         let rollout = self.running_mut(service)?;
@@ -105,13 +94,17 @@ impl State {
                 format!("{actor} asked to abort{because}; it is being taken back already"),
                 context.now,
             );
-            return Ok(());
+        } else {
+            rollout.revert(
+                Cause::Operator,
+                format!("aborted by {actor}{because}"),
+                NoticeLevel::Info,
+                context,
+            );
         }
-        rollout.revert(
-            format!("aborted by {actor}{because}"),
-            NoticeLevel::Info,
-            context,
-        );
+        if quarantine {
+            self.quarantine(service, context);
+        }
         Ok(())
     }
 }

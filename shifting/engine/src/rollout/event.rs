@@ -28,6 +28,9 @@ pub enum Event {
         to: String,
         /// Who asked.
         actor: String,
+        /// What is heeded before it begins.
+        #[serde(default)]
+        turn: Turn,
     },
     /// An operator stops the clock; the exposure stays.
     Pause {
@@ -51,6 +54,29 @@ pub enum Event {
         actor: String,
         /// Why.
         reason: String,
+        /// The version is quarantined as if its own fault had reverted it.
+        #[serde(default)]
+        quarantine: bool,
+    },
+    /// An operator asks for an earlier version of a service, through the same ladder.
+    Back {
+        /// The service.
+        service: String,
+        /// The version to go back to; the latest known good one when `None`.
+        to: Option<String>,
+        /// Who asked.
+        actor: String,
+    },
+    /// An operator allows a quarantined version of a service to be tried again.
+    LiftQuarantine {
+        /// The service.
+        service: String,
+        /// The version.
+        version: String,
+        /// Who asked.
+        actor: String,
+        /// Why. Not empty.
+        reason: String,
     },
     /// What the world looked like at one tick, for one service's rollout.
     Observed(Observation),
@@ -71,11 +97,25 @@ impl Event {
             Event::Start { service, .. }
             | Event::Pause { service, .. }
             | Event::Resume { service, .. }
-            | Event::Abort { service, .. } => Some(service),
+            | Event::Abort { service, .. }
+            | Event::Back { service, .. }
+            | Event::LiftQuarantine { service, .. } => Some(service),
             Event::Observed(observation) => Some(&observation.service),
             Event::MeshAccepted { .. } | Event::Recovered { .. } => None,
         }
     }
+}
+
+/// What a start heeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Turn {
+    /// Recorded by a program that knew no quarantine; it began, and a replay lets it begin. Never
+    /// to be asked for.
+    #[default]
+    Unchecked,
+    /// Begins at once, or is refused.
+    Next,
 }
 
 /// What the world looked like at one tick, for one service's rollout.
@@ -224,8 +264,25 @@ pub struct Plan {
     pub slo: Slo,
     /// Waits and deadlines.
     pub policy: RolloutPolicy,
+    /// Whether it goes back to what is known to be good.
+    #[serde(default)]
+    pub pace: Pace,
+    /// How many hosts `from` had: it has to take all traffic back at any time.
+    #[serde(default)]
+    pub from_hosts: u32,
     /// Things an operator should know before it starts, as sentences.
     pub warnings: Vec<String>,
+}
+
+/// How fast a rollout goes. No pace leaves out a rung.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pace {
+    /// Every wait as declared.
+    #[default]
+    Ordinary,
+    /// Back to a version that is known good: shorter bakes.
+    KnownGood,
 }
 
 /// One rung with the exposure it allows.
@@ -237,69 +294,6 @@ pub struct PlannedRung {
     pub share: Ppm,
     /// How many of its hosts take part; all when `None`.
     pub hosts: Option<u32>,
-}
-
-/// Why a command was refused. It changed nothing.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// No such service in the mesh.
-    #[error("no service `{service}` in the mesh; it declares: {known}")]
-    UnknownService {
-        /// What was asked for.
-        service: String,
-        /// What there is.
-        known: String,
-    },
-    /// No such version of the service.
-    #[error("service `{service}` has no version `{version}`; it declares: {known}")]
-    UnknownVersion {
-        /// The service.
-        service: String,
-        /// What was asked for.
-        version: String,
-        /// What there is.
-        known: String,
-    },
-    /// The version has all the traffic already.
-    #[error("`{service}` is already at `{version}`; nothing to do")]
-    AlreadyThere {
-        /// The service.
-        service: String,
-        /// The version.
-        version: String,
-    },
-    /// One rollout of a service at a time.
-    #[error(
-        "a rollout of `{service}` is running: {from} → {to}, at {phase}; \
-         wait for it, or end it with `tidegate rollout abort {service}`"
-    )]
-    Running {
-        /// The service.
-        service: String,
-        /// From which version.
-        from: String,
-        /// To which version.
-        to: String,
-        /// Where it stands.
-        phase: String,
-    },
-    /// There is nothing to act on.
-    #[error("no rollout of `{service}` is running")]
-    NotRunning {
-        /// The service.
-        service: String,
-    },
-    /// The command makes no sense in this state.
-    #[error("`{service}`: {why}")]
-    NotNow {
-        /// The service.
-        service: String,
-        /// Why, and what to do.
-        why: String,
-    },
-    /// The mesh would take away what is in use.
-    #[error("the mesh is refused, the one in force stays: {0}")]
-    Guard(#[from] crate::guard::Violation),
 }
 
 /// By service.

@@ -113,6 +113,7 @@ impl World {
             service: "checkout".into(),
             to: to.into(),
             actor: "ann".into(),
+            turn: Turn::Next,
         })
     }
 
@@ -135,7 +136,42 @@ impl World {
             service: "checkout".into(),
             actor: "ann".into(),
             reason: "not today".into(),
+            quarantine: false,
         })
+    }
+
+    pub(crate) fn back(&mut self, to: Option<&str>) -> Result<(), Refusal> {
+        self.apply(Event::Back {
+            service: "checkout".into(),
+            to: to.map(str::to_owned),
+            actor: "ann".into(),
+        })
+    }
+
+    pub(crate) fn lift(&mut self, version: &str, reason: &str) -> Result<(), Refusal> {
+        self.apply(Event::LiftQuarantine {
+            service: "checkout".into(),
+            version: version.into(),
+            actor: "ben".into(),
+            reason: reason.into(),
+        })
+    }
+
+    /// The mesh of [`mesh`], changed by `with`.
+    pub(crate) fn declare(&mut self, with: impl FnOnce(&mut Service)) -> Result<(), Refusal> {
+        let mut mesh = self.state.mesh().unwrap().clone();
+        with(mesh.services.get_mut("checkout").unwrap());
+        self.apply(Event::MeshAccepted { mesh })
+    }
+
+    /// On the 1 host rung half of the canary's requests fail until it is taken back; then it is
+    /// over.
+    pub(crate) fn fail(&mut self) {
+        self.reach("1 host");
+        while self.phase() == Phase::Judging {
+            self.tick(|o| o.evidence.canary.bad = o.evidence.canary.requests / 2);
+        }
+        self.reach_phase(Phase::Reverted);
     }
 
     pub(crate) fn run(&self) -> &Rollout {

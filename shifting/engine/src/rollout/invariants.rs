@@ -1,6 +1,8 @@
 //! What must hold in every step, as pure predicates: for unit tests, property tests, simulation,
 //! and as alarms in the program.
 
+mod memory;
+
 use crate::evidence::FRESH_ENOUGH_PPM;
 use crate::rollout::{Event, Observation, Phase, Rollout, State};
 use crate::units::Ppm;
@@ -23,6 +25,9 @@ pub struct Broken {
 /// The first invariant that is broken.
 pub fn check(before: &State, event: &Event, after: &State) -> Result<(), Broken> {
     exposure_is_within_the_rung(after)?;
+    memory::quarantine(before, event, after)?;
+    memory::known_good(before, event, after)?;
+    memory::way_back(before, after)?;
     for rollout in after.services.values().filter_map(|s| s.rollout.as_deref()) {
         let service = rollout.plan.service.as_str();
         let earlier = before
@@ -108,6 +113,11 @@ fn check_rollout(
     let advanced = is > was || rank(rollout.phase) > rank(earlier.phase);
     if !advanced {
         return Ok(());
+    }
+    if rollout.phase != Phase::Committed
+        && let Some(why) = before.no_way_back(&rollout.plan.service)
+    {
+        return broken("S9", rollout, why);
     }
     if rollout.rung > earlier.rung.saturating_add(1) {
         return broken("S3", rollout, "a rung was left out".to_owned());

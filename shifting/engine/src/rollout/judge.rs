@@ -7,7 +7,7 @@
 use crate::evidence::{HOLD_AT, REVERT_AT};
 use crate::rollout::delivery::list;
 use crate::rollout::signals::{fresh, seen};
-use crate::rollout::{Decision, Evidence, Phase, Rollout, Waiting};
+use crate::rollout::{Cause, Decision, Evidence, Phase, Rollout, Waiting};
 use crate::time::Time;
 
 /// Asymmetric silence for so long reverts (evidence §4.6).
@@ -91,6 +91,18 @@ impl Rollout {
         })
     }
 
+    /// Whose doing the fault is that was found at this tick. What sidecars reject while the new
+    /// version's hosts are made ready is taken for its own; later steps bring nothing of it, so a
+    /// rejection then is something else's.
+    pub(crate) fn cause(&self, now: Time) -> Cause {
+        let own = self.phase == Phase::Preparing && self.rejection_fault().is_some();
+        if !own && self.delivery_fault(now).is_some() {
+            Cause::Delivery
+        } else {
+            Cause::Fault
+        }
+    }
+
     /// A sidecar rejected the exposure.
     pub(crate) fn rejection_fault(&self) -> Option<String> {
         let rejected = &self.deliveries.latest.as_ref()?.rejected;
@@ -161,6 +173,7 @@ impl Rollout {
     /// What stops the clock.
     pub(crate) fn doubt(&self, look: Look<'_>) -> Option<Hold> {
         self.operator_doubt()
+            .or_else(|| self.way_back_doubt())
             .or_else(|| self.delivery_doubt(look))
             .or_else(|| self.silence_doubt(look))
             .or_else(|| self.traffic_doubt(look))
@@ -173,6 +186,12 @@ impl Rollout {
             owner: paused.actor.clone(),
             ..Hold::new("paused", format!("paused by {}", paused.actor))
         })
+    }
+
+    /// Nothing goes forward that could not go back (invariant S9).
+    fn way_back_doubt(&self) -> Option<Hold> {
+        let why = self.no_way_back.as_ref()?;
+        Some(Hold::new("way back", why.clone()))
     }
 
     pub(crate) fn delivery_doubt(&self, look: Look<'_>) -> Option<Hold> {
@@ -378,6 +397,7 @@ impl Rollout {
     /// nobody could judge what follows.
     pub(crate) fn preparation_doubt(&self, look: Look<'_>) -> Option<Hold> {
         self.operator_doubt()
+            .or_else(|| self.way_back_doubt())
             .or_else(|| self.delivery_doubt(look))
             .or_else(|| {
                 (!fresh(look.evidence.stable_fresh)).then(|| {

@@ -16,19 +16,25 @@
 //!
 //! - `state` the state and its questions; `command` what operators ask; `recover` after an outage
 //! - `plan` which exposures the rungs allow; `run` one rollout and its changes of phase
+//! - `admission` what may start; `quarantine` what may not; `known_good` what was proven, and the
+//!   way back
 //! - `tick` one observation: `delivery` and `signals` remember what it says, `judge` the verdict
 //! - [`invariants`] what must hold in every step; [`Decided`] what the journal keeps of one
 //!
 //! What is deliberately absent: any way to raise exposure without positive evidence.
 
+mod admission;
 mod command;
 mod decided;
 mod delivery;
 mod event;
 pub mod invariants;
 mod judge;
+mod known_good;
 mod plan;
+mod quarantine;
 mod recover;
+mod refusal;
 mod run;
 mod signals;
 mod state;
@@ -47,6 +53,9 @@ mod tests;
 
 pub use decided::{Decided, RolloutDecision};
 pub use event::*;
-pub use run::Rollout;
+pub use known_good::{KnownGood, WayBack};
+pub use quarantine::Quarantined;
+pub use refusal::Refusal;
+pub use run::{Cause, Rollout};
 pub use state::State;
 pub use status::*;

@@ -1,7 +1,7 @@
 //! Which exposures the rungs of a ladder allow, and what an operator should know before.
 
 use crate::mesh::{Rung, Service};
-use crate::rollout::{Plan, PlannedRung};
+use crate::rollout::{Pace, Plan, PlannedRung};
 use crate::units::Ppm;
 
 /// The plan to move `service` from version `from` to version `to`; both exist.
@@ -38,6 +38,8 @@ pub(crate) fn plan(name: &str, service: &Service, from: &str, to: &str) -> Plan 
         rungs,
         slo: service.slo.clone(),
         policy: service.rollout.clone(),
+        pace: Pace::Ordinary,
+        from_hosts: u32::try_from(from_hosts).unwrap_or(u32::MAX),
         warnings,
     }
 }

@@ -14,7 +14,10 @@ enum Happening {
     Start(bool),
     Pause,
     Resume,
-    Abort,
+    Abort(bool),
+    Back(Option<bool>),
+    Lift,
+    Failing(u8),
     Mesh(u8),
     Recovered(Option<u64>),
     Healthy(u8),
@@ -67,8 +70,11 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => any::<bool>().prop_map(Happening::Start),
         1 => Just(Happening::Pause),
         2 => Just(Happening::Resume),
-        1 => Just(Happening::Abort),
-        1 => (0_u8..4).prop_map(Happening::Mesh),
+        1 => prop::bool::weighted(0.2).prop_map(Happening::Abort),
+        1 => prop::option::of(any::<bool>()).prop_map(Happening::Back),
+        1 => Just(Happening::Lift),
+        1 => (1_u8..12).prop_map(Happening::Failing),
+        1 => (0_u8..6).prop_map(Happening::Mesh),
         1 => prop::option::of(0_u64..20_000).prop_map(Happening::Recovered),
         20 => (1_u8..30).prop_map(Happening::Healthy),
         6 => odd().prop_map(|odd| Happening::Odd(Box::new(odd))),
@@ -82,6 +88,8 @@ fn odd_mesh(kind: u8) -> crate::mesh::Mesh {
         0 => {}
         1 => drop(service.versions.remove("v2")),
         2 => service.initial = "v2".into(),
+        3 => service.versions.get_mut("v1").unwrap().hosts.truncate(20),
+        4 => service.traffic.timeout_ms += 1,
         _ => return crate::mesh::Mesh::default(),
     }
     mesh
@@ -140,6 +148,7 @@ fn happen(world: &mut World, happening: &Happening) {
             service: service(),
             to: if *forward { "v2" } else { "v1" }.into(),
             actor: actor(),
+            turn: Turn::Next,
         },
         Happening::Pause => Event::Pause {
             service: service(),
@@ -149,10 +158,22 @@ fn happen(world: &mut World, happening: &Happening) {
             service: service(),
             actor: actor(),
         },
-        Happening::Abort => Event::Abort {
+        Happening::Back(to) => Event::Back {
+            service: service(),
+            to: to.map(|forward| if forward { "v2" } else { "v1" }.to_owned()),
+            actor: actor(),
+        },
+        Happening::Lift => Event::LiftQuarantine {
+            service: service(),
+            version: "v2".into(),
+            actor: actor(),
+            reason: "fixed elsewhere".into(),
+        },
+        Happening::Abort(quarantine) => Event::Abort {
             service: service(),
             actor: actor(),
             reason: String::new(),
+            quarantine: *quarantine,
         },
         Happening::Mesh(kind) => Event::MeshAccepted {
             mesh: odd_mesh(*kind),
@@ -166,6 +187,17 @@ fn happen(world: &mut World, happening: &Happening) {
                 if world.state.active().count() == 1 {
                     let healthy = world.healthy();
                     step(world, Event::Observed(healthy));
+                }
+            }
+            return;
+        }
+        Happening::Failing(ticks) => {
+            for _ in 0..*ticks {
+                world.now = world.now.plus_ms(1000);
+                if world.state.active().count() == 1 {
+                    let mut failing = world.healthy();
+                    failing.evidence.canary.bad = failing.evidence.canary.requests / 2;
+                    step(world, Event::Observed(failing));
                 }
             }
             return;
@@ -198,6 +230,7 @@ proptest! {
             service: "checkout".into(),
             to: "v2".into(),
             actor: "ann".into(),
+            turn: Turn::Next,
         });
         for happening in &happenings {
             happen(&mut world, happening);

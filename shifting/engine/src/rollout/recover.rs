@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::rollout::run::Context;
-use crate::rollout::{NoticeLevel, Phase, Rollout, State};
+use crate::rollout::{Cause, NoticeLevel, Phase, Rollout, State};
 
 // === impl State ===
 
@@ -41,7 +41,7 @@ impl Rollout {
                 ttl_ms % 1000 / 100,
                 self.plan.from
             );
-            self.revert(reason, NoticeLevel::Page, context);
+            self.revert(Cause::Outage, reason, NoticeLevel::Page, context);
             self.restart_rung(context.now);
             return;
         }

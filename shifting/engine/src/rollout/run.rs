@@ -52,6 +52,12 @@ pub struct Rollout {
     pub(crate) paused: Option<Paused>,
     pub(crate) decision: Decision,
     pub(crate) revert_reason: Option<String>,
+    /// Whose doing it is that the canary is taken back, and from where.
+    #[serde(default)]
+    pub(crate) reverted: Option<Reverted>,
+    /// Why the way back is not open; nothing advances while it isn't.
+    #[serde(default)]
+    pub(crate) no_way_back: Option<String>,
     pub(crate) history: Vec<HistoryEntry>,
 }
 
@@ -81,6 +87,29 @@ pub(crate) struct Clock {
 pub(crate) struct Paused {
     pub(crate) actor: String,
     pub(crate) since: Time,
+}
+
+/// Whose doing it is that a canary is taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// Its own: its numbers, its silence, or a rejection of its clusters.
+    Fault,
+    /// Sidecars did not acknowledge in time, or rejected something else; that proves nothing
+    /// against the version.
+    Delivery,
+    /// Nobody watched.
+    Outage,
+    /// An operator's.
+    Operator,
+}
+
+/// How a canary's way back began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Reverted {
+    pub(crate) cause: Cause,
+    /// Where the rollout stood.
+    pub(crate) place: String,
 }
 
 /// The time of an event, and what follows from it.
@@ -143,6 +172,8 @@ impl Rollout {
             paused: None,
             decision: Decision::Done,
             revert_reason: None,
+            reverted: None,
+            no_way_back: None,
             history: Vec::new(),
             plan,
         };
@@ -308,12 +339,16 @@ impl Rollout {
     }
 
     /// Back to 0, at once.
-    pub(crate) fn revert(&mut self, reason: String, level: NoticeLevel, context: &mut Context) {
-        let text = format!(
-            "taking {} back from {}: {reason}",
-            self.plan.to,
-            self.place()
-        );
+    pub(crate) fn revert(
+        &mut self,
+        cause: Cause,
+        reason: String,
+        level: NoticeLevel,
+        context: &mut Context,
+    ) {
+        let place = self.place();
+        let text = format!("taking {} back from {place}: {reason}", self.plan.to);
+        self.reverted = Some(Reverted { cause, place });
         self.raised = None;
         self.paused = None;
         self.environment = false;

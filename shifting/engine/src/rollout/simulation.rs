@@ -78,6 +78,7 @@ impl Simulation {
             service: "checkout".into(),
             to: "v2".into(),
             actor: "ann".into(),
+            turn: Turn::Next,
         });
         simulation
     }

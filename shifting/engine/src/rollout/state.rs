@@ -6,11 +6,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::compile::{Split, Splits};
-use crate::guard::{self, InUse};
+use crate::guard::{self, InUse, Need};
 use crate::mesh::{Mesh, Service};
 use crate::rollout::run::Context;
 use crate::rollout::{
-    Effect, Event, NoticeLevel, Observation, Phase, Plan, Refusal, Rollout, RolloutStatus, plan,
+    Effect, Event, KnownGood, NoticeLevel, Observation, Phase, Plan, Quarantined, Refusal, Rollout,
+    RolloutStatus, known_good,
 };
 use crate::time::Time;
 use crate::units::Ppm;
@@ -29,7 +30,10 @@ pub struct State {
     number: u64,
     epoch: u64,
     /// The latest event's time; time never goes back.
-    latest: Time,
+    pub(crate) latest: Time,
+    /// By content.
+    #[serde(default)]
+    pub(crate) quarantine: Arc<BTreeMap<String, Quarantined>>,
 }
 
 /// One service.
@@ -39,6 +43,9 @@ pub(crate) struct ServiceState {
     pub(crate) stable: String,
     /// The latest rollout, running or over.
     pub(crate) rollout: Option<Arc<Rollout>>,
+    /// What was proven, oldest first.
+    #[serde(default)]
+    pub(crate) known_good: Arc<Vec<KnownGood>>,
 }
 
 // === impl State ===
@@ -59,14 +66,29 @@ impl State {
         };
         match event {
             Event::MeshAccepted { mesh } => next.accept(mesh, &mut context)?,
-            Event::Start { service, to, actor } => next.start(service, to, actor, &mut context)?,
+            Event::Start {
+                service,
+                to,
+                actor,
+                turn,
+            } => next.start(service, to, actor, *turn, &mut context)?,
             Event::Pause { service, actor } => next.pause(service, actor, &mut context)?,
             Event::Resume { service, actor } => next.resume(service, actor, &mut context)?,
             Event::Abort {
                 service,
                 actor,
                 reason,
-            } => next.abort(service, actor, reason, &mut context)?,
+                quarantine,
+            } => next.abort(service, actor, reason, *quarantine, &mut context)?,
+            Event::Back { service, to, actor } => {
+                next.back(service, to.as_deref(), actor, &mut context)?;
+            }
+            Event::LiftQuarantine {
+                service,
+                version,
+                actor,
+                reason,
+            } => next.lift(service, version, actor, reason, &mut context)?,
             Event::Observed(observation) => next.observe(observation, &mut context)?,
             Event::Recovered { outage_ms } => next.recover(*outage_ms, &mut context),
         }
@@ -134,7 +156,8 @@ impl State {
     /// The latest rollout of a service, for people.
     #[must_use]
     pub fn status(&self, service: &str, now: Time) -> Option<RolloutStatus> {
-        self.latest(service).map(|rollout| rollout.status(now))
+        self.latest(service)
+            .map(|rollout| self.completed(rollout.status(now)))
     }
 
     /// The latest rollout of every service, for people.
@@ -143,8 +166,16 @@ impl State {
         self.services
             .values()
             .filter_map(|service| service.rollout.as_ref())
-            .map(|rollout| rollout.status(now))
+            .map(|rollout| self.completed(rollout.status(now)))
             .collect()
+    }
+
+    /// With what only the whole state knows.
+    fn completed(&self, mut status: RolloutStatus) -> RolloutStatus {
+        let service = &status.plan.service;
+        status.way_back = self.way_back(service);
+        status.known_good = self.known_good(service).to_vec();
+        status
     }
 
     /// Earlier finished rollouts of all services, oldest first; a bounded number.
@@ -152,55 +183,7 @@ impl State {
         self.finished.iter().map(Arc::as_ref)
     }
 
-    /// What a rollout of `service` to version `to` would do.
-    ///
-    /// # Errors
-    /// The refusals of [`Event::Start`].
-    pub fn plan(&self, service: &str, to: &str) -> Result<Plan, Refusal> {
-        let (declared, state) = self.service(service)?;
-        let Some(version) = declared.versions.get(to) else {
-            return Err(Refusal::UnknownVersion {
-                service: service.to_owned(),
-                version: to.to_owned(),
-                known: join(declared.versions.keys()),
-            });
-        };
-        if let Some(running) = state.running()
-            && running.phase == Phase::Reverting
-        {
-            return Err(Refusal::NotNow {
-                service: service.to_owned(),
-                why: format!(
-                    "a rollout to `{}` is still going back to `{}`; start again when `tidegate \
-                     rollout watch {service}` returns",
-                    running.plan.to, running.plan.from
-                ),
-            });
-        }
-        if let Some(running) = state.running() {
-            return Err(Refusal::Running {
-                service: service.to_owned(),
-                from: running.plan.from.clone(),
-                to: running.plan.to.clone(),
-                phase: running.place(),
-            });
-        }
-        if state.stable == to {
-            return Err(Refusal::AlreadyThere {
-                service: service.to_owned(),
-                version: to.to_owned(),
-            });
-        }
-        if version.hosts.is_empty() {
-            return Err(Refusal::NotNow {
-                service: service.to_owned(),
-                why: format!("version `{to}` has no hosts; declare at least one"),
-            });
-        }
-        Ok(plan::plan(service, declared, &state.stable, to))
-    }
-
-    fn service(&self, name: &str) -> Result<(&Service, &ServiceState), Refusal> {
+    pub(crate) fn service(&self, name: &str) -> Result<(&Service, &ServiceState), Refusal> {
         let declared = self.mesh.as_ref().and_then(|mesh| mesh.services.get(name));
         match (declared, self.services.get(name)) {
             (Some(declared), Some(state)) => Ok((declared, state)),
@@ -260,7 +243,8 @@ impl State {
                 }
             }
         }
-        self.mesh = Some(Arc::new(mesh.clone()));
+        let before = self.mesh.replace(Arc::new(mesh.clone()));
+        self.tell_of_ways_back(before.as_deref(), context);
         Ok(())
     }
 
@@ -272,13 +256,21 @@ impl State {
     }
 
     fn observe(&mut self, observation: &Observation, context: &mut Context) -> Result<(), Refusal> {
-        let rollout = self.running_mut(&observation.service)?;
+        let service = &observation.service;
+        let no_way_back = self.no_way_back(service);
+        let rollout = self.running_mut(service)?;
+        let before = rollout.phase;
+        rollout.no_way_back = no_way_back;
         rollout.tick(observation, context);
-        if rollout.phase == Phase::Committed {
-            let to = rollout.plan.to.clone();
-            if let Some(state) = self.services.get_mut(&observation.service) {
+        let (after, to) = (rollout.phase, rollout.plan.to.clone());
+        if after == Phase::Reverting && before != Phase::Reverting {
+            self.quarantine_if_at_fault(service, context);
+        }
+        if after == Phase::Committed {
+            if let Some(state) = self.services.get_mut(service) {
                 state.stable = to;
             }
+            self.remember_good(service, context.now);
         }
         Ok(())
     }
@@ -291,10 +283,11 @@ impl ServiceState {
         Self {
             stable: initial.to_owned(),
             rollout: None,
+            known_good: Arc::default(),
         }
     }
 
-    fn running(&self) -> Option<&Rollout> {
+    pub(crate) fn running(&self) -> Option<&Rollout> {
         self.rollout
             .as_deref()
             .filter(|rollout| !rollout.phase.is_final())
@@ -311,15 +304,18 @@ impl ServiceState {
     }
 
     /// The versions that may not vanish, and why.
-    fn in_use(&self) -> BTreeMap<String, String> {
+    fn in_use(&self) -> BTreeMap<String, Need> {
         let mut versions = BTreeMap::new();
+        versions.insert(self.stable.clone(), Need::hosts(1, "carries its traffic"));
         if let Some(running) = self.running() {
+            let plan = &running.plan;
+            let least = known_good::least_hosts(plan);
+            versions.insert(plan.to.clone(), Need::hosts(1, "takes part in a rollout"));
             versions.insert(
-                running.plan.to.clone(),
-                "takes part in a rollout".to_owned(),
+                plan.from.clone(),
+                Need::hosts(least, "is the way back of a rollout"),
             );
         }
-        versions.insert(self.stable.clone(), "carries its traffic".to_owned());
         versions
     }
 
@@ -360,6 +356,6 @@ impl ServiceState {
     }
 }
 
-fn join<'a>(names: impl Iterator<Item = &'a String>) -> String {
+pub(crate) fn join<'a>(names: impl Iterator<Item = &'a String>) -> String {
     names.map(String::as_str).collect::<Vec<_>>().join(", ")
 }

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::rollout::{ArmCounts, Plan, Rejection};
+use crate::rollout::{ArmCounts, Cause, KnownGood, Plan, Rejection, WayBack};
 use crate::time::Time;
 use crate::units::Ppm;
 
@@ -49,6 +49,15 @@ pub struct RolloutStatus {
     pub decision: Decision,
     /// Set when `phase` is [`Phase::Reverting`] or [`Phase::Reverted`].
     pub revert_reason: Option<String>,
+    /// Whose doing that was.
+    #[serde(default)]
+    pub revert_cause: Option<Cause>,
+    /// Where the service's traffic could go back to now.
+    #[serde(default)]
+    pub way_back: Option<WayBack>,
+    /// The versions that the service ran well with, oldest first.
+    #[serde(default)]
+    pub known_good: Vec<KnownGood>,
     /// Sentences on what happened, oldest first.
     pub history: Vec<HistoryEntry>,
 }
@@ -108,7 +117,7 @@ pub enum Decision {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
     /// `bake`, `acknowledge`, `traffic`, `share`, `requests`, `evidence`, `silence`,
-    /// `environment`, `paused`, `disconnected`: for programs.
+    /// `environment`, `paused`, `disconnected`, `way back`: for programs.
     pub kind: String,
     /// A sentence.
     pub reason: String,

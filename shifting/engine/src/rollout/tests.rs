@@ -9,6 +9,7 @@ mod commands;
 mod delivery;
 mod evidence;
 mod ladder;
+mod memory;
 mod meshes;
 mod recovery;
 mod silence;

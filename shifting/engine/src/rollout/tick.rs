@@ -147,7 +147,7 @@ impl Rollout {
 
     fn prepare(&mut self, look: Look<'_>, step_ms: u64, context: &mut Context) {
         if let Some(reason) = self.delivery_fault(look.now) {
-            self.revert(reason, NoticeLevel::Warning, context);
+            self.revert(self.cause(look.now), reason, NoticeLevel::Warning, context);
             return;
         }
         match self.preparation_doubt(look) {
@@ -161,7 +161,7 @@ impl Rollout {
             .delivery_fault(look.now)
             .or_else(|| self.service_fault(look));
         if let Some(reason) = fault {
-            self.revert(reason, NoticeLevel::Warning, context);
+            self.revert(self.cause(look.now), reason, NoticeLevel::Warning, context);
             return;
         }
         let doubt = self.doubt(look);
@@ -223,7 +223,7 @@ impl Rollout {
     /// A sidecar that rejects the route would be left on the old version alone: everyone goes back.
     fn commit(&mut self, look: Look<'_>, context: &mut Context) {
         if let Some(reason) = self.rejection_fault().or_else(|| self.service_fault(look)) {
-            self.revert(reason, NoticeLevel::Warning, context);
+            self.revert(self.cause(look.now), reason, NoticeLevel::Warning, context);
             return;
         }
         let settled = look.now >= self.not_before;

@@ -6,7 +6,8 @@ use crate::time::Time;
 // === impl Rollout ===
 
 impl Rollout {
-    /// For people, at the time `now`.
+    /// For people, at the time `now`; what only the whole state knows is left out, see
+    /// [`State::status`](crate::rollout::State::status).
     #[must_use]
     pub fn status(&self, now: Time) -> RolloutStatus {
         let delivery = self.deliveries.latest.clone().unwrap_or_default();
@@ -30,6 +31,9 @@ impl Rollout {
             evidence: self.battery.status(),
             decision: self.decision.clone(),
             revert_reason: self.revert_reason.clone(),
+            revert_cause: self.reverted.as_ref().map(|reverted| reverted.cause),
+            way_back: None,
+            known_good: Vec::new(),
             history: self.history.clone(),
         }
     }

@@ -9,6 +9,9 @@
 //! | `POST /v1/rollouts/{service}` | [`StartRequest`] | 201 `RolloutStatus`; 404, 409 |
 //! | `POST /v1/rollouts/{service}/pause`, `/resume` | [`ActRequest`] | `RolloutStatus` |
 //! | `POST /v1/rollouts/{service}/abort` | [`AbortRequest`] | `RolloutStatus` |
+//! | `POST /v1/rollouts/{service}/back` | [`BackRequest`] | 201 `RolloutStatus`; 404, 409 |
+//! | `GET /v1/quarantine` | | [`QuarantineAnswer`] |
+//! | `POST /v1/quarantine/{service}/lift` | [`LiftRequest`] | [`QuarantineAnswer`]; 409 |
 //! | `GET /v1/mesh` | | [`MeshAnswer`] |
 //! | `POST /v1/mesh/reload` | | [`MeshAnswer`]; 422 with all errors |
 //!
@@ -18,7 +21,8 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tidegate_engine::rollout::RolloutStatus;
+use tidegate_engine::rollout::{Quarantined, RolloutStatus};
+use tidegate_engine::time::Time;
 
 /// What failed, as sentences.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,6 +135,41 @@ pub struct AbortRequest {
     /// Why; kept in the journal.
     #[serde(default)]
     pub reason: String,
+    /// Quarantine the version as if it had failed by itself.
+    #[serde(default)]
+    pub quarantine: bool,
+}
+
+/// Asks for an earlier version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackRequest {
+    /// The version to go back to; the latest known good one when left out.
+    #[serde(default)]
+    pub to: Option<String>,
+    /// Who asks.
+    pub actor: String,
+}
+
+/// Asks to allow a quarantined version again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LiftRequest {
+    /// The version.
+    pub version: String,
+    /// Who asks.
+    pub actor: String,
+    /// Why; at least one character.
+    pub reason: String,
+}
+
+/// What is in quarantine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantineAnswer {
+    /// The engine's time of this answer.
+    pub now: Time,
+    /// By service and version.
+    pub quarantined: Vec<Quarantined>,
 }
 
 /// The mesh in force.

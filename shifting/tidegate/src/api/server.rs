@@ -12,11 +12,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::de::DeserializeOwned;
-use tidegate_engine::rollout::{Decision, Event, Refusal, RolloutStatus, Waiting};
+use tidegate_engine::rollout::{Decision, Event, Refusal, RolloutStatus, Turn, Waiting};
 use tidegate_xds::identity::Access;
 use tidegate_xds::server::{ClientKind, ClientStatus, Server};
 use tokio::net::TcpListener;
 
+use super::memory;
 use super::model::{
     AbortRequest, ActRequest, ErrorAnswer, MeshAnswer, RejectionStatus, RolloutsAnswer,
     SidecarStatus, SidecarsAnswer, StartRequest, VersionAnswer,
@@ -30,7 +31,7 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Longest name of an actor and longest reason, characters: they are kept in the journal and
 /// shown on one line.
 const MAX_ACTOR: usize = 100;
-const MAX_REASON: usize = 1_000;
+pub(super) const MAX_REASON: usize = 1_000;
 
 /// What the answers are made of.
 #[derive(Debug, Clone)]
@@ -46,7 +47,7 @@ pub struct Context {
 }
 
 /// A failure with the HTTP status that tells programs what kind it is.
-struct Failure(StatusCode, String);
+pub(super) struct Failure(pub(super) StatusCode, pub(super) String);
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
@@ -73,10 +74,10 @@ impl From<CommandError> for Failure {
     }
 }
 
-type Answer<T> = Result<Json<T>, Failure>;
+pub(super) type Answer<T> = Result<Json<T>, Failure>;
 
 /// A JSON body, whose refusal is JSON as well.
-struct Body<T>(T);
+pub(super) struct Body<T>(pub(super) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Failure;
@@ -90,7 +91,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 }
 
 /// The service that the path names.
-struct Service(String);
+pub(super) struct Service(pub(super) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Service {
     type Rejection = Failure;
@@ -120,6 +121,9 @@ pub async fn serve(
         .route("/v1/rollouts/{service}/pause", post(pause))
         .route("/v1/rollouts/{service}/resume", post(resume))
         .route("/v1/rollouts/{service}/abort", post(abort))
+        .route("/v1/rollouts/{service}/back", post(memory::back))
+        .route("/v1/quarantine", get(memory::quarantine))
+        .route("/v1/quarantine/{service}/lift", post(memory::lift))
         .route("/v1/mesh", get(mesh))
         .route("/v1/mesh/reload", post(reload))
         .fallback(unknown)
@@ -144,7 +148,12 @@ async fn wrong_method(method: Method, uri: Uri) -> Failure {
 }
 
 /// What a person wrote about a command: one line, not too long.
-fn words(what: &str, text: String, least: usize, most: usize) -> Result<String, Failure> {
+pub(super) fn words(
+    what: &str,
+    text: String,
+    least: usize,
+    most: usize,
+) -> Result<String, Failure> {
     let length = text.trim().chars().count();
     if (least..=most).contains(&length) && !text.chars().any(char::is_control) {
         return Ok(text);
@@ -155,7 +164,7 @@ fn words(what: &str, text: String, least: usize, most: usize) -> Result<String, 
     ))
 }
 
-fn actor(text: String) -> Result<String, Failure> {
+pub(super) fn actor(text: String) -> Result<String, Failure> {
     words("actor", text, 1, MAX_ACTOR)
 }
 
@@ -209,6 +218,7 @@ async fn start(
         service: service.clone(),
         to: request.to,
         actor: actor(request.actor)?,
+        turn: Turn::Next,
     };
     context.brain.command(event).await?;
     Ok((StatusCode::CREATED, status(&context, &service)?))
@@ -245,18 +255,13 @@ async fn abort(
     Service(service): Service,
     Body(request): Body<AbortRequest>,
 ) -> Answer<RolloutStatus> {
-    let (actor, reason) = (
-        actor(request.actor)?,
-        words("reason", request.reason, 0, MAX_REASON)?,
-    );
-    context
-        .brain
-        .command(Event::Abort {
-            service: service.clone(),
-            actor,
-            reason,
-        })
-        .await?;
+    let event = Event::Abort {
+        service: service.clone(),
+        actor: actor(request.actor)?,
+        reason: words("reason", request.reason, 0, MAX_REASON)?,
+        quarantine: request.quarantine,
+    };
+    context.brain.command(event).await?;
     status(&context, &service)
 }
 
@@ -269,7 +274,7 @@ async fn reload(Extract(context): Extract<Context>) -> Answer<MeshAnswer> {
     Ok(Json(mesh_answer(&context)))
 }
 
-fn status(context: &Context, service: &str) -> Answer<RolloutStatus> {
+pub(super) fn status(context: &Context, service: &str) -> Answer<RolloutStatus> {
     let published = context.brain.published().load();
     match published.state.status(service, context.clock.now()) {
         Some(status) => Ok(Json(shown(status, &published))),

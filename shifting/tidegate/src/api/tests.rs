@@ -29,6 +29,8 @@ async fn every_refusal_is_a_sentence_in_json() {
     let serving = tokio::spawn(serve(listener, context, std::future::pending()));
     let post = "POST /v1/rollouts/checkout HTTP/1.1\r\ncontent-type: application/json";
     let abort = "POST /v1/rollouts/checkout/abort HTTP/1.1\r\ncontent-type: application/json";
+    let back = "POST /v1/rollouts/checkout/back HTTP/1.1\r\ncontent-type: application/json";
+    let lift = "POST /v1/quarantine/checkout/lift HTTP/1.1\r\ncontent-type: application/json";
     let long = format!(
         "{{\"actor\": \"ann\", \"reason\": \"{}\"}}",
         "r".repeat(1_001)
@@ -45,6 +47,19 @@ async fn every_refusal_is_a_sentence_in_json() {
             422,
         ),
         (abort, long.as_str(), 422),
+        (back, "{\"actor\": \"ann\"}", 409),
+        (back, "{\"actor\": \"ann\", \"to\": \"v9\"}", 404),
+        (lift, "{\"actor\": \"ann\", \"version\": \"v2\"}", 422),
+        (
+            lift,
+            "{\"actor\": \"ann\", \"version\": \"v2\", \"reason\": \" \"}",
+            422,
+        ),
+        (
+            lift,
+            "{\"actor\": \"ann\", \"version\": \"v2\", \"reason\": \"fixed\"}",
+            409,
+        ),
         ("POST /v1/rollouts/checkout HTTP/1.1", "{}", 415),
         ("DELETE /v1/rollouts/checkout HTTP/1.1", "", 405),
         ("GET /v1/rollouts/%ff HTTP/1.1", "", 400),

@@ -4,6 +4,7 @@ mod bootstrap;
 mod demo;
 mod journal;
 mod mesh;
+mod quarantine;
 mod replay;
 mod rollout;
 mod serve;
@@ -52,6 +53,9 @@ enum Command {
     /// Start, watch and end rollouts
     #[command(subcommand)]
     Rollout(rollout::RolloutCommand),
+    /// Show what was reverted for its own fault and is refused, and allow it again
+    #[command(subcommand)]
+    Quarantine(quarantine::QuarantineCommand),
     /// Show who is connected, which view each has, and for how long it is behind
     Sidecars(sidecars::SidecarsArguments),
     /// Check, show and reload the mesh
@@ -91,6 +95,22 @@ impl ApiArguments {
     }
 }
 
+/// Who acts.
+#[derive(Debug, Args)]
+pub(crate) struct WhoArguments {
+    /// Who acts, for the journal [default: $USER, else operator]
+    #[arg(long = "as", value_name = "NAME")]
+    actor: Option<String>,
+}
+
+// === impl WhoArguments ===
+
+impl WhoArguments {
+    fn name(self) -> String {
+        self.actor.unwrap_or_else(actor)
+    }
+}
+
 /// Why a command failed, as a sentence for people.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -120,6 +140,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
             Command::Serve(arguments) => serve::run(arguments).await,
             Command::Bootstrap(arguments) => bootstrap::run(arguments, json),
             Command::Rollout(command) => rollout::run(command, json).await,
+            Command::Quarantine(command) => quarantine::run(command, json).await,
             Command::Sidecars(arguments) => sidecars::run(&arguments, json).await,
             Command::Mesh(command) => mesh::run(command, json).await,
             Command::Envoy(arguments) => bootstrap::envoy(&arguments, json),

@@ -1,4 +1,4 @@
-//! `tidegate rollout start|status|watch|pause|resume|abort`.
+//! `tidegate rollout start|back|status|watch|pause|resume|abort`.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -7,9 +7,10 @@ use clap::{Args, Subcommand};
 use tidegate_engine::rollout::{Decision, Phase, RolloutStatus};
 
 use super::{
-    ApiArguments, EXIT_OVERDUE, EXIT_REVERTED, Failure, Outcome, actor, print_json, print_text,
+    ApiArguments, EXIT_OVERDUE, EXIT_REVERTED, Failure, Outcome, WhoArguments, print_json,
+    print_text,
 };
-use crate::api::model::{AbortRequest, ActRequest, StartRequest};
+use crate::api::model::{AbortRequest, ActRequest, BackRequest, StartRequest};
 use crate::client::{Client, ClientError};
 use crate::show::{self, Live, Style};
 
@@ -22,6 +23,8 @@ const WATCH_PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) enum RolloutCommand {
     /// Move a service's traffic to another version, in steps
     Start(StartArguments),
+    /// Go back to an earlier version, by every step; faster when it is known good
+    Back(BackArguments),
     /// Show rollouts: where they stand, why they wait, what they did
     Status(StatusArguments),
     /// Follow a rollout until it ends: exit code 0 promoted, 10 reverted, 11 held past its deadline
@@ -41,6 +44,22 @@ pub(crate) struct StartArguments {
     /// The version that is to have the traffic
     #[arg(value_name = "VERSION")]
     to: String,
+    /// Follow it until it ends, as `watch` does
+    #[arg(long)]
+    watch: bool,
+    #[command(flatten)]
+    who: WhoArguments,
+    #[command(flatten)]
+    api: ApiArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackArguments {
+    /// The service
+    service: String,
+    /// The version to go back to [default: the latest that is known good]
+    #[arg(long, value_name = "VERSION")]
+    to: Option<String>,
     /// Follow it until it ends, as `watch` does
     #[arg(long)]
     watch: bool,
@@ -81,37 +100,28 @@ pub(crate) struct AbortArguments {
     /// Why; kept in the journal
     #[arg(long, default_value = "")]
     reason: String,
+    /// Refuse this version from now on, as if it had failed by itself
+    #[arg(long)]
+    quarantine: bool,
     #[command(flatten)]
     act: ActArguments,
-}
-
-#[derive(Debug, Args)]
-struct WhoArguments {
-    /// Who acts, for the journal [default: $USER, else operator]
-    #[arg(long = "as", value_name = "NAME")]
-    actor: Option<String>,
-}
-
-// === impl WhoArguments ===
-
-impl WhoArguments {
-    fn name(self) -> String {
-        self.actor.unwrap_or_else(actor)
-    }
 }
 
 pub(crate) async fn run(command: RolloutCommand, json: bool) -> Outcome {
     match command {
         RolloutCommand::Start(arguments) => start(arguments, json).await,
+        RolloutCommand::Back(arguments) => back(arguments, json).await,
         RolloutCommand::Status(arguments) => status(arguments, json).await,
         RolloutCommand::Watch(arguments) => {
             watch(&arguments.api.client(), &arguments.service, json).await
         }
         RolloutCommand::Pause(act) => act_on(act, Verb::Pause, json).await,
         RolloutCommand::Resume(act) => act_on(act, Verb::Resume, json).await,
-        RolloutCommand::Abort(AbortArguments { reason, act }) => {
-            act_on(act, Verb::Abort { reason }, json).await
-        }
+        RolloutCommand::Abort(AbortArguments {
+            reason,
+            quarantine,
+            act,
+        }) => act_on(act, Verb::Abort { reason, quarantine }, json).await,
     }
 }
 
@@ -119,7 +129,7 @@ pub(crate) async fn run(command: RolloutCommand, json: bool) -> Outcome {
 enum Verb {
     Pause,
     Resume,
-    Abort { reason: String },
+    Abort { reason: String, quarantine: bool },
 }
 
 async fn start(arguments: StartArguments, json: bool) -> Outcome {
@@ -130,6 +140,23 @@ async fn start(arguments: StartArguments, json: bool) -> Outcome {
     };
     let status = client
         .start(&arguments.service, &request)
+        .await
+        .map_err(Failure::new)?;
+    if arguments.watch {
+        return watch(&client, &arguments.service, json).await;
+    }
+    print_one(&status, json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn back(arguments: BackArguments, json: bool) -> Outcome {
+    let client = arguments.api.client();
+    let request = BackRequest {
+        to: arguments.to,
+        actor: arguments.who.name(),
+    };
+    let status = client
+        .back(&arguments.service, &request)
         .await
         .map_err(Failure::new)?;
     if arguments.watch {
@@ -165,7 +192,14 @@ async fn act_on(arguments: ActArguments, verb: Verb, json: bool) -> Outcome {
     let status = match verb {
         Verb::Pause => client.pause(service, &ActRequest { actor }).await,
         Verb::Resume => client.resume(service, &ActRequest { actor }).await,
-        Verb::Abort { reason } => client.abort(service, &AbortRequest { actor, reason }).await,
+        Verb::Abort { reason, quarantine } => {
+            let request = AbortRequest {
+                actor,
+                reason,
+                quarantine,
+            };
+            client.abort(service, &request).await
+        }
     }
     .map_err(Failure::new)?;
     print_one(&status, json)?;

@@ -78,6 +78,7 @@ async fn a_service_name_arrives_as_typed() {
     let request = AbortRequest {
         actor: "ann".into(),
         reason: "bad".into(),
+        quarantine: false,
     };
     let error = client.abort("a b/../é?x", &request).await.unwrap_err();
     assert_eq!(error.to_string(), "a b/../é?x by ann: bad");

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use rusqlite::Connection;
 use tempfile::TempDir;
 use tidegate_engine::mesh::Mesh;
-use tidegate_engine::rollout::{Decided, Event, Observation, State};
+use tidegate_engine::rollout::{Decided, Event, Observation, State, Turn};
 use tidegate_engine::time::Time;
 
 use super::{Entry, Journal, JournalError, StoredRecord, schema};
@@ -26,6 +26,7 @@ fn start(number: u64) -> Entry {
         service: "checkout".to_owned(),
         to: format!("v{number}"),
         actor: "amélie".to_owned(),
+        turn: Turn::Next,
     };
     let decided = Decided::new(&event, &State::default(), &[]);
     Entry {

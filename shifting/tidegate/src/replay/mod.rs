@@ -9,7 +9,7 @@ mod what_if;
 use std::path::Path;
 
 use serde::Serialize;
-use tidegate_engine::rollout::{Decided, Event, Refusal, RolloutDecision, State};
+use tidegate_engine::rollout::{Decided, Event, Refusal, Rollout, RolloutDecision, State};
 use tidegate_engine::time::Time;
 
 use crate::journal::{self, JournalError, StoredRecord};
@@ -195,12 +195,11 @@ fn changed(was: &RolloutDecision, is: &RolloutDecision) -> bool {
         || was.decision.kind() != is.decision.kind()
 }
 
-/// Whether an event begins a rollout.
-fn begins(event: &Event) -> Option<&str> {
-    match event {
-        Event::Start { service, .. } => Some(service),
-        _ => None,
-    }
+/// The service whose rollout an event began.
+fn begins<'a>(before: &State, event: &'a Event, after: &State) -> Option<&'a str> {
+    let service = event.service()?;
+    let number = |state: &State| state.latest(service).map(Rollout::number);
+    (number(after) != number(before)).then_some(service)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use tidegate_engine::mesh::{self, Mesh, SourceFile};
-use tidegate_engine::rollout::{ArmCounts, Delivery, Evidence, Observation, Phase};
+use tidegate_engine::rollout::{ArmCounts, Delivery, Evidence, Observation, Phase, Turn};
 use tidegate_engine::units::Ppm;
 
 use super::*;
@@ -58,6 +58,7 @@ impl Recorder {
             service: "checkout".to_owned(),
             to: "v2".to_owned(),
             actor: "ann".to_owned(),
+            turn: Turn::Next,
         });
         recorder
     }

@@ -97,7 +97,7 @@ impl<'a> Alternatives<'a> {
             over.extend(end);
             !ends
         });
-        if let Some(service) = begins(event)
+        if let Some(service) = begins(before, event, after)
             && let Some(started) = after.latest(service)
         {
             match begin(before, service, event, settings, at) {

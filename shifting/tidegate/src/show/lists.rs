@@ -188,7 +188,7 @@ fn view(sidecar: &SidecarStatus) -> String {
     }
 }
 
-fn table(style: &Style) -> Table {
+pub(super) fn table(style: &Style) -> Table {
     let mut table = Table::new();
     table
         .load_style(NOTHING)
@@ -199,7 +199,7 @@ fn table(style: &Style) -> Table {
 
 /// The table's text with a header that can be told from the rows. Coloured after the layout,
 /// because escape codes have no width.
-fn finish(table: &Table, style: &Style) -> String {
+pub(super) fn finish(table: &Table, style: &Style) -> String {
     let mut text = String::new();
     for (index, line) in table.lines().enumerate() {
         // The borderless preset pads each line by one column on the left.
@@ -214,7 +214,7 @@ fn finish(table: &Table, style: &Style) -> String {
     text
 }
 
-fn paragraph(text: &mut String, line: &str, style: &Style, tone: Tone) {
+pub(super) fn paragraph(text: &mut String, line: &str, style: &Style, tone: Tone) {
     for line in wrap(line, style.width) {
         text.push_str(&style.paint(tone, &line));
         text.push('\n');

@@ -9,6 +9,7 @@
 
 mod lists;
 mod live;
+mod quarantine;
 mod replay;
 mod rollout;
 mod style;
@@ -17,6 +18,7 @@ mod words;
 
 pub use lists::{mesh, rollouts, sidecars, version};
 pub use live::Live;
+pub use quarantine::quarantine;
 pub use replay::replay;
 pub use rollout::{rollout, rollout_line, rollout_now, rollout_subject};
 pub use style::{Style, Tone};

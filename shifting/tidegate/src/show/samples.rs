@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use tidegate_engine::mesh::{LatencyObjective, RolloutPolicy, Slo};
 use tidegate_engine::rollout::{
-    ArmCounts, Decision, EvidenceStatus, HistoryEntry, Phase, Plan, PlannedRung, RolloutStatus,
-    Waiting,
+    ArmCounts, Decision, EvidenceStatus, HistoryEntry, KnownGood, Pace, Phase, Plan, PlannedRung,
+    RolloutStatus, Waiting, WayBack,
 };
 use tidegate_engine::time::Time;
 use tidegate_engine::units::Ppm;
@@ -47,6 +47,8 @@ pub(crate) fn judging() -> RolloutStatus {
                 }),
             },
             policy: RolloutPolicy::default(),
+            pace: Pace::Ordinary,
+            from_hosts: 30,
             warnings: Vec::new(),
         },
         actor: "ann".into(),
@@ -87,6 +89,18 @@ pub(crate) fn judging() -> RolloutStatus {
             command: "tidegate rollout abort checkout".into(),
         }),
         revert_reason: None,
+        revert_cause: None,
+        way_back: Some(WayBack {
+            version: Some("v1".into()),
+            ready: true,
+            text: "tidegate rollout abort checkout".into(),
+        }),
+        known_good: vec![KnownGood {
+            version: "v1".into(),
+            content: "0123456789abcdef".into(),
+            rollout: 2,
+            since: Time(40_000),
+        }],
         history: vec![
             HistoryEntry {
                 at: Time(88_000),

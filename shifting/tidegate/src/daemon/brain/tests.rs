@@ -1,5 +1,5 @@
 use tidegate_engine::compile::ClientKind;
-use tidegate_engine::rollout::{ArmCounts, Delivery, Evidence, Observation, Phase};
+use tidegate_engine::rollout::{ArmCounts, Delivery, Evidence, Observation, Phase, Turn};
 use tidegate_engine::units::Ppm;
 use tidegate_xds::identity::{Access, AccessLimits};
 use tidegate_xds::server::Settings;
@@ -68,6 +68,7 @@ fn exposed(directory: &std::path::Path) -> (Brain, String) {
         service: "checkout".to_owned(),
         to: "v2".to_owned(),
         actor: "ann".to_owned(),
+        turn: Turn::Next,
     };
     brain.accept(start).unwrap();
     for _ in 0..4 {
@@ -137,6 +138,7 @@ fn abort() -> Event {
         service: "checkout".to_owned(),
         actor: "ann".to_owned(),
         reason: String::new(),
+        quarantine: false,
     }
 }
 

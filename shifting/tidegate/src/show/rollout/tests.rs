@@ -17,6 +17,8 @@ stable            4,870  0 (0%)              0       12 (0.25%)            9    
 evidence   errors 12.4 of 1000 · latency 0.5 of 1000
 decision   waits: this rung is watched for at least 12 s
            tidegate rollout abort checkout
+way back   ready, to v1: tidegate rollout abort checkout
+known good v1 (rollout 2, 60 s ago)
 history           12 s ago  started by ann: v1 → v2
                    4 s ago  1 host was acknowledged by 3 of 3
 "
@@ -42,6 +44,18 @@ fn everything_fits_the_width_however_long_the_words_are() {
         assert!(line.chars().count() <= 100, "{line}");
     }
     assert!(text.contains("and 32 more"), "{text}");
+}
+
+#[test]
+fn a_way_back_that_is_closed_says_why() {
+    let mut status = judging();
+    status.way_back = Some(tidegate_engine::rollout::WayBack {
+        version: None,
+        ready: false,
+        text: "nothing to go back to".into(),
+    });
+    let text = rollout_now(&status, &Style::plain());
+    assert!(text.contains("way back   nothing to go back to"), "{text}");
 }
 
 #[test]
