@@ -71,6 +71,8 @@ pub(super) struct RolloutFields {
     pub(super) hold_deadline: Single,
     pub(super) acknowledge_deadline: Single,
     pub(super) dead_man_ttl: Single,
+    pub(super) advance_burn_rate: Single,
+    pub(super) error_budget: Single,
 }
 
 #[derive(Debug, Deserialize)]

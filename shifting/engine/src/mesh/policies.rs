@@ -130,6 +130,15 @@ impl Check<'_> {
             default.dead_man_ttl_ms,
             2 * SECOND..=MINUTE,
         );
+        let burn_rate = self.count(
+            declared.advance_burn_rate,
+            u64::from(default.advance_burn_rate),
+            1..=1_000,
+        );
+        let budget = match declared.error_budget {
+            None => Some(default.error_budget),
+            some => self.parsed(some, values::error_budget),
+        };
         Some(RolloutPolicy {
             bake_ms: bake?,
             soak_ms: soak?,
@@ -137,6 +146,9 @@ impl Check<'_> {
             hold_deadline_ms: hold?,
             acknowledge_deadline_ms: acknowledge?,
             dead_man_ttl_ms: ttl?,
+            advance_burn_rate: u32::try_from(burn_rate?).ok()?,
+            error_budget: budget?,
+            rules: default.rules,
         })
     }
 

@@ -28,6 +28,8 @@ impl Rollout {
             canary: self.canary,
             stable: self.stable,
             evidence: self.battery.status(),
+            proof: self.battery.proof_status(),
+            budget: self.cost(),
             decision: self.decision.clone(),
             revert_reason: self.revert_reason.clone(),
             history: self.history.clone(),
