@@ -26,13 +26,13 @@ pub struct Mesh {
     pub slo: &'static str,
 }
 
-/// A rollout of a few seconds.
+/// A rollout of a few seconds: a dozen good requests prove a rung.
 pub const FAST: &str = "{bake: 2s, soak: 2s, minimum_requests: 20, hold_deadline: 60s, \
-    acknowledge_deadline: 10s, dead_man_ttl: 6s}";
+    acknowledge_deadline: 10s, dead_man_ttl: 6s, advance_burn_rate: 50}";
 
 /// A rollout that stays on its first rung for as long as a test takes.
 pub const SLOW: &str = "{bake: 10m, soak: 10m, minimum_requests: 20, hold_deadline: 30m, \
-    acknowledge_deadline: 10s, dead_man_ttl: 6s}";
+    acknowledge_deadline: 10s, dead_man_ttl: 6s, advance_burn_rate: 50}";
 
 // === impl Mesh ===
 

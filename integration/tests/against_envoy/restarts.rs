@@ -49,7 +49,7 @@ fn a_restart_sends_no_unchanged_cluster_or_listener_and_fails_nothing() {
 
 /// Fast enough for ten rollouts with two kills each; the shortest life of a share.
 const HURRIED: &str = "{bake: 1s, soak: 1s, minimum_requests: 10, hold_deadline: 5m, \
-    acknowledge_deadline: 10s, dead_man_ttl: 2s}";
+    acknowledge_deadline: 10s, dead_man_ttl: 2s, advance_burn_rate: 50}";
 
 /// The `dead_man_ttl` above, and a second.
 const SHARE_LIFE_MS: u64 = 3_000;

@@ -3,13 +3,16 @@
 use serde::{Deserialize, Serialize};
 
 use super::absolute::Absolute;
+use super::advance::{Proofs, Shortfall};
+use super::budget::Budget;
 use super::difference::Difference;
+use super::edges::Edge;
 use super::regression::{Pair, Regression};
 use super::share::ShareTest;
-use super::wealth::log_average;
-use super::{HOLD_AT, REVERT_AT, reaches};
-use crate::mesh::Slo;
-use crate::rollout::{Evidence, EvidenceStatus};
+use super::wealth::log_mean;
+use super::{ADVANCE_AT, HOLD_AT, REVERT_AT, reaches};
+use crate::mesh::{ErrorBudget, Slo};
+use crate::rollout::{ArmCounts, BudgetStatus, Evidence, EvidenceStatus, ProofStatus};
 use crate::time::Time;
 use crate::units::Ppm;
 
@@ -42,7 +45,12 @@ pub struct Finding {
 pub struct Battery {
     errors: Judged,
     latency: Option<Judged>,
+    /// Latency at further edges; none before the first rung.
+    edges: Vec<Edge>,
     share: ShareTest,
+    /// Evidence to advance; `None` where none is asked for.
+    proofs: Option<Proofs>,
+    budget: Budget,
     horizon: u32,
 }
 
@@ -67,29 +75,74 @@ impl Battery {
                 .latency
                 .as_ref()
                 .map(|objective| Judged::new(objective.share, horizon)),
+            edges: Vec::new(),
             share: ShareTest::new(Ppm::ZERO, horizon),
+            proofs: None,
+            budget: Budget::default(),
             horizon,
         }
     }
 
-    /// One tick's evidence; `rho` as in evidence §4.1.
+    /// Fixes the edges at which latency is compared besides the objective's threshold: those next
+    /// to the median and the slowest tenth and hundredth of `stable`, which is what was counted
+    /// before the canary's first request. Without a latency objective there are none.
+    pub fn freeze_edges(&mut self, slo: &Slo, stable: &ArmCounts) {
+        self.edges = slo.latency.as_ref().map_or_else(Vec::new, |objective| {
+            Edge::freeze(stable, objective.threshold_ms, self.horizon)
+        });
+    }
+
+    /// Asks for evidence to advance anew, on a rung of its own: that the canary burns the budget
+    /// of `slo` less than `burn_rate` times as fast as it may (evidence §4.4).
+    pub fn ask_for_proof(&mut self, slo: &Slo, burn_rate: u32) {
+        self.proofs = Some(Proofs::new(slo, burn_rate, self.horizon));
+    }
+
+    /// Nothing is asked for any more: at 100%, or at rest.
+    pub fn ask_for_no_proof(&mut self) {
+        self.proofs = None;
+    }
+
+    /// One tick's evidence for the canary, under an exposure that everyone has acknowledged. Comes
+    /// before [`Self::observe`] of the same tick: a bet is made before the draw.
+    pub fn observe_proof(&mut self, evidence: &Evidence, rho: f64) {
+        let (errors, latency) = pairs(evidence);
+        let before = (self.errors.difference.total(), self.slow_total());
+        if let Some(proofs) = &mut self.proofs {
+            proofs.observe((errors, before.0), (latency, before.1), rho);
+        }
+    }
+
+    /// One tick's evidence against the canary; `rho` as in evidence §4.1.
     pub fn observe(&mut self, evidence: &Evidence, rho: f64, now: Time) {
-        let (canary, stable) = (&evidence.canary, &evidence.stable);
-        let errors = Pair {
-            canary: canary.requests,
-            canary_bad: canary.bad,
-            stable: stable.requests,
-            stable_bad: stable.bad,
-        };
+        let (errors, slow) = pairs(evidence);
+        let before = self.errors.difference.total();
+        let alone = self.share.wants_everything();
+        self.budget.observe(errors, before, alone, now);
         self.errors.observe(errors, rho, now);
         if let Some(latency) = &mut self.latency {
-            let slow = Pair {
-                canary: canary.timed,
-                canary_bad: canary.slow,
-                stable: stable.timed,
-                stable_bad: stable.slow,
-            };
             latency.observe(slow, rho, now);
+        }
+        for edge in &mut self.edges {
+            edge.observe(&evidence.canary, &evidence.stable, rho, now);
+        }
+    }
+
+    /// What is still lacking to advance, of the metric that lacks the most; `None` when every
+    /// metric is proven, or none is asked for.
+    #[must_use]
+    pub fn shortfall(&self) -> Option<Shortfall> {
+        let proofs = self.proofs.as_ref()?;
+        proofs.shortfall(self.errors.difference.total(), self.slow_total())
+    }
+
+    /// What the rollout cost more than the old version would have, and may cost.
+    #[must_use]
+    pub fn budget(&self, budget: ErrorBudget, slo: &Slo) -> BudgetStatus {
+        BudgetStatus {
+            spent: self.budget.spent(),
+            allowed: self.budget.allowed(budget, slo.success),
+            exceeded: self.budget.exceeded(budget, slo.success),
         }
     }
 
@@ -113,16 +166,36 @@ impl Battery {
     /// How much worse the canary is than stable.
     #[must_use]
     pub fn regression(&self) -> Finding {
-        let (errors, latency) = (
-            self.errors.regression.ln_e(),
-            self.latency.as_ref().map(|judged| judged.regression.ln_e()),
-        );
-        let (ln_e, metric) = combine(errors, latency);
+        let (ln_e, metric) = combine(self.errors.regression.ln_e(), self.slower());
         Finding {
             ln_e,
             metric,
-            sentence: self.compare(metric),
+            sentence: match (metric, self.worst_edge()) {
+                (Metric::Latency, Some(edge)) => compare(
+                    edge.difference.total(),
+                    &format!("took more than {} ms", edge.threshold_ms()),
+                ),
+                _ => self.compare(metric),
+            },
         }
+    }
+
+    /// Logarithm of the evidence that the canary is slower: the mean over the edges.
+    fn slower(&self) -> Option<f64> {
+        let threshold = self.latency.as_ref()?.regression.ln_e();
+        let edges = self.edges.iter().map(|edge| edge.regression.ln_e());
+        let all: Vec<f64> = std::iter::once(threshold).chain(edges).collect();
+        Some(log_mean(&all))
+    }
+
+    /// The further edge that speaks more against the canary than the objective's threshold does.
+    fn worst_edge(&self) -> Option<&Edge> {
+        let threshold = self.latency.as_ref()?.regression.ln_e();
+        let ln_e = |edge: &&Edge| edge.regression.ln_e();
+        self.edges
+            .iter()
+            .max_by(|a, b| ln_e(a).total_cmp(&ln_e(b)))
+            .filter(|edge| ln_e(edge) > threshold)
     }
 
     /// [`Self::regression`] when it is certain and matters: the canary must go back.
@@ -141,9 +214,11 @@ impl Battery {
 
     fn regression_at(&self, mark: f64) -> Option<Finding> {
         let finding = self.regression();
-        let matters = self
-            .judged(finding.metric)
-            .is_some_and(|judged| judged.difference.matters());
+        let difference = match (finding.metric, self.worst_edge()) {
+            (Metric::Latency, Some(edge)) => Some(&edge.difference),
+            (metric, _) => self.judged(metric).map(|judged| &judged.difference),
+        };
+        let matters = difference.is_some_and(Difference::matters);
         (reaches(finding.ln_e, mark) && matters).then_some(finding)
     }
 
@@ -189,8 +264,8 @@ impl Battery {
             revert_at: REVERT_AT,
         };
         let mut all = vec![entry("errors", self.errors.regression.ln_e())];
-        if let Some(latency) = &self.latency {
-            all.push(entry("latency", latency.regression.ln_e()));
+        if let Some(slower) = self.slower() {
+            all.push(entry("latency", slower));
             all.push(entry("combined", self.regression().ln_e));
         }
         all.push(entry("absolute errors", self.errors.canary.ln_e()));
@@ -198,6 +273,26 @@ impl Battery {
             all.push(entry("absolute latency", latency.canary.ln_e()));
         }
         all
+    }
+
+    /// The evidence to advance, for people; empty where none is asked for.
+    #[must_use]
+    pub fn proof_status(&self) -> Vec<ProofStatus> {
+        let proofs = self.proofs.iter().flat_map(Proofs::ln_e);
+        proofs
+            .map(|(metric, ln_e)| ProofStatus {
+                metric: metric.to_string(),
+                e_value: ln_e.exp(),
+                advance_at: ADVANCE_AT,
+            })
+            .collect()
+    }
+
+    fn slow_total(&self) -> Pair {
+        self.latency
+            .as_ref()
+            .map(|judged| judged.difference.total())
+            .unwrap_or_default()
     }
 
     fn judged(&self, metric: Metric) -> Option<&Judged> {
@@ -226,7 +321,6 @@ impl Battery {
         })
     }
 
-    /// Such as `48 of 96 canary requests failed (50%), 2 of 2900 on stable (0.0689%)`.
     fn compare(&self, metric: Metric) -> String {
         let total = self
             .judged(metric)
@@ -236,16 +330,39 @@ impl Battery {
             Metric::Errors => "failed",
             Metric::Latency => "were slower than the objective",
         };
-        format!(
-            "{} of {} canary requests {verb} ({}), {} of {} on stable ({})",
-            total.canary_bad,
-            total.canary,
-            Ppm::of(total.canary_bad, total.canary),
-            total.stable_bad,
-            total.stable,
-            Ppm::of(total.stable_bad, total.stable),
-        )
+        compare(total, verb)
     }
+}
+
+/// Such as `48 of 96 canary requests failed (50%), 2 of 2900 on stable (0.0689%)`.
+fn compare(total: Pair, verb: &str) -> String {
+    format!(
+        "{} of {} canary requests {verb} ({}), {} of {} on stable ({})",
+        total.canary_bad,
+        total.canary,
+        Ppm::of(total.canary_bad, total.canary),
+        total.stable_bad,
+        total.stable,
+        Ppm::of(total.stable_bad, total.stable),
+    )
+}
+
+/// One tick's failed and slow requests.
+fn pairs(evidence: &Evidence) -> (Pair, Pair) {
+    let (canary, stable) = (&evidence.canary, &evidence.stable);
+    let errors = Pair {
+        canary: canary.requests,
+        canary_bad: canary.bad,
+        stable: stable.requests,
+        stable_bad: stable.bad,
+    };
+    let slow = Pair {
+        canary: canary.timed,
+        canary_bad: canary.slow,
+        stable: stable.timed,
+        stable_bad: stable.slow,
+    };
+    (errors, slow)
 }
 
 // === impl Judged ===
@@ -283,7 +400,7 @@ impl std::fmt::Display for Metric {
 fn combine(errors: f64, latency: Option<f64>) -> (f64, Metric) {
     match latency {
         None => (errors, Metric::Errors),
-        Some(latency) if latency > errors => (log_average(errors, latency), Metric::Latency),
-        Some(latency) => (log_average(errors, latency), Metric::Errors),
+        Some(latency) if latency > errors => (log_mean(&[errors, latency]), Metric::Latency),
+        Some(latency) => (log_mean(&[errors, latency]), Metric::Errors),
     }
 }

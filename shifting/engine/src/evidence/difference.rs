@@ -29,27 +29,20 @@ impl Difference {
             self.previous = std::mem::take(&mut self.current);
             self.current_since = now;
         }
-        add(&mut self.total, pair);
-        add(&mut self.current, pair);
+        self.total.add(pair);
+        self.current.add(pair);
     }
 
     /// Whether the canary is worse by enough to matter.
     pub(crate) fn matters(&self) -> bool {
         let mut window = self.previous;
-        add(&mut window, self.current);
+        window.add(self.current);
         excess(self.total) >= LEAST || excess(window) >= LEAST
     }
 
     pub(crate) fn total(&self) -> Pair {
         self.total
     }
-}
-
-fn add(sum: &mut Pair, pair: Pair) {
-    sum.canary = sum.canary.saturating_add(pair.canary);
-    sum.canary_bad = sum.canary_bad.saturating_add(pair.canary_bad);
-    sum.stable = sum.stable.saturating_add(pair.stable);
-    sum.stable_bad = sum.stable_bad.saturating_add(pair.stable_bad);
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a guard with two digits")]

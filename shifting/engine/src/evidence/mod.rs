@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! reports ─► intake ─► Evidence (journaled with the tick) ─► battery ─► e-values ─► rollout
-//!            lost, overdue, freshness                        regression, absolute, share
+//!            lost, overdue, freshness            against: regression, absolute, share, budget
+//!                                                for:     proof
 //! ```
 //!
 //! - [`Intake`]: adds up what sidecars report; lives in the program, not in the journal
@@ -15,17 +16,24 @@
 //! here.
 
 mod absolute;
+mod advance;
 mod battery;
 mod bits;
+mod budget;
 mod difference;
+mod edges;
 mod freshness;
 mod intake;
 mod lost;
+mod proof;
+#[cfg(test)]
+pub(crate) mod random;
 mod regression;
 mod share;
 mod upstream;
 mod wealth;
 
+pub use advance::Shortfall;
 pub use battery::{Battery, Finding, Metric};
 pub use intake::{Arms, Intake, SidecarReport, UpstreamCounts};
 
@@ -34,6 +42,10 @@ pub const REVERT_AT: f64 = 1000.0;
 
 /// E-value at which a rollout does not advance: 1/alpha for alpha = 0.05 (evidence §4.8).
 pub const HOLD_AT: f64 = 20.0;
+
+/// E-value of the canary's health at which a rung may be left: 1/alpha for alpha = 0.05 per rung
+/// (evidence §4.8).
+pub const ADVANCE_AT: f64 = 20.0;
 
 /// Part of an arm's traffic whose reporters must be fresh (evidence §4.6), parts per million.
 pub const FRESH_ENOUGH_PPM: u32 = 900_000;

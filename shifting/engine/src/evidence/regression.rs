@@ -26,6 +26,19 @@ pub(crate) struct Regression {
     wealth: Wealth,
 }
 
+// === impl Pair ===
+
+impl Pair {
+    /// Adds another tick's counts.
+    pub(crate) fn add(&mut self, other: Pair) {
+        let sum = |a: &mut u64, b: u64| *a = a.saturating_add(b);
+        sum(&mut self.canary, other.canary);
+        sum(&mut self.canary_bad, other.canary_bad);
+        sum(&mut self.stable, other.stable);
+        sum(&mut self.stable_bad, other.stable_bad);
+    }
+}
+
 // === impl Regression ===
 
 impl Regression {

@@ -74,6 +74,11 @@ impl ShareTest {
         self.wealth.bet(&factors);
     }
 
+    /// The canary is meant to be the only arm.
+    pub(crate) fn wants_everything(&self) -> bool {
+        self.wanted == Ppm::WHOLE
+    }
+
     pub(crate) fn ln_e(&self) -> f64 {
         self.wealth.ln_e()
     }

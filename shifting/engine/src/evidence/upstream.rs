@@ -16,6 +16,8 @@ use crate::time::Time;
 /// Reports of issued requests that are kept; the largest threshold needs four.
 const HISTORY: usize = 32;
 
+const EDGES: usize = LATENCY_EDGES_MS.len();
+
 /// One sidecar's requests to one cluster.
 #[derive(Debug, Clone)]
 pub(crate) struct Upstream {
@@ -25,10 +27,10 @@ pub(crate) struct Upstream {
     /// Before this nothing is known of when requests in flight were issued; `None` when all is
     /// known since the cluster's birth.
     known_since: Option<Time>,
-    /// Known slow: ended above the threshold, timed out, lost. Cumulative.
-    slow_ended: u64,
-    /// The largest of `slow_ended` + overdue in flight so far.
-    slow_counted: u64,
+    /// By edge, known slow: ended above it, timed out, lost. Cumulative.
+    slow_ended: [u64; EDGES],
+    /// By edge, the largest of `slow_ended` + overdue in flight so far.
+    slow_counted: [u64; EDGES],
     /// Since the last tick.
     pending: ArmCounts,
     /// What is known of its part of the traffic: falls by a tenth with each report.
@@ -55,8 +57,8 @@ impl Upstream {
             ledger: Ledger::default(),
             issued: VecDeque::new(),
             known_since: None,
-            slow_ended: 0,
-            slow_counted: 0,
+            slow_ended: [0; EDGES],
+            slow_counted: [0; EDGES],
             pending: ArmCounts::default(),
             weight: 0,
             rebase: false,
@@ -128,18 +130,35 @@ impl Upstream {
         threshold_ms: u32,
     ) {
         let buckets = counts.latency.unwrap_or_default();
-        let fast_buckets = LATENCY_EDGES_MS
-            .iter()
-            .filter(|edge| **edge <= threshold_ms)
-            .count();
-        let fast: u64 = buckets.iter().take(fast_buckets).sum();
-        let slow: u64 = buckets.iter().skip(fast_buckets).sum();
-        self.slow_ended += slow + counts.timeouts + lost;
-        let cumulative = self.slow_ended + self.overdue(at, interval_ms, threshold_ms);
-        let newly_slow = cumulative.saturating_sub(self.slow_counted);
-        self.slow_counted = self.slow_counted.max(cumulative);
-        self.pending.slow += newly_slow;
-        self.pending.timed += fast + newly_slow;
+        let all: u64 = buckets.iter().sum();
+        let mut fast = 0;
+        for (index, edge_ms) in LATENCY_EDGES_MS.into_iter().enumerate() {
+            fast += buckets.get(index).copied().unwrap_or(0);
+            let overdue = self.overdue(at, interval_ms, edge_ms);
+            let newly_slow = self.count_slow(index, all - fast + counts.timeouts + lost, overdue);
+            if let Some(slow) = self.pending.slow_at.get_mut(index) {
+                *slow += newly_slow;
+            }
+            if edge_ms == threshold_ms {
+                self.pending.slow += newly_slow;
+                self.pending.timed += fast + newly_slow;
+            }
+        }
+    }
+
+    /// Adds what ended slowly; answers how many requests are known to be slow for the first time.
+    fn count_slow(&mut self, edge: usize, ended: u64, overdue: u64) -> u64 {
+        let (Some(sum), Some(counted)) = (
+            self.slow_ended.get_mut(edge),
+            self.slow_counted.get_mut(edge),
+        ) else {
+            return 0;
+        };
+        *sum += ended;
+        let cumulative = *sum + overdue;
+        let newly_slow = cumulative.saturating_sub(*counted);
+        *counted = cumulative.max(*counted);
+        newly_slow
     }
 
     /// At least this many requests have been in flight for longer than the threshold.

@@ -1,9 +1,9 @@
 //! The wealth of a gambler who bets against the null: the e-process under every test.
 //!
-//! Half of the capital is bet from the first tick on each alternative. The other half enters
-//! little by little (the restart mix of evidence §4.1), so that trouble which starts after an
-//! hour of health is not paid for with what was lost in that hour. What did not enter yet is
-//! cash. The sum starts at 1 and is a supermartingale under the null, hence Ville's inequality.
+//! Part of the capital is bet from the first tick on each alternative. The rest enters little by
+//! little (the restart mix of evidence §4.1), so that trouble which starts after an hour of health
+//! is not paid for with what was lost in that hour. What did not enter yet is cash. The sum starts
+//! at 1 and is a supermartingale under the null, hence Ville's inequality.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,11 @@ fn cap() -> f64 {
     REVERT_AT.ln() + 3.0
 }
 
+/// Part of the capital that enters late: half where trouble may start at any time, an eighth where
+/// what is looked for is there from the first tick on.
+const LATE: f64 = 0.5;
+const LATE_STEADY: f64 = 0.125;
+
 /// E-process over a fixed list of alternatives. All in logarithms.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Wealth {
@@ -29,8 +34,11 @@ pub(crate) struct Wealth {
     entered: Vec<f64>,
     /// Bets taken.
     ticks: u64,
-    /// Ticks over which half of the second half enters.
+    /// Ticks over which half of the late capital enters.
     horizon: u32,
+    /// Little of the capital enters late.
+    #[serde(default)]
+    steady: bool,
 }
 
 // === impl Wealth ===
@@ -43,6 +51,15 @@ impl Wealth {
             entered: vec![f64::NEG_INFINITY; alternatives],
             ticks: 0,
             horizon: horizon.max(60),
+            steady: false,
+        }
+    }
+
+    /// As [`Self::new`], for what holds from the first tick on if it holds at all.
+    pub(crate) fn steady(alternatives: usize, horizon: u32) -> Self {
+        Self {
+            steady: true,
+            ..Self::new(alternatives, horizon)
         }
     }
 
@@ -67,7 +84,24 @@ impl Wealth {
     pub(crate) fn ln_e(&self) -> f64 {
         let cash = outstanding(self.ticks, self.horizon).ln();
         let second = log_add(log_mean(&self.entered), cash);
-        log_add(log_mean(&self.held), second) - std::f64::consts::LN_2
+        let late = self.late();
+        log_add((1.0 - late).ln() + log_mean(&self.held), late.ln() + second)
+    }
+
+    /// Logarithm of a part of the e-value (what is held, without what enters late) after so many
+    /// more draws, each of which multiplies the alternatives by these logarithms in the mean.
+    pub(crate) fn projected(&self, growth: &[f64], draws: f64) -> f64 {
+        let held: Vec<f64> = self
+            .held
+            .iter()
+            .zip(growth)
+            .map(|(held, growth)| held + growth * draws)
+            .collect();
+        (1.0 - self.late()).ln() + log_mean(&held)
+    }
+
+    fn late(&self) -> f64 {
+        if self.steady { LATE_STEADY } else { LATE }
     }
 }
 
@@ -102,18 +136,23 @@ fn log_add(a: f64, b: f64) -> f64 {
     }
 }
 
-/// Logarithm of the mean of e^v.
-#[allow(clippy::cast_precision_loss, reason = "a handful of alternatives")]
-fn log_mean(values: &[f64]) -> f64 {
+/// Logarithm of the mean of e^v: the mean of e-values, by their logarithms, is one under any
+/// dependence (evidence §4.8).
+pub(crate) fn log_mean(values: &[f64]) -> f64 {
     let sum = values
         .iter()
         .fold(f64::NEG_INFINITY, |sum, value| log_add(sum, *value));
-    sum - (values.len().max(1) as f64).ln()
+    sum - log_count(values.len())
 }
 
-/// The mean of two e-values, by their logarithms (evidence §4.8: valid under any dependence).
-pub(crate) fn log_average(a: f64, b: f64) -> f64 {
-    log_add(a, b) - std::f64::consts::LN_2
+/// Logarithm of a weighted mean of two e-values: `part` of `a`, the rest of `b`.
+pub(crate) fn log_mix(part: f64, a: f64, b: f64) -> f64 {
+    log_add(part.ln() + a, (1.0 - part).ln() + b)
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a handful of alternatives")]
+fn log_count(count: usize) -> f64 {
+    (count.max(1) as f64).ln()
 }
 
 #[cfg(test)]

@@ -72,6 +72,8 @@ pub(super) struct RolloutFields {
     pub(super) acknowledge_deadline: Single,
     pub(super) dead_man_ttl: Single,
     pub(super) quarantine: Single,
+    pub(super) advance_burn_rate: Single,
+    pub(super) error_budget: Single,
 }
 
 #[derive(Debug, Deserialize)]

@@ -53,7 +53,7 @@ pub struct Service {
     pub slo: Slo,
     /// The rungs of a rollout. At least one; strictly rising; the last is 100%.
     pub ladder: Vec<Rung>,
-    /// Waits and deadlines of its rollouts.
+    /// Waits, deadlines and limits of its rollouts.
     pub rollout: RolloutPolicy,
     /// Bounds on what its sidecars do to its hosts.
     pub traffic: TrafficPolicy,
@@ -115,7 +115,7 @@ pub enum Rung {
     Share(Ppm),
 }
 
-/// Waits and deadlines of a rollout. Milliseconds.
+/// Waits, deadlines and limits of a rollout. Times in milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RolloutPolicy {
     /// Least watched time on each rung below 100%, counted from the moment the exposure is
@@ -136,11 +136,37 @@ pub struct RolloutPolicy {
     /// 365 days.
     #[serde(default = "quarantine_ms_default")]
     pub quarantine_ms: u64,
+    /// A rung below 100% is left only when it is proven that the canary burns the objective's
+    /// budget less than this many times as fast as it may for ever, or at most a little faster
+    /// than stable does (evidence §4.4). Default 2; 1 to 1,000. Higher for a service with little
+    /// traffic: the requests that a proof takes fall with it.
+    #[serde(default = "advance_burn_rate")]
+    pub advance_burn_rate: u32,
+    /// What one rollout may cost at most, whatever the tests say (evidence §4.3). Default 1%.
+    #[serde(default)]
+    pub error_budget: ErrorBudget,
+    /// [`RULES`] when this was read. A journal is judged again as it was judged then.
+    #[serde(default)]
+    pub rules: u32,
 }
 
 /// Journals of earlier programs don't say it.
 fn quarantine_ms_default() -> u64 {
     7 * 86_400_000
+}
+
+/// The present rules of judgement: 0 advanced when nothing spoke against it; 1 asks for evidence
+/// to advance, keeps the error budget, compares latency at several edges, and holds at saturation.
+pub const RULES: u32 = 1;
+
+/// Failed requests that one rollout may cost more than the old version would have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorBudget {
+    /// This share of what the objective lets fail in 30 days at the service's present traffic.
+    Share(Ppm),
+    /// So many requests.
+    Requests(u64),
 }
 
 /// Bounds on what sidecars do to a service's hosts.
@@ -251,8 +277,32 @@ impl Default for RolloutPolicy {
             acknowledge_deadline_ms: 30_000,
             dead_man_ttl_ms: 6_000,
             quarantine_ms: quarantine_ms_default(),
+            advance_burn_rate: advance_burn_rate(),
+            error_budget: ErrorBudget::default(),
+            rules: RULES,
         }
     }
+}
+
+impl Default for ErrorBudget {
+    fn default() -> Self {
+        ErrorBudget::Share(Ppm::of(1, 100))
+    }
+}
+
+/// As `1%`, or `500 requests`.
+impl std::fmt::Display for ErrorBudget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ErrorBudget::Share(share) => write!(f, "{share}"),
+            ErrorBudget::Requests(1) => f.write_str("1 request"),
+            ErrorBudget::Requests(count) => write!(f, "{count} requests"),
+        }
+    }
+}
+
+fn advance_burn_rate() -> u32 {
+    2
 }
 
 /// The defaults that each field documents.

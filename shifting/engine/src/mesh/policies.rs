@@ -135,6 +135,15 @@ impl Check<'_> {
             default.quarantine_ms,
             SECOND..=365 * DAY,
         );
+        let burn_rate = self.count(
+            declared.advance_burn_rate,
+            u64::from(default.advance_burn_rate),
+            1..=1_000,
+        );
+        let budget = match declared.error_budget {
+            None => Some(default.error_budget),
+            some => self.parsed(some, values::error_budget),
+        };
         Some(RolloutPolicy {
             bake_ms: bake?,
             soak_ms: soak?,
@@ -143,6 +152,9 @@ impl Check<'_> {
             acknowledge_deadline_ms: acknowledge?,
             dead_man_ttl_ms: ttl?,
             quarantine_ms: quarantine?,
+            advance_burn_rate: u32::try_from(burn_rate?).ok()?,
+            error_budget: budget?,
+            rules: default.rules,
         })
     }
 

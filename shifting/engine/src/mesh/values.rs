@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::diagnostic::{Fault, listed, shown, suggest};
 use super::limits;
-use super::model::{Protocol, Rung};
+use super::model::{ErrorBudget, Protocol, Rung};
 use crate::units::Ppm;
 
 /// Milliseconds in a unit of time, longest first.
@@ -134,6 +134,36 @@ pub(super) fn rung(text: &str) -> Result<Rung, Fault> {
             };
             Err(Fault::new(format!("{} is not a rung", shown(text)), help))
         }
+    }
+}
+
+/// `1%`, `500 requests`.
+pub(super) fn error_budget(text: &str) -> Result<ErrorBudget, Fault> {
+    let requests = text
+        .strip_suffix("requests")
+        .or_else(|| text.strip_suffix("request"))
+        .map(str::trim_end)
+        .filter(|number| digits(number))
+        .and_then(|number| number.parse::<u64>().ok());
+    let budget = match requests {
+        Some(requests) => ErrorBudget::Requests(requests),
+        None if text.ends_with('%') => ErrorBudget::Share(percentage(text)?),
+        None => {
+            let help = if digits(text) {
+                format!("write it as {text}% or as {text} requests")
+            } else {
+                "write a percentage such as 1%, or `500 requests`".to_owned()
+            };
+            let message = format!("{} is not an error budget", shown(text));
+            return Err(Fault::new(message, help));
+        }
+    };
+    match budget {
+        ErrorBudget::Share(Ppm::ZERO) | ErrorBudget::Requests(0) => Err(Fault::new(
+            "an error budget of nothing",
+            "a single failed request would revert; write at least 1 request",
+        )),
+        budget => Ok(budget),
     }
 }
 
@@ -383,6 +413,20 @@ mod tests {
             "",
         ] {
             assert!(host_address(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_error_budget_is_a_share_or_a_number_of_requests() {
+        let share = ErrorBudget::Share(Ppm::new(25_000).unwrap());
+        assert_eq!(error_budget("2.5%").unwrap(), share);
+        for (text, requests) in [("1 request", 1), ("500 requests", 500)] {
+            let budget = error_budget(text).unwrap();
+            assert_eq!(budget, ErrorBudget::Requests(requests));
+            assert_eq!(budget.to_string(), text);
+        }
+        for wrong in ["5", "0%", "0 requests", "requests", "-1 requests", "101%"] {
+            assert!(error_budget(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -45,8 +45,8 @@ impl State {
         Ok(())
     }
 
-    /// Ends a pause, or vouches for what an overdue hold is about. It does not overrule evidence
-    /// against the canary.
+    /// Ends a pause, or vouches for what an overdue hold is about: the environment, or the evidence
+    /// to advance that a rung lacks. It does not overrule evidence against the canary.
     pub(crate) fn resume(
         &mut self,
         service: &str,
@@ -67,6 +67,7 @@ impl State {
         if std::mem::take(&mut rollout.environment) {
             rollout.battery.forget_breaches();
         }
+        rollout.vouch_for_proof();
         rollout.clock.held_ms = 0;
         rollout.clock.overdue = false;
         rollout.tell(NoticeLevel::Info, format!("{actor} let it go on"), context);

@@ -185,10 +185,14 @@ pub struct ArmCounts {
     pub slow: u64,
     /// Requests issued to the arm's hosts.
     pub issued: u64,
+    /// Requests known to be slower than each of
+    /// [`LATENCY_EDGES_MS`](crate::mesh::LATENCY_EDGES_MS), as `slow` is at the threshold.
+    #[serde(default)]
+    pub slow_at: [u64; 9],
     /// Requests in flight at the end of the interval.
     pub in_flight: u64,
     /// Requests by latency bucket, one per edge of
-    /// [`LATENCY_EDGES_MS`](crate::mesh::LATENCY_EDGES_MS) and one above the last; for display.
+    /// [`LATENCY_EDGES_MS`](crate::mesh::LATENCY_EDGES_MS) and one above the last.
     pub buckets: [u64; 10],
 }
 
@@ -205,6 +209,9 @@ impl ArmCounts {
         sum(&mut self.slow, other.slow);
         sum(&mut self.issued, other.issued);
         sum(&mut self.in_flight, other.in_flight);
+        for (slow, more) in self.slow_at.iter_mut().zip(other.slow_at) {
+            sum(slow, more);
+        }
         for (bucket, more) in self.buckets.iter_mut().zip(other.buckets) {
             sum(bucket, more);
         }

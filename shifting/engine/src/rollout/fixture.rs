@@ -40,6 +40,7 @@ pub(crate) fn mesh() -> Mesh {
         rollout: RolloutPolicy {
             bake_ms: 10_000,
             soak_ms: 10_000,
+            advance_burn_rate: 100, // proven within the bake
             ..RolloutPolicy::default()
         },
         traffic: TrafficPolicy {
@@ -226,7 +227,7 @@ impl World {
                 stable: arm(500 - canary, 0),
                 canary_fresh: Ppm::WHOLE,
                 stable_fresh: Ppm::WHOLE,
-                silent: Vec::new(),
+                ..Evidence::default()
             },
         }
     }

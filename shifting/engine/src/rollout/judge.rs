@@ -5,6 +5,7 @@
 //! was answered by evidence (invariants S3, S4).
 
 use crate::evidence::{HOLD_AT, REVERT_AT};
+use crate::rollout::advance::PROOF;
 use crate::rollout::delivery::list;
 use crate::rollout::signals::{fresh, seen};
 use crate::rollout::{Cause, Decision, Evidence, Phase, Rollout, Waiting};
@@ -52,7 +53,7 @@ pub(crate) struct Look<'a> {
 // === impl Hold ===
 
 impl Hold {
-    fn new(kind: &'static str, reason: String) -> Self {
+    pub(crate) fn new(kind: &'static str, reason: String) -> Self {
         Self {
             kind,
             reason,
@@ -62,12 +63,12 @@ impl Hold {
         }
     }
 
-    fn until(mut self, until: Option<Time>) -> Self {
+    pub(crate) fn until(mut self, until: Option<Time>) -> Self {
         self.until = until;
         self
     }
 
-    fn clock_runs(mut self) -> Self {
+    pub(crate) fn clock_runs(mut self) -> Self {
         self.stops_clock = false;
         self
     }
@@ -145,6 +146,9 @@ impl Rollout {
                 self.plan.to
             ));
         }
+        if let Some(reason) = self.budget_fault() {
+            return Some(reason);
+        }
         if since(self.signals.asymmetric_since, ASYMMETRIC_MS, now) {
             let silent: Vec<&str> = look.evidence.silent.iter().map(String::as_str).collect();
             let who = if silent.is_empty() {
@@ -177,6 +181,7 @@ impl Rollout {
             .or_else(|| self.delivery_doubt(look))
             .or_else(|| self.silence_doubt(look))
             .or_else(|| self.traffic_doubt(look))
+            .or_else(|| self.saturation_doubt())
             .or_else(|| self.environment_doubt())
     }
 
@@ -292,6 +297,17 @@ impl Rollout {
         None
     }
 
+    fn saturation_doubt(&self) -> Option<Hold> {
+        (self.has_rules() && self.signals.saturated()).then(|| {
+            let reason = format!(
+                "{} is saturated: {} of its requests are in flight, more than three times as many \
+                 for each one issued as on {}",
+                self.plan.to, self.canary.in_flight, self.plan.from
+            );
+            Hold::new("saturation", reason)
+        })
+    }
+
     fn environment_doubt(&self) -> Option<Hold> {
         self.environment.then(|| {
             Hold::new(
@@ -339,6 +355,9 @@ impl Rollout {
             );
             return Some(Hold::new("requests", reason).clock_runs());
         }
+        if let Some(hold) = self.proof_missing(look.now) {
+            return Some(hold);
+        }
         let evidence = look.evidence;
         let whole = self.takes_everything();
         let canary = seen(&evidence.canary) && evidence.canary.requests > 0;
@@ -359,23 +378,27 @@ impl Rollout {
         )
     }
 
+    /// Time until a hold is overdue.
+    pub(crate) fn hold_left_ms(&self) -> u64 {
+        let deadline_ms = self.plan.policy.hold_deadline_ms;
+        deadline_ms.saturating_sub(self.clock.held_ms)
+    }
+
     /// The decision that stands for a hold.
     pub(crate) fn waiting(&self, hold: Hold, now: Time) -> Decision {
         let service = &self.plan.service;
         let verb = match hold.kind {
             "paused" | "environment" => "resume",
+            PROOF if self.clock.overdue => "resume",
             _ => "abort",
         };
-        let left_ms = self
-            .plan
-            .policy
-            .hold_deadline_ms
-            .saturating_sub(self.clock.held_ms);
         Decision::Wait(Waiting {
             kind: hold.kind.to_owned(),
             reason: hold.reason,
             owner: hold.owner,
-            until: hold.until.or_else(|| Some(now.plus_ms(left_ms))),
+            until: hold
+                .until
+                .or_else(|| Some(now.plus_ms(self.hold_left_ms()))),
             clock_stopped: hold.stops_clock,
             overdue: self.clock.overdue && hold.kind != "bake",
             command: format!("tidegate rollout {verb} {service}"),

@@ -18,12 +18,14 @@
 //! - `plan` which exposures the rungs allow; `run` one rollout and its changes of phase
 //! - `admission` what may start; `quarantine` what may not; `known_good` what was proven, and the
 //!   way back
-//! - `tick` one observation: `delivery` and `signals` remember what it says, `judge` the verdict
+//! - `tick` one observation: `delivery` and `signals` remember what it says, `judge` the verdict,
+//!   `advance` what is asked for to go on, and what it may cost
 //! - [`invariants`] what must hold in every step; [`Decided`] what the journal keeps of one
 //!
 //! What is deliberately absent: any way to raise exposure without positive evidence.
 
 mod admission;
+mod advance;
 mod command;
 mod decided;
 mod delivery;

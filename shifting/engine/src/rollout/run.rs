@@ -80,6 +80,8 @@ pub(crate) struct Clock {
     pub(crate) overdue: bool,
     /// The kind of hold that the history tells of, until the bake goes on.
     pub(crate) noted: Option<String>,
+    /// An operator vouched for the evidence to advance that is missing on this rung.
+    pub(crate) vouched: bool,
 }
 
 /// Who stopped the clock.
@@ -291,6 +293,7 @@ impl Rollout {
         let text = match self.phase {
             Phase::Preparing => {
                 self.raised = Some(context.now);
+                self.fix_edges();
                 self.expose(Phase::Judging, 0, context);
                 format!(
                     "all sidecars are ready; {} gets {} of requests ({})",
@@ -395,6 +398,7 @@ impl Rollout {
         self.deliveries.expect_anew();
         self.signals.restart();
         self.battery.expect_share(self.share());
+        self.ask_for_proof();
     }
 
     /// Nobody watched for a while: the rung begins anew, what was proven stays.

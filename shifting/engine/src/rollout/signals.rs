@@ -18,6 +18,12 @@ const RECENT: usize = 5;
 const BLACK_HOLE_REQUESTS: u64 = 20;
 const BLACK_HOLE_TICKS: u32 = 2;
 
+/// So many times as many requests in flight for each one issued, for so many ticks, are a
+/// saturated canary (evidence §4.6); fewer in flight than this are chance.
+const SATURATED: u128 = 3;
+const SATURATED_TICKS: u32 = 3;
+const SATURATED_LEAST: u64 = 10;
+
 /// Traffic and silence, as last seen.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Signals {
@@ -36,6 +42,8 @@ pub(crate) struct Signals {
     unanswered_since: Option<Time>,
     /// Issued by canary and stable in the latest ticks.
     recent: VecDeque<(u64, u64)>,
+    /// Ticks in a row at which the canary was saturated.
+    saturated: u32,
 }
 
 // === impl Signals ===
@@ -65,6 +73,23 @@ impl Signals {
         let asymmetric = !everything && stable_fresh && !canary_fresh;
         keep(&mut self.asymmetric_since, asymmetric, now);
         self.observe_answers(canary, now);
+        self.saturated = if !everything && saturated(canary, stable) {
+            self.saturated.saturating_add(1)
+        } else {
+            0
+        };
+    }
+
+    /// The canary has more and more requests in flight compared with stable.
+    pub(crate) fn saturated(&self) -> bool {
+        self.saturated >= SATURATED_TICKS
+    }
+
+    /// The canary's requests in the latest ticks, and how many ticks; `None` without requests.
+    pub(crate) fn canary_pace(&self) -> Option<(u64, u64)> {
+        let issued = self.recent.iter().map(|tick| tick.0).sum();
+        let ticks = u64::try_from(self.recent.len()).unwrap_or(u64::MAX);
+        (issued > 0).then_some((issued, ticks))
     }
 
     fn observe_answers(&mut self, canary: &ArmCounts, now: Time) {
@@ -121,6 +146,16 @@ pub(crate) fn seen(arm: &ArmCounts) -> bool {
 /// Whether enough of an arm's traffic is reported.
 pub(crate) fn fresh(part: Ppm) -> bool {
     part.get() >= FRESH_ENOUGH_PPM
+}
+
+/// In flight per request issued is the time that one takes (Little's law); without any request in
+/// flight on stable there is nothing to compare with, and one stands for it.
+fn saturated(canary: &ArmCounts, stable: &ArmCounts) -> bool {
+    let product = |a: u64, b: u64| u128::from(a) * u128::from(b);
+    canary.in_flight >= SATURATED_LEAST
+        && stable.issued > 0
+        && product(canary.in_flight, stable.issued)
+            > product(stable.in_flight.max(1), canary.issued).saturating_mul(SATURATED)
 }
 
 fn keep(since: &mut Option<Time>, holds: bool, now: Time) {

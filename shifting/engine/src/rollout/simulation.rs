@@ -3,42 +3,9 @@
 
 use super::fixture::*;
 use super::*;
+use crate::evidence::random::Random;
 use crate::mesh::Rung;
 use crate::units::Ppm;
-
-/// SplitMix64: small, seeded, good enough for counts.
-struct Random(u64);
-
-impl Random {
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// Of `n` requests, each with probability `p`. Skips from one hit to the next.
-    fn binomial(&mut self, n: u64, p: f64) -> u64 {
-        if p <= 0.0 {
-            return 0;
-        }
-        if p >= 1.0 {
-            return n;
-        }
-        if p > 0.5 {
-            return n - self.binomial(n, 1.0 - p);
-        }
-        let (mut hits, mut at) = (0, 0.0);
-        loop {
-            at += (self.uniform().ln() / (-p).ln_1p()).floor() + 1.0;
-            if at > n as f64 {
-                return hits;
-            }
-            hits += 1;
-        }
-    }
-}
 
 /// What is wrong, by arm: the rates of failed and of slow requests.
 #[derive(Clone, Copy)]
@@ -70,7 +37,7 @@ impl Simulation {
         let mut simulation = Self {
             state: State::default(),
             now: crate::time::Time(0),
-            random: Random(seed),
+            random: Random::new(seed),
             rps,
         };
         simulation.apply(&Event::MeshAccepted { mesh });
@@ -112,7 +79,7 @@ impl Simulation {
             stable: self.arm(self.rps - canary, rates.stable, rates.slow),
             canary_fresh: Ppm::WHOLE,
             stable_fresh: Ppm::WHOLE,
-            silent: Vec::new(),
+            ..Evidence::default()
         };
         self.apply(&Event::Observed(Observation {
             service: "checkout".into(),
@@ -279,7 +246,7 @@ fn both_arms_failing_alike_revert_nothing_and_hold() {
 #[test]
 fn at_the_very_edge_of_the_null_at_most_one_in_a_thousand_is_certain() {
     // The canary's odds are 1.5 times stable's, for ever: the worst that is still tolerated.
-    let mut random = Random(7);
+    let mut random = Random::new(7);
     let (mut certain, runs) = (0, 1_000);
     for _ in 0..runs {
         let mut test = crate::evidence::Battery::new(&mesh().services["checkout"].slo, 300);

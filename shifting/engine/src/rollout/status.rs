@@ -45,6 +45,13 @@ pub struct RolloutStatus {
     pub stable: ArmCounts,
     /// Evidence against the canary.
     pub evidence: Vec<EvidenceStatus>,
+    /// Evidence for the canary, by metric; every one has to reach its mark before the rung is left.
+    /// Empty at 100%, and where none is asked for.
+    #[serde(default)]
+    pub proof: Vec<ProofStatus>,
+    /// What the rollout cost so far; `None` where nothing is kept.
+    #[serde(default)]
+    pub budget: Option<BudgetStatus>,
     /// The verdict of the latest tick.
     pub decision: Decision,
     /// Set when `phase` is [`Phase::Reverting`] or [`Phase::Reverted`].
@@ -96,6 +103,28 @@ pub struct EvidenceStatus {
     pub revert_at: f64,
 }
 
+/// Evidence that the canary is good enough to go on, for one metric on one rung.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProofStatus {
+    /// `errors`, `latency`.
+    pub metric: String,
+    /// E-value: 1 is no evidence; enough at `advance_at`.
+    pub e_value: f64,
+    /// The rung may be left at this mark (1/alpha).
+    pub advance_at: f64,
+}
+
+/// The error budget of a rollout, in requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BudgetStatus {
+    /// Requests that failed on the canary beyond what stable's rate explains.
+    pub spent: u64,
+    /// So many may.
+    pub allowed: u64,
+    /// More than that, and not by chance: it is taken back.
+    pub exceeded: bool,
+}
+
 /// The verdict of a tick.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
@@ -116,8 +145,8 @@ pub enum Decision {
 /// Why it waits. Every wait has a reason, an owner, a deadline and the command that ends it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
-    /// `bake`, `acknowledge`, `traffic`, `share`, `requests`, `evidence`, `silence`,
-    /// `environment`, `paused`, `disconnected`, `way back`: for programs.
+    /// `bake`, `acknowledge`, `traffic`, `share`, `requests`, `evidence`, `proof`, `silence`,
+    /// `saturation`, `environment`, `paused`, `disconnected`, `way back`: for programs.
     pub kind: String,
     /// A sentence.
     pub reason: String,

@@ -5,6 +5,7 @@ use super::*;
 use crate::time::Time;
 use crate::units::Ppm;
 
+mod advance;
 mod commands;
 mod delivery;
 mod evidence;

@@ -93,6 +93,9 @@ impl Rollout {
         }
         let few_hosts = self.planned_rung().is_some_and(|rung| rung.hosts.is_some());
         let rho = if few_hosts { RHO_FEW_HOSTS } else { RHO };
+        if self.clock.acknowledged.is_some_and(|at| at < now) {
+            self.battery.observe_proof(evidence, rho);
+        }
         self.battery.observe(evidence, rho, now);
         let Some(acknowledged) = self.clock.acknowledged else {
             return;

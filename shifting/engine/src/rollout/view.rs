@@ -29,6 +29,8 @@ impl Rollout {
             canary: self.canary,
             stable: self.stable,
             evidence: self.battery.status(),
+            proof: self.battery.proof_status(),
+            budget: self.cost(),
             decision: self.decision.clone(),
             revert_reason: self.revert_reason.clone(),
             revert_cause: self.reverted.as_ref().map(|reverted| reverted.cause),

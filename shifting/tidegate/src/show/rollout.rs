@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use tidegate_engine::rollout::{
-    ArmCounts, Decision, EvidenceStatus, Phase, RolloutStatus, Waiting,
+    ArmCounts, BudgetStatus, Decision, EvidenceStatus, Phase, ProofStatus, RolloutStatus, Waiting,
 };
 
 use super::style::{Style, Tone};
@@ -49,6 +49,14 @@ pub fn rollout_now(status: &RolloutStatus, style: &Style) -> String {
     if !status.evidence.is_empty() {
         let tests: Vec<_> = status.evidence.iter().map(evidence).collect();
         page.field("evidence", &tests.join(" · "), worst(&status.evidence));
+    }
+    if !status.proof.is_empty() {
+        let proofs: Vec<_> = status.proof.iter().map(proof).collect();
+        page.field("to advance", &proofs.join(" · "), None);
+    }
+    if let Some(budget) = &status.budget {
+        let tone = budget.exceeded.then_some(Tone::Bad);
+        page.field("budget", &budget_words(budget), tone);
     }
     page.decision(status);
     page.way_back(status);
@@ -332,6 +340,30 @@ fn evidence(status: &EvidenceStatus) -> String {
         clean(&status.test),
         e_value(status.e_value),
         e_value(status.revert_at)
+    )
+}
+
+/// `errors 4.1 of 20`: evidence for the canary.
+fn proof(status: &ProofStatus) -> String {
+    let mark = if status.e_value >= status.advance_at {
+        ", proven"
+    } else {
+        ""
+    };
+    format!(
+        "{} {} of {}{mark}",
+        clean(&status.metric),
+        e_value(status.e_value),
+        e_value(status.advance_at)
+    )
+}
+
+/// `12 of 5,184 failed requests spent`.
+fn budget_words(budget: &BudgetStatus) -> String {
+    format!(
+        "{} of {} failed requests spent",
+        count(budget.spent),
+        count(budget.allowed)
     )
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use tidegate_engine::mesh::{LatencyObjective, RolloutPolicy, Slo};
 use tidegate_engine::rollout::{
-    ArmCounts, Decision, EvidenceStatus, HistoryEntry, KnownGood, Pace, Phase, Plan, PlannedRung,
-    RolloutStatus, Waiting, WayBack,
+    ArmCounts, BudgetStatus, Decision, EvidenceStatus, HistoryEntry, KnownGood, Pace, Phase, Plan,
+    PlannedRung, ProofStatus, RolloutStatus, Waiting, WayBack,
 };
 use tidegate_engine::time::Time;
 use tidegate_engine::units::Ppm;
@@ -79,6 +79,23 @@ pub(crate) fn judging() -> RolloutStatus {
                 revert_at: 1000.0,
             },
         ],
+        proof: vec![
+            ProofStatus {
+                metric: "errors".into(),
+                e_value: 0.04,
+                advance_at: 20.0,
+            },
+            ProofStatus {
+                metric: "latency".into(),
+                e_value: 31.25,
+                advance_at: 20.0,
+            },
+        ],
+        budget: Some(BudgetStatus {
+            spent: 80,
+            allowed: 64_800,
+            exceeded: false,
+        }),
         decision: Decision::Wait(Waiting {
             kind: "bake".into(),
             reason: "this rung is watched for at least 12 s".into(),

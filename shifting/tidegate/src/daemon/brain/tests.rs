@@ -102,7 +102,7 @@ fn healthy(brain: &Brain) -> Event {
             stable: arm(1_000 - canary),
             canary_fresh: Ppm::WHOLE,
             stable_fresh: Ppm::WHOLE,
-            silent: Vec::new(),
+            ..Evidence::default()
         },
     })
 }

@@ -15,6 +15,8 @@ share      wanted 3.2258% · acknowledged by 3 of 3 sidecars · measured 3.14%
 canary              163  80 (49.08%)         0       2 (1.23%)             2          v2
 stable            4,870  0 (0%)              0       12 (0.25%)            9          v1
 evidence   errors 12.4 of 1000 · latency 0.5 of 1000
+to advance errors 0.04 of 20 · latency 31.2 of 20, proven
+budget     80 of 64,800 failed requests spent
 decision   waits: this rung is watched for at least 12 s
            tidegate rollout abort checkout
 way back   ready, to v1: tidegate rollout abort checkout
@@ -132,6 +134,25 @@ fn evidence_keeps_three_digits_from_nothing_to_beyond_all_bounds() {
     for (value, text) in expected {
         assert_eq!(e_value(value), text);
     }
+}
+
+#[test]
+fn an_exceeded_budget_is_coloured_and_none_is_not_shown() {
+    let mut status = judging();
+    let color = Style {
+        color: true,
+        width: 100,
+    };
+    let budget = status.budget.as_mut().unwrap();
+    (budget.spent, budget.exceeded) = (70_000, true);
+    let text = rollout_now(&status, &color);
+    assert!(text.contains("\u{1b}[31m70,000 of 64,800 failed"), "{text}");
+    (status.budget, status.proof) = (None, Vec::new());
+    let text = rollout_now(&status, &Style::plain());
+    assert!(
+        !text.contains("budget") && !text.contains("to advance"),
+        "{text}"
+    );
 }
 
 #[test]

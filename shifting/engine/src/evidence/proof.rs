@@ -1,0 +1,376 @@
+//! Is the canary good enough to go on? (evidence §4.4)
+//!
+//! The other side of the tests that revert. The null is a canary that is too bad, and what is
+//! collected is evidence for its health:
+//!
+//! ```text
+//! H0':  its rate ≥ max(burn × (1 − objective), rho × stable's)
+//! E  =  4/5 · E(rate ≥ burn × (1 − objective))  +  1/5 · E(odds ≥ rho × stable's)
+//! ```
+//!
+//! Under H0' both parts are e-processes, hence their mean is: it passes 20 with a probability of
+//! at most 5% in the life of a rung, although it is looked at every second. Stable's rate is never
+//! estimated. A bound of it, put into the first part, would have to be an upper one for healthy
+//! canaries to pass, and an upper bound is loosest where least is known: after 50 requests without
+//! a failure in both arms it is about 10%, and any canary is "below" that.
+//!
+//! The first part proves most canaries. The second proves those whose stable version misses the
+//! objective itself, also in the middle of an incident: it compares what failed in the same tick.
+
+use serde::{Deserialize, Serialize};
+
+use super::absolute::bernoulli;
+use super::regression::Pair;
+use super::wealth::{Wealth, log_mix};
+use super::{ADVANCE_AT, reaches};
+use crate::units::Ppm;
+
+/// Part of the capital that is bet on the canary's own rate; most canaries are proven by it.
+const OWN_PART: f64 = 0.8;
+
+/// Alternatives to "at the limit": as good as stable was up to now, which is what a healthy canary
+/// is and therefore the bet that grows fastest; nearly without failures, where stable is no guide;
+/// half of the limit, for a canary that is worse than stable and still good enough.
+const OWN_ALTERNATIVES: usize = 3;
+const NEARLY_NONE: f64 = 0.1;
+const HALF: f64 = 0.5;
+
+/// Stable's rate is bet on within these multiples of the limit: nearer to it nothing is gained,
+/// and nearer to nothing one failure would cost too much.
+const LEAST: f64 = 0.05;
+const MOST: f64 = 0.75;
+
+/// Alternatives to "odds of rho times stable's": as good as stable, and four times as good.
+const BETTER: [f64; 2] = [1.0, 0.25];
+
+/// Nobody waits for so many requests.
+const NOT_IN_SIGHT: f64 = 1e12;
+
+/// Evidence that the canary is good enough, for one metric on one rung.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Proof {
+    limit: Ppm,
+    own: Wealth,
+    relative: Wealth,
+    seen: Pair,
+    rho_ppm: u32,
+}
+
+// === impl Proof ===
+
+impl Proof {
+    /// To show that fewer than `burn` × (1 − `objective`) of the canary's requests are bad, or
+    /// fewer than `rho` times as many as stable's.
+    pub(crate) fn new(objective: Ppm, burn: u32, horizon: u32) -> Self {
+        Self {
+            limit: limit(objective, burn),
+            own: Wealth::steady(OWN_ALTERNATIVES, horizon),
+            relative: Wealth::steady(BETTER.len(), horizon),
+            seen: Pair::default(),
+            rho_ppm: 1_000_000,
+        }
+    }
+
+    /// One tick. `before`: what was counted up to the tick before, in the whole rollout.
+    pub(crate) fn observe(&mut self, pair: Pair, before: Pair, rho: f64) {
+        if pair.canary == 0 {
+            return; // no exposure, no evidence
+        }
+        let limit = self.limit.fraction();
+        let bad = pair.canary_bad.min(pair.canary);
+        let own = own_rates(limit, before).map(|q| bernoulli(bad, pair.canary, limit, q));
+        self.own.bet(&own);
+        self.relative.bet(&relative_factors(pair, rho));
+        self.seen.add(pair);
+        self.rho_ppm = to_ppm(rho);
+    }
+
+    pub(crate) fn ln_e(&self) -> f64 {
+        log_mix(OWN_PART, self.own.ln_e(), self.relative.ln_e())
+    }
+
+    /// The rate that the canary has to be below of.
+    pub(crate) fn limit(&self) -> Ppm {
+        self.limit
+    }
+
+    /// What was counted on this rung.
+    pub(crate) fn seen(&self) -> Pair {
+        self.seen
+    }
+
+    /// About how many more canary requests it takes if both arms go on as on this rung up to now;
+    /// `before` as in [`Self::observe`]. `None`: not in sight.
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an estimate for people, from 1 to 10^12"
+    )]
+    pub(crate) fn requests_missing(&self, before: Pair) -> Option<u64> {
+        let (limit, seen) = (self.limit.fraction(), self.seen);
+        let rate = rate(seen.canary_bad, seen.canary);
+        let own = own_rates(limit, before)
+            .map(|q| rate * (q / limit).ln() + (1.0 - rate) * ((1.0 - q) / (1.0 - limit)).ln());
+        // Per canary request: stable's requests, and the bad ones in both arms.
+        let stable = seen.stable as f64 / seen.canary.max(1) as f64;
+        let bad = rate + seen.stable_bad as f64 / seen.canary.max(1) as f64;
+        let rho = f64::from(self.rho_ppm) / 1_000_000.0;
+        let theta = rho / (rho + stable);
+        let relative = BETTER.map(|better| {
+            let r = better / rho;
+            rate * r.ln() - bad * ((r - 1.0) * theta).ln_1p()
+        });
+        let proven_after = |requests: f64| {
+            let own = self.own.projected(&own, requests);
+            let relative = self.relative.projected(&relative, requests);
+            reaches(log_mix(OWN_PART, own, relative), ADVANCE_AT)
+        };
+        // Convex in the number of requests: where it is enough at last, it is from one number on.
+        let (mut least, mut most) = (0.0, NOT_IN_SIGHT);
+        if !proven_after(most) {
+            return None;
+        }
+        while most - least > f64::max(1.0, least / 1_000.0) {
+            let middle = f64::midpoint(least, most);
+            if proven_after(middle) {
+                most = middle;
+            } else {
+                least = middle;
+            }
+        }
+        Some(most.ceil() as u64)
+    }
+}
+
+/// `burn` × (1 − objective), but for modest objectives never more than half-way between the
+/// objective's rate and everything.
+fn limit(objective: Ppm, burn: u32) -> Ppm {
+    let budget = 1_000_000 - u64::from(objective.get());
+    let most = (budget + 1_000_000) / 2;
+    Ppm::of(budget.saturating_mul(u64::from(burn)).min(most), 1_000_000)
+}
+
+/// The rates to bet on. Stable's is taken from before the tick: a bet is made before the draw.
+fn own_rates(limit: f64, before: Pair) -> [f64; OWN_ALTERNATIVES] {
+    let stable = rate(before.stable_bad, before.stable);
+    [
+        stable.clamp(LEAST * limit, MOST * limit),
+        NEARLY_NONE * limit,
+        HALF * limit,
+    ]
+}
+
+/// As in [`super::regression`], the other way round. There the canary's mean part of `k` bad
+/// requests is at most `rho·n / (rho·n + m)`, n and m the arms' requests. Here a lower bound is
+/// needed, since the bets fall with the canary's failures; from the same identity,
+/// mean·(m + rho·n) = rho·n·k − (rho − 1)·(k·mean − mean of squares), it is
+/// `rho·n / (rho·n + m + (rho − 1)·k)`.
+#[allow(clippy::cast_precision_loss, reason = "requests of a second")]
+fn relative_factors(pair: Pair, rho: f64) -> [f64; BETTER.len()] {
+    let (canary, stable) = (pair.canary as f64, pair.stable as f64);
+    let canary_bad = pair.canary_bad.min(pair.canary) as f64;
+    let bad = canary_bad + pair.stable_bad.min(pair.stable) as f64;
+    let theta = rho * canary / (rho * canary + stable + (rho - 1.0) * bad);
+    BETTER.map(|better| {
+        let r = better / rho;
+        canary_bad * r.ln() - bad * ((r - 1.0) * theta).ln_1p()
+    })
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a rate to bet on")]
+fn rate(bad: u64, all: u64) -> f64 {
+    bad.min(all) as f64 / all.max(1) as f64
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a float is saturated when it is cast"
+)]
+fn to_ppm(ratio: f64) -> u32 {
+    (ratio * 1_000_000.0).round() as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::random::Random;
+
+    const OBJECTIVE: u32 = 999_000;
+
+    fn proof(burn: u32) -> Proof {
+        Proof::new(Ppm::new(OBJECTIVE).unwrap(), burn, 300)
+    }
+
+    /// Ticks until it is proven, of at most `most`; the arms' requests and rates each tick.
+    fn ticks(
+        seed: u64,
+        burn: u32,
+        (canary, canary_rate): (u64, f64),
+        (stable, stable_rate): (u64, f64),
+        most: usize,
+    ) -> Option<usize> {
+        let (mut proof, mut random, mut before) = (proof(burn), Random::new(seed), Pair::default());
+        (1..=most).find(|_| {
+            let pair = Pair {
+                canary,
+                canary_bad: random.binomial(canary, canary_rate),
+                stable,
+                stable_bad: random.binomial(stable, stable_rate),
+            };
+            proof.observe(pair, before, 1.5);
+            before.add(pair);
+            reaches(proof.ln_e(), ADVANCE_AT)
+        })
+    }
+
+    fn median(burn: u32, canary: (u64, f64), stable: (u64, f64), most: usize) -> usize {
+        let mut all: Vec<usize> = (0..41)
+            .map(|seed| ticks(seed, burn, canary, stable, most).unwrap_or(usize::MAX))
+            .collect();
+        all.sort_unstable();
+        all[20]
+    }
+
+    fn false_advances(burn: u32, canary: f64, stable: f64, runs: u64) -> u64 {
+        (0..runs)
+            .filter(|seed| ticks(*seed, burn, (10, canary), (190, stable), 900).is_some())
+            .count() as u64
+    }
+
+    #[test]
+    fn a_healthy_canary_is_proven_in_about_the_time_of_the_table() {
+        // Evidence §4.7c, 10 requests/s: 75 s, 125 s and 680 s with the best single bet. A mixture
+        // that does not know the rate beforehand pays about a third more.
+        for (burn, rate, at_most) in [(5, 0.0001, 100), (5, 0.001, 180), (10, 0.001, 70)] {
+            let ticks = median(burn, (10, rate), (190, 0.001), 3_600);
+            println!("limit {burn} × 0.1%, {rate}: {ticks} ticks");
+            assert!(ticks <= at_most, "{rate}: {ticks}");
+        }
+    }
+
+    #[test]
+    fn at_the_limit_it_is_proven_in_at_most_one_of_twenty_rungs() {
+        // Both parts of H0' hold: at the limit, and at rho times stable's odds.
+        let runs = 400;
+        for (canary, stable) in [(0.005, 0.00334), (0.005, 0.001), (0.03, 0.0202)] {
+            let wrong = false_advances(5, canary, stable, runs);
+            println!("{canary} with {stable} on stable: {wrong} of {runs}");
+            assert!(wrong * 20 <= runs, "{canary}: {wrong} of {runs}");
+        }
+        assert!(false_advances(5, 0.0075, 0.001, runs) * 100 <= runs);
+    }
+
+    #[test]
+    fn where_stable_misses_the_objective_the_comparison_proves_the_canary() {
+        let ticks = median(2, (25, 0.01), (475, 0.01), 3_600);
+        println!("{ticks} ticks");
+        assert!(ticks <= 300, "{ticks}");
+    }
+
+    #[test]
+    fn the_comparisons_factors_have_a_mean_of_at_most_one_for_any_odds_from_rho_on() {
+        // The canary's part of k bad requests is Fisher's noncentral hypergeometric.
+        let choose = |n: u64, k: u64| (0..k).fold(1.0, |c, i| c * (n - i) as f64 / (i + 1) as f64);
+        for (canary, stable, bad) in [(10_u64, 190_u64, 3_u64), (5, 5, 4), (2, 30, 20), (8, 4, 3)] {
+            for (rho, odds) in [(1.5, 1.5), (1.5, 2.5), (2.0, 2.0), (1.0, 1.0)] {
+                let range = bad.saturating_sub(stable)..=bad.min(canary);
+                let weight = |x: u64| {
+                    choose(canary, x) * choose(stable, bad - x) * f64::powi(odds, x as i32)
+                };
+                let all: f64 = range.clone().map(weight).sum();
+                for alternative in 0..BETTER.len() {
+                    let mean: f64 = range
+                        .clone()
+                        .map(|x| {
+                            let pair = Pair {
+                                canary,
+                                canary_bad: x,
+                                stable,
+                                stable_bad: bad - x,
+                            };
+                            weight(x) / all * relative_factors(pair, rho)[alternative].exp()
+                        })
+                        .sum();
+                    assert!(mean <= 1.0 + 1e-9, "{canary} {stable} {bad} {odds}: {mean}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_about_what_it_takes() {
+        let (mut proof, mut before) = (proof(2), Pair::default());
+        let tick = Pair {
+            canary: 20,
+            canary_bad: 0,
+            stable: 380,
+            stable_bad: 0,
+        };
+        for _ in 0..20 {
+            proof.observe(tick, before, 1.5);
+            before.add(tick);
+        }
+        let missing = proof.requests_missing(before).unwrap();
+        let mut taken = 0;
+        while !reaches(proof.ln_e(), ADVANCE_AT) {
+            proof.observe(tick, before, 1.5);
+            before.add(tick);
+            taken += 20;
+        }
+        println!("{missing} estimated, {taken} taken");
+        assert!(missing.abs_diff(taken) * 10 <= taken, "{missing}, {taken}");
+    }
+
+    #[test]
+    fn beyond_the_limit_it_is_not_in_sight() {
+        let mut proof = proof(2);
+        let tick = Pair {
+            canary: 100,
+            canary_bad: 2,
+            stable: 1_900,
+            stable_bad: 1,
+        };
+        proof.observe(tick, Pair::default(), 1.5);
+        assert_eq!(proof.requests_missing(tick), None);
+    }
+
+    #[test]
+    fn a_burst_does_not_spoil_a_rung_for_ever() {
+        let (mut proof, mut before) = (proof(2), Pair::default());
+        let healthy = Pair {
+            canary: 25,
+            canary_bad: 0,
+            stable: 475,
+            stable_bad: 0,
+        };
+        let burst = Pair {
+            canary_bad: 25,
+            ..healthy
+        };
+        proof.observe(burst, before, 1.5);
+        let ticks = (0..3_600).find(|_| {
+            before.add(healthy);
+            proof.observe(healthy, before, 1.5);
+            reaches(proof.ln_e(), ADVANCE_AT)
+        });
+        println!("{ticks:?}");
+        assert!(ticks.is_some_and(|ticks| ticks < 600), "{ticks:?}");
+    }
+
+    #[test]
+    fn a_modest_objective_still_leaves_a_limit_below_everything() {
+        for (objective, burn, limit_ppm) in [
+            (999_000, 2, 2_000),
+            (999_000, 1_000, 500_500),
+            (500_000, 2, 750_000),
+        ] {
+            assert_eq!(
+                limit(Ppm::new(objective).unwrap(), burn).get(),
+                limit_ppm,
+                "{objective}"
+            );
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What is asked for before a rung is left, and what the rollout may cost: the evidence to advance
+//! and the error budget (evidence §4.3, §4.4).
+
+use crate::evidence::{ADVANCE_AT, Metric, Shortfall};
+use crate::rollout::judge::Hold;
+use crate::rollout::{BudgetStatus, Phase, Rollout};
+use crate::time::Time;
+
+/// The hold that lacks evidence to advance.
+pub(crate) const PROOF: &str = "proof";
+
+// === impl Rollout ===
+
+impl Rollout {
+    /// The rules that came with evidence to advance, budgets and edges are in force.
+    pub(crate) fn has_rules(&self) -> bool {
+        self.plan.policy.rules >= 1
+    }
+
+    /// Before the canary's first request.
+    pub(crate) fn fix_edges(&mut self) {
+        if self.has_rules() {
+            self.battery.freeze_edges(&self.plan.slo, &self.stable);
+        }
+    }
+
+    /// A rung below 100% has to be proven, each by itself; at 100% there is the soak.
+    pub(crate) fn ask_for_proof(&mut self) {
+        if self.has_rules() && self.phase == Phase::Judging && !self.takes_everything() {
+            let burn_rate = self.plan.policy.advance_burn_rate;
+            self.battery.ask_for_proof(&self.plan.slo, burn_rate);
+        } else {
+            self.battery.ask_for_no_proof();
+        }
+    }
+
+    /// An operator lets it go on although the evidence is overdue: for this rung.
+    pub(crate) fn vouch_for_proof(&mut self) {
+        let lacking = self.clock.noted.as_deref() == Some(PROOF);
+        self.clock.vouched |= self.clock.overdue && lacking;
+    }
+
+    /// What is missing of the evidence to advance.
+    pub(crate) fn proof_missing(&self, now: Time) -> Option<Hold> {
+        if self.clock.vouched {
+            return None;
+        }
+        let shortfall = self.battery.shortfall()?;
+        let (timed, all) = (shortfall.counted.0, self.clock.canary_requests);
+        if shortfall.metric == Metric::Latency && timed < all / 2 {
+            let reason = format!(
+                "the service has a latency objective, and the latency of only {timed} of {all} \
+                 canary requests on this rung is reported"
+            );
+            return Some(Hold::new(PROOF, reason).clock_runs());
+        }
+        let (wait, until) = self.proof_time(&shortfall, now);
+        let reason = format!("{}; {wait}", sentence(&shortfall));
+        Some(Hold::new(PROOF, reason).until(until).clock_runs())
+    }
+
+    /// How long it takes at the traffic of the latest ticks, and until when if that is soon.
+    fn proof_time(&self, shortfall: &Shortfall, now: Time) -> (String, Option<Time>) {
+        let Some(missing) = shortfall.requests else {
+            return ("not in sight at the present rates".to_owned(), None);
+        };
+        let requests = format!("about {missing} more canary requests");
+        let Some((issued, ticks)) = self.signals.canary_pace() else {
+            return (format!("{requests}, and it has none now"), None);
+        };
+        let seconds = missing.saturating_mul(ticks).div_ceil(issued);
+        let left_ms = self.hold_left_ms();
+        let until = now.plus_ms(seconds.saturating_mul(1_000));
+        (
+            format!("{requests}, at the present traffic {}", span(seconds)),
+            (seconds.saturating_mul(1_000) < left_ms).then_some(until),
+        )
+    }
+
+    /// What the rollout cost, and may cost.
+    pub(crate) fn cost(&self) -> Option<BudgetStatus> {
+        self.has_rules().then(|| {
+            let budget = self.plan.policy.error_budget;
+            self.battery.budget(budget, &self.plan.slo)
+        })
+    }
+
+    /// The rollout cost more than it may.
+    pub(crate) fn budget_fault(&self) -> Option<String> {
+        let cost = self.cost().filter(|cost| cost.exceeded)?;
+        Some(format!(
+            "the error budget of the rollout is spent: {} requests failed more than stable's rate \
+             explains, {} may (error_budget: {})",
+            cost.spent, cost.allowed, self.plan.policy.error_budget
+        ))
+    }
+}
+
+fn sentence(shortfall: &Shortfall) -> String {
+    let (requests, bad) = shortfall.counted;
+    let what = match shortfall.metric {
+        Metric::Errors => "fail",
+        Metric::Latency => "are slow",
+    };
+    format!(
+        "not proven yet that fewer than {} {what}: {bad} of {requests} on this rung, e-value {:.1} \
+         of {ADVANCE_AT:.0}",
+        shortfall.limit,
+        shortfall.ln_e.exp()
+    )
+}
+
+/// Seconds as people say them.
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds.div_ceil(60)),
+        7_200..172_800 => format!("{} h", seconds.div_ceil(3_600)),
+        _ => format!("{} days", seconds.div_ceil(86_400)),
+    }
+}
