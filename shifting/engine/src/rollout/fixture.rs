@@ -55,6 +55,7 @@ pub(crate) fn mesh() -> Mesh {
             outlier_max_ejected: Ppm::new(100_000).unwrap(),
             connection_buffer_bytes: 1 << 20,
         },
+        evidence: EvidenceSource::Sidecars,
     };
     Mesh {
         fleets: BTreeMap::from([(
@@ -190,7 +191,7 @@ impl World {
                 stable: arm(500 - canary, 0),
                 canary_fresh: Ppm::WHOLE,
                 stable_fresh: Ppm::WHOLE,
-                silent: Vec::new(),
+                ..Evidence::default()
             },
         }
     }

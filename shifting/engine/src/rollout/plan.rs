@@ -38,6 +38,7 @@ pub(crate) fn plan(name: &str, service: &Service, from: &str, to: &str) -> Plan 
         rungs,
         slo: service.slo.clone(),
         policy: service.rollout.clone(),
+        evidence: service.evidence.clone(),
         warnings,
     }
 }

@@ -111,7 +111,7 @@ impl Simulation {
             stable: self.arm(self.rps - canary, rates.stable, rates.slow),
             canary_fresh: Ppm::WHOLE,
             stable_fresh: Ppm::WHOLE,
-            silent: Vec::new(),
+            ..Evidence::default()
         };
         self.apply(&Event::Observed(Observation {
             service: "checkout".into(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tidegate_engine::mesh::{LatencyObjective, RolloutPolicy, Slo};
+use tidegate_engine::mesh::{EvidenceSource, LatencyObjective, RolloutPolicy, Slo};
 use tidegate_engine::rollout::{
     ArmCounts, Decision, EvidenceStatus, HistoryEntry, Phase, Plan, PlannedRung, RolloutStatus,
     Waiting,
@@ -47,6 +47,7 @@ pub(crate) fn judging() -> RolloutStatus {
                 }),
             },
             policy: RolloutPolicy::default(),
+            evidence: EvidenceSource::Sidecars,
             warnings: Vec::new(),
         },
         actor: "ann".into(),
