@@ -9,6 +9,7 @@
 //! - [`sidecar`]: a real Envoy with the program's own bootstrap, or another
 //! - [`hosts`] and [`traffic`]: HTTP hosts that tell their version, and clients that record
 //! - [`mesh`]: the files of small meshes
+//! - [`prometheus`]: a real Prometheus that scrapes sidecars
 //! - [`python`]: proxyless gRPC clients and servers
 //! - [`machine`]: ports, waiting, randomness, and the one place at which tests queue up
 //!
@@ -29,6 +30,7 @@ pub mod machine;
 pub mod mesh;
 mod process;
 pub mod program;
+pub mod prometheus;
 pub mod python;
 pub mod serve;
 pub mod sidecar;

@@ -24,6 +24,8 @@ pub struct Mesh {
     pub rollout: &'static str,
     /// The `slo` fields.
     pub slo: &'static str,
+    /// The `evidence` fields; empty for sidecars' own reports.
+    pub evidence: String,
 }
 
 /// A rollout of a few seconds: a dozen good requests prove a rung.
@@ -51,6 +53,7 @@ impl Mesh {
             ladder: "[1 host, 5%, 100%]",
             rollout: FAST,
             slo: "{success: 99%, latency: {threshold: 250ms, share: 99%}}",
+            evidence: String::new(),
         }
     }
 
@@ -79,6 +82,9 @@ impl Mesh {
              ladder: {}\nrollout: {}\nversions:\n",
             self.service, self.versions[0].0, self.protocol, self.slo, self.ladder, self.rollout
         );
+        if !self.evidence.is_empty() {
+            yaml = format!("evidence: {}\n{yaml}", self.evidence);
+        }
         for (version, addresses) in &self.versions {
             writeln!(yaml, "  {version}:\n    hosts:").unwrap();
             for (number, address) in addresses.iter().enumerate() {

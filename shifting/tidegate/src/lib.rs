@@ -3,6 +3,7 @@
 //!
 //! - [`daemon`]: the wiring of `tidegate serve`
 //! - [`source`]: where meshes come from
+//! - [`prometheus`]: evidence from a Prometheus server
 //! - [`journal`]: the append-only record of events; [`replay`]: it is decided again, or otherwise
 //! - [`api`], [`client`]: the operators' API and its client
 //! - [`cli`], [`show`]: the command line and its tables
@@ -18,6 +19,7 @@ pub mod daemon;
 pub mod demo;
 pub mod envoy;
 pub mod journal;
+pub mod prometheus;
 pub mod replay;
 pub mod show;
 pub mod source;

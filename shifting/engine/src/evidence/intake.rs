@@ -207,6 +207,8 @@ impl Intake {
                 .take(SILENT_MAX)
                 .map(|reporter| reporter.name.to_owned())
                 .collect(),
+            interval_ms: self.interval_ms,
+            trouble: None,
         }
     }
 

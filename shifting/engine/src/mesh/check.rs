@@ -12,7 +12,7 @@ use super::declared::{FleetDocument, HostFields, ServiceDocument, Single, Versio
 use super::decode::{Entries, Spanned};
 use super::diagnostic::{Diagnostic, Fault, is_close, shown, suggest};
 use super::limits;
-use super::model::{Fleet, Host, ListenerAddress, Protocol, Service, Version};
+use super::model::{EvidenceSource, Fleet, Host, ListenerAddress, Protocol, Service, Version};
 use super::tree::{NodeId, Tree};
 use super::values;
 use crate::units::Ppm;
@@ -88,6 +88,10 @@ impl Check<'_> {
         };
         let rollout = self.section(declared.rollout, Self::rollout);
         let traffic = self.section(declared.traffic, Self::traffic);
+        let evidence = match declared.evidence {
+            None => Some(EvidenceSource::default()),
+            Some(fields) => self.evidence(fields),
+        };
 
         let all_fleets_read = fleets.iter().all(Option::is_some) && !fleets.is_empty();
         let fleets: Vec<Named> = fleets.into_iter().flatten().collect();
@@ -104,6 +108,7 @@ impl Check<'_> {
                 ladder: ladder?,
                 rollout: rollout?,
                 traffic: traffic?,
+                evidence: evidence?,
             })
         })();
         CheckedService {

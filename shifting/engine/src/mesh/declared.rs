@@ -38,6 +38,18 @@ pub(super) struct ServiceDocument {
     pub(super) ladder: Option<Spanned<Vec<Spanned<String>>>>,
     pub(super) rollout: Option<Spanned<RolloutFields>>,
     pub(super) traffic: Option<Spanned<TrafficFields>>,
+    pub(super) evidence: Option<Spanned<EvidenceFields>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct EvidenceFields {
+    pub(super) prometheus: Option<Spanned<PrometheusFields>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct PrometheusFields {
+    pub(super) url: Single,
+    pub(super) scrape_interval: Single,
 }
 
 #[derive(Debug, Deserialize)]

@@ -57,6 +57,30 @@ pub struct Service {
     pub rollout: RolloutPolicy,
     /// Bounds on what its sidecars do to its hosts.
     pub traffic: TrafficPolicy,
+    /// Whose numbers its rollouts are judged by.
+    #[serde(default, skip_serializing_if = "EvidenceSource::is_default")]
+    pub evidence: EvidenceSource,
+}
+
+/// Whose numbers a service's rollouts are judged by.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EvidenceSource {
+    /// What sidecars report every second (default): nothing stands in between.
+    #[default]
+    Sidecars,
+    /// What a Prometheus server scrapes from the sidecars.
+    Prometheus(Prometheus),
+}
+
+/// A Prometheus server that scrapes `/stats/prometheus` of every sidecar that reaches the service.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Prometheus {
+    /// Its base address, `http://host:port` and perhaps a path.
+    pub url: String,
+    /// How often it scrapes them, milliseconds. A reporter is late after two and silent after four
+    /// intervals. Default 15 s; 1 s to 2 min.
+    pub scrape_interval_ms: u64,
 }
 
 /// An immutable label of a service's code and the hosts that run it.
@@ -228,6 +252,16 @@ impl Mesh {
             .iter()
             .filter(move |(_, service)| service.fleets.contains(fleet))
             .map(|(name, service)| (name.as_str(), service))
+    }
+}
+
+// === impl EvidenceSource ===
+
+impl EvidenceSource {
+    /// Sidecars' own reports.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 

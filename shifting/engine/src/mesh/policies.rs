@@ -6,13 +6,15 @@
 
 use super::check::Check;
 use super::declared::{
-    BreakerFields, LatencyFields, OutlierFields, RolloutFields, SloFields, TrafficFields,
+    BreakerFields, EvidenceFields, LatencyFields, OutlierFields, RolloutFields, SloFields,
+    TrafficFields,
 };
 use super::decode::Spanned;
 use super::diagnostic::Fault;
 use super::limits;
 use super::model::{
-    CircuitBreakers, LATENCY_EDGES_MS, LatencyObjective, RolloutPolicy, Rung, Slo, TrafficPolicy,
+    CircuitBreakers, EvidenceSource, LATENCY_EDGES_MS, LatencyObjective, Prometheus, RolloutPolicy,
+    Rung, Slo, TrafficPolicy,
 };
 use super::tree::NodeId;
 use super::values;
@@ -197,6 +199,19 @@ impl Check<'_> {
             outlier_max_ejected,
             connection_buffer_bytes: u32::try_from(buffer?).ok()?,
         })
+    }
+
+    pub(super) fn evidence(&self, declared: Spanned<EvidenceFields>) -> Option<EvidenceSource> {
+        let node = declared.node;
+        let (node, fields) = self.required(node, "prometheus", declared.value?.prometheus)?;
+        let url = self
+            .required(node, "url", fields.url)
+            .and_then(|(node, text)| self.accept(node, values::http_url(&text)));
+        let interval = self.duration(fields.scrape_interval, 15 * SECOND, SECOND..=2 * MINUTE);
+        Some(EvidenceSource::Prometheus(Prometheus {
+            url: url?,
+            scrape_interval_ms: interval?,
+        }))
     }
 
     fn breakers(&self, declared: BreakerFields) -> Option<CircuitBreakers> {

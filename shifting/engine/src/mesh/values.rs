@@ -248,6 +248,25 @@ pub(super) fn host_address(text: &str) -> Result<SocketAddr, Fault> {
     Ok(address)
 }
 
+/// The base address of an HTTP server: `http://host:port`, perhaps with a path.
+pub(super) fn http_url(text: &str) -> Result<String, Fault> {
+    let wrong = |help: &str| Fault::new(format!("{} is not a server's address", shown(text)), help);
+    let example = "write it like http://127.0.0.1:9090";
+    let Some(rest) = text.strip_prefix("http://") else {
+        return Err(wrong(if text.starts_with("https://") {
+            "only http:// is spoken here; put a proxy that speaks TLS on this machine before it"
+        } else {
+            example
+        }));
+    };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~%/:[]".contains(c);
+    if authority.is_empty() || authority.contains('@') || !rest.chars().all(plain) {
+        return Err(wrong(example));
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
 /// An address to listen at.
 pub(super) fn listening_address(text: &str) -> Result<IpAddr, Fault> {
     text.parse().map_err(|_| {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::mesh::{Mesh, RolloutPolicy, Slo};
+use crate::mesh::{EvidenceSource, Mesh, RolloutPolicy, Slo};
 use crate::units::Ppm;
 
 /// An input of the fold. Every accepted one is a record of the journal.
@@ -168,6 +168,26 @@ pub struct Evidence {
     pub stable_fresh: Ppm,
     /// Reporters that fell silent, by node id.
     pub silent: Vec<String>,
+    /// How often its reporters report, milliseconds; 0 stands for every second.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub interval_ms: u64,
+    /// Why the source tells nothing, or less than it should, as a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+// === impl Evidence ===
+
+impl Evidence {
+    /// How often its reporters report, milliseconds; at least a second.
+    #[must_use]
+    pub fn interval_ms(&self) -> u64 {
+        self.interval_ms.max(1_000)
+    }
 }
 
 /// One arm's requests in one interval.
@@ -277,6 +297,9 @@ pub struct Plan {
     /// How many hosts `from` had: it has to take all traffic back at any time.
     #[serde(default)]
     pub from_hosts: u32,
+    /// Whose numbers it is judged by.
+    #[serde(default, skip_serializing_if = "EvidenceSource::is_default")]
+    pub evidence: EvidenceSource,
     /// Things an operator should know before it starts, as sentences.
     pub warnings: Vec<String>,
 }

@@ -56,6 +56,7 @@ pub(crate) fn mesh() -> Mesh {
             outlier_max_ejected: Ppm::new(100_000).unwrap(),
             connection_buffer_bytes: 1 << 20,
         },
+        evidence: EvidenceSource::Sidecars,
     };
     Mesh {
         fleets: BTreeMap::from([(

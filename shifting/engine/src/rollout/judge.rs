@@ -19,8 +19,9 @@ const ASYMMETRIC_MS: u64 = 20_000;
 const OUTAGE_MS: u64 = 5_000;
 const RAISED_LATELY_MS: u64 = 60_000;
 
-/// From everyone's acknowledgement to the first exposure: the next report of each sidecar.
-const BASELINE_MS: u64 = 2_000;
+/// From everyone's acknowledgement to the first exposure, in intervals of the reports: the next
+/// report of each sidecar.
+const BASELINE_INTERVALS: u64 = 2;
 
 /// An arm without requests for so long has none.
 const TRAFFIC_MS: u64 = 20_000;
@@ -140,7 +141,10 @@ impl Rollout {
                 e_value(finding.ln_e)
             ));
         }
-        if let Some(requests) = self.signals.black_hole(&self.stable, now) {
+        if let Some(requests) =
+            self.signals
+                .black_hole(&self.stable, look.evidence.interval_ms(), now)
+        {
             return Some(format!(
                 "black hole: {requests} requests went to {} and none was answered",
                 self.plan.to
@@ -246,8 +250,10 @@ impl Rollout {
             format!("; silent: {}", list(&silent))
         };
         let reason = format!(
-            "too little is reported: {} of the canary's traffic, {} of stable's{who}",
-            look.evidence.canary_fresh, look.evidence.stable_fresh
+            "too little is reported: {} of the canary's traffic, {} of stable's{who}{}",
+            look.evidence.canary_fresh,
+            look.evidence.stable_fresh,
+            trouble(look.evidence)
         );
         let until = signals
             .asymmetric_since
@@ -425,21 +431,32 @@ impl Rollout {
             .or_else(|| {
                 (!fresh(look.evidence.stable_fresh)).then(|| {
                     let reason = format!(
-                        "too little is reported to begin: {} of stable's traffic",
-                        look.evidence.stable_fresh
+                        "too little is reported to begin: {} of stable's traffic{}",
+                        look.evidence.stable_fresh,
+                        trouble(look.evidence)
                     );
                     Hold::new("silence", reason)
                 })
             })
             .or_else(|| {
                 // Each sidecar reports once more without the canary's requests: its baseline.
-                let begin = self.clock.acknowledged?.plus_ms(BASELINE_MS);
+                let wait_ms = BASELINE_INTERVALS * look.evidence.interval_ms();
+                let begin = self.clock.acknowledged?.plus_ms(wait_ms);
                 (look.now < begin).then(|| {
                     let reason = "a last report from before the first step is awaited".to_owned();
                     Hold::new("evidence", reason).until(Some(begin))
                 })
             })
     }
+}
+
+/// What is wrong with the source itself.
+fn trouble(evidence: &Evidence) -> String {
+    evidence
+        .trouble
+        .as_ref()
+        .map(|trouble| format!("; {trouble}"))
+        .unwrap_or_default()
 }
 
 fn since(since: Option<Time>, at_least_ms: u64, now: Time) -> bool {

@@ -40,6 +40,7 @@ pub(crate) fn plan(name: &str, service: &Service, from: &str, to: &str) -> Plan 
         policy: service.rollout.clone(),
         pace: Pace::Ordinary,
         from_hosts: u32::try_from(from_hosts).unwrap_or(u32::MAX),
+        evidence: service.evidence.clone(),
         warnings,
     }
 }

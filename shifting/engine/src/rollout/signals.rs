@@ -17,6 +17,7 @@ const RECENT: usize = 5;
 /// (evidence §4.6).
 const BLACK_HOLE_REQUESTS: u64 = 20;
 const BLACK_HOLE_TICKS: u32 = 2;
+const BLACK_HOLE_INTERVALS: u64 = 3;
 
 /// So many times as many requests in flight for each one issued, for so many ticks, are a
 /// saturated canary (evidence §4.6); fewer in flight than this are chance.
@@ -105,10 +106,17 @@ impl Signals {
 
     /// How many requests the canary swallowed without any answer, for longer than nearly all of
     /// stable's take (evidence §4.6).
-    pub(crate) fn black_hole(&self, stable: &ArmCounts, now: Time) -> Option<u64> {
+    pub(crate) fn black_hole(
+        &self,
+        stable: &ArmCounts,
+        interval_ms: u64,
+        now: Time,
+    ) -> Option<u64> {
         let (requests, ticks) = self.unanswered;
         let since = self.unanswered_since?;
-        let patient = now.since_ms(since) >= patience_ms(stable);
+        // Nothing can be heard of an answer before the reports after the next.
+        let patience_ms = patience_ms(stable).max(BLACK_HOLE_INTERVALS * interval_ms);
+        let patient = now.since_ms(since) >= patience_ms;
         (requests >= BLACK_HOLE_REQUESTS && ticks >= BLACK_HOLE_TICKS && patient)
             .then_some(requests)
     }

@@ -15,8 +15,8 @@ const STEP_MAX_MS: u64 = 3_000;
 /// hole in which anything may have happened.
 const GAP_MS: u64 = 5_000;
 
-/// Reports that arrive within this time of an acknowledgement began before it.
-const SETTLE_MS: u64 = 2_000;
+/// Reports that arrive within so many of their intervals of an acknowledgement began before it.
+const SETTLE_INTERVALS: u64 = 2;
 
 /// How long a revert waits for acknowledgements and for the canary's last requests.
 const REVERT_DEADLINE_MS: u64 = 30_000;
@@ -105,7 +105,8 @@ impl Rollout {
             let requests = self.clock.canary_requests;
             self.clock.canary_requests = requests.saturating_add(evidence.canary.requests);
         }
-        if look.acknowledged && now.since_ms(acknowledged) > SETTLE_MS {
+        let settle_ms = SETTLE_INTERVALS * evidence.interval_ms();
+        if look.acknowledged && now.since_ms(acknowledged) > settle_ms {
             self.battery.observe_share(evidence);
         }
         let off = reaches(self.battery.share().0, REVERT_AT);
@@ -245,11 +246,9 @@ impl Rollout {
     /// Reverted is said when nothing of the canary is left, or with what is left (invariant S18).
     fn take_back(&mut self, look: Look<'_>, context: &mut Context) {
         let in_flight = self.in_flight(look.evidence);
-        let settled = self
-            .clock
-            .acknowledged
-            .is_some_and(|at| look.now.since_ms(at) >= SETTLE_MS)
-            && look.now >= self.not_before;
+        let settled = self.clock.acknowledged.is_some_and(|at| {
+            look.now.since_ms(at) >= SETTLE_INTERVALS * look.evidence.interval_ms()
+        }) && look.now >= self.not_before;
         let done = look.acknowledged && settled && in_flight == Some(0);
         let overdue = look.now.since_ms(self.exposed) >= REVERT_DEADLINE_MS;
         if !done && !overdue {

@@ -31,6 +31,7 @@ use super::published::Published;
 use super::views::Views;
 use crate::clock::{Clock, wall_ms};
 use crate::journal::{Entry, Journal, Record};
+use crate::prometheus::Poll;
 use crate::source::MeshDirectory;
 
 /// Inputs that wait while the brain is busy. Ticks are dropped beyond it, commands wait.
@@ -59,7 +60,7 @@ pub(crate) struct Brain {
     clock: Clock,
     views: Views,
     server: Server,
-    reports: mpsc::Receiver<Report>,
+    incoming: Incoming,
     directory: MeshDirectory,
     served: ServedFile,
     observer: Observer,
@@ -81,6 +82,22 @@ pub(crate) struct History {
     pub(crate) served: ServedFile,
 }
 
+/// What comes in by itself, to be taken at the next tick.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) reports: mpsc::Receiver<Report>,
+    pub(crate) polls: mpsc::Receiver<Poll>,
+}
+
+// === impl Incoming ===
+
+impl Incoming {
+    fn drop_all(&mut self) {
+        while self.reports.try_recv().is_ok() {}
+        while self.polls.try_recv().is_ok() {}
+    }
+}
+
 // === impl BrainHandle ===
 
 impl BrainHandle {
@@ -88,6 +105,11 @@ impl BrainHandle {
     #[must_use]
     pub fn published(&self) -> &ArcSwap<Published> {
         &self.published
+    }
+
+    /// The same, to keep.
+    pub(super) fn published_handle(&self) -> Arc<ArcSwap<Published>> {
+        Arc::clone(&self.published)
     }
 
     /// Lets the brain observe and judge. A brain that is busy skips it. False when it is dead.
@@ -145,7 +167,7 @@ impl Brain {
         clock: Clock,
         views: Views,
         server: Server,
-        reports: mpsc::Receiver<Report>,
+        incoming: Incoming,
         directory: MeshDirectory,
     ) -> Self {
         let now = clock.now();
@@ -160,7 +182,7 @@ impl Brain {
             clock,
             views,
             server,
-            reports,
+            incoming,
             directory,
             served,
             observer: Observer::default(),
@@ -262,7 +284,10 @@ impl Brain {
     fn tick(&mut self) {
         let begun = Instant::now();
         let now = self.clock.at(begun);
-        while let Ok(report) = self.reports.try_recv() {
+        while let Ok(poll) = self.incoming.polls.try_recv() {
+            self.observer.record_poll(poll, &self.clock);
+        }
+        while let Ok(report) = self.incoming.reports.try_recv() {
             self.server.note_versions(&report.node_id, &report.versions);
             self.observer.record(report, &self.clock);
         }

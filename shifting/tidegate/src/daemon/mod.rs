@@ -5,6 +5,8 @@
 //!                           ▲ │                               │
 //! operators ─► api ─────────┘ └─► journal (durable first)     │
 //!                           └──── observe ◄── reports, ACKs, NACKs, silence
+//!                                    ▲
+//!                                Prometheus, for services that say so
 //! ```
 //!
 //! One thread, the brain, owns the state and the journal and does one thing at a time;
@@ -15,6 +17,7 @@ mod error;
 mod observe;
 mod past;
 mod published;
+mod scraped;
 mod secure;
 mod views;
 
@@ -41,7 +44,9 @@ pub use secure::XdsTls;
 
 use crate::api;
 use crate::journal::JournalError;
+use crate::prometheus;
 use crate::source;
+use brain::Incoming;
 use error::StartError;
 use past::Past;
 use secure::Secure;
@@ -53,6 +58,8 @@ const TICK: Duration = Duration::from_secs(1);
 const DRAIN: Duration = Duration::from_secs(2);
 /// Reports that wait for the next tick: 5,000 sidecars at one a second, twice over.
 const REPORTS_WAITING: usize = 10_000;
+/// Answers of Prometheus that wait for the next tick.
+const POLLS_WAITING: usize = 64;
 
 /// What `tidegate serve` was asked for.
 #[derive(Debug, Clone)]
@@ -134,12 +141,18 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     let access = Arc::clone(&settings.access);
     let server = Server::new(views.clone(), settings);
     let (reports, waiting_reports) = mpsc::channel(REPORTS_WAITING);
+    let (polls, waiting_polls) = mpsc::channel(POLLS_WAITING);
     let counters = Arc::new(IntakeCounters::default());
     let metrics = MetricsIntake::new(reports.clone(), Arc::clone(&counters));
     let load = LoadIntake::new(reports, counters, TICK);
 
     let mesh_path = options.mesh.clone();
-    let brain = past.brain(options.mesh, clock, views, &server, waiting_reports)?;
+    let reports_and_polls = Incoming {
+        reports: waiting_reports,
+        polls: waiting_polls,
+    };
+    let brain = past.brain(options.mesh, clock, views, &server, reports_and_polls)?;
+    tokio::spawn(prometheus::run(brain.published_handle(), polls));
     let mut changes = match source::watch(&mesh_path) {
         Ok(changes) => changes,
         Err(cause) => {

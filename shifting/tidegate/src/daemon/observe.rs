@@ -4,19 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_engine::compile::cluster_name;
 use tidegate_engine::evidence::{Arms, Intake, SidecarReport, UpstreamCounts};
-use tidegate_engine::mesh::LATENCY_EDGES_MS;
+use tidegate_engine::mesh::{EvidenceSource, LATENCY_EDGES_MS};
 use tidegate_engine::rollout::{Delivery, Observation, Rejection, State};
 use tidegate_engine::time::Time;
 use tidegate_xds::report::{Latency, Report, UpstreamSample};
 use tidegate_xds::server::{ClientStatus, Server};
 
+use super::scraped::Scraped;
 use super::views::{Views, kind_of};
 use crate::clock::Clock;
+use crate::prometheus::Poll;
 
 /// Collects reports between ticks and remembers whom a rollout needs.
 #[derive(Debug, Default)]
 pub(crate) struct Observer {
     intake: Intake,
+    scraped: Scraped,
     /// By service: the sidecars that were connected at some time of the running rollout.
     needed: BTreeMap<String, BTreeSet<String>>,
     /// Connected at the last tick.
@@ -47,6 +50,11 @@ impl Observer {
             at,
             upstreams,
         });
+    }
+
+    /// Takes in what a Prometheus told, or that it told nothing.
+    pub(crate) fn record_poll(&mut self, poll: Poll, clock: &Clock) {
+        self.scraped.record(poll, clock);
     }
 
     /// When each sidecar reported last.
@@ -95,13 +103,25 @@ impl Observer {
                     .as_ref()
                     .map(|latency| latency.threshold_ms),
             };
+            let evidence = match &plan.evidence {
+                EvidenceSource::Sidecars => self.intake.observe(arms, &expected, now),
+                EvidenceSource::Prometheus(prometheus) => self.scraped.observe(
+                    &plan.service,
+                    prometheus.scrape_interval_ms,
+                    arms,
+                    expected.len(),
+                    now,
+                ),
+            };
             observations.push(Observation {
                 service: plan.service.clone(),
                 epoch: run.epoch(),
                 delivery: self.delivery(&plan.service, &clients, views),
-                evidence: self.intake.observe(arms, &expected, now),
+                evidence,
             });
         }
+        self.scraped
+            .retain(|service| state.active().any(|run| run.plan().service == service));
         observations
     }
 

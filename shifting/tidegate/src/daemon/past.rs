@@ -4,14 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use tidegate_engine::time::Time;
-use tidegate_xds::report::Report;
 use tidegate_xds::server::Server;
-use tokio::sync::mpsc;
 use tracing::error;
 
 use super::DaemonError;
 use super::brain::served::{Served, ServedFile};
-use super::brain::{Brain, BrainHandle, History, frozen};
+use super::brain::{Brain, BrainHandle, History, Incoming, frozen};
 use super::error::StartError;
 use super::views::Views;
 use crate::clock::{Clock, wall_ms};
@@ -79,7 +77,7 @@ impl Past {
         clock: Clock,
         views: Views,
         server: &Server,
-        reports: mpsc::Receiver<Report>,
+        incoming: Incoming,
     ) -> Result<BrainHandle, StartError> {
         match self {
             Self::Known { history, outage_ms } => Brain::new(
@@ -87,11 +85,11 @@ impl Past {
                 clock,
                 views,
                 server.clone(),
-                reports,
+                incoming,
                 MeshDirectory::new(mesh),
             )
             .start(outage_ms),
-            Self::Frozen { served, why } => frozen::start(*served, why, &views, reports),
+            Self::Frozen { served, why } => frozen::start(*served, why, &views, incoming),
         }
     }
 }

@@ -49,7 +49,7 @@ pub enum Outcome {
         /// Where it would have stood, and why.
         would: Box<Stand>,
         /// The canary's requests until then.
-        canary: ArmCounts,
+        canary: Box<ArmCounts>,
     },
 }
 
@@ -205,7 +205,7 @@ impl Trial {
                 after_ms: at.since_ms(was.status(at).started),
                 was: Box::new(Stand::of(was, at)),
                 would: Box::new(Stand::of(would, at)),
-                canary: was.status(at).canary,
+                canary: Box::new(was.status(at).canary),
             };
             return Some(WhatIf::new(was, outcome));
         }

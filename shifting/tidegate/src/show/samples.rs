@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tidegate_engine::mesh::{LatencyObjective, RolloutPolicy, Slo};
+use tidegate_engine::mesh::{EvidenceSource, LatencyObjective, RolloutPolicy, Slo};
 use tidegate_engine::rollout::{
     ArmCounts, BudgetStatus, Decision, EvidenceStatus, HistoryEntry, KnownGood, Pace, Phase, Plan,
     PlannedRung, ProofStatus, RolloutStatus, Waiting, WayBack,
@@ -49,6 +49,7 @@ pub(crate) fn judging() -> RolloutStatus {
             policy: RolloutPolicy::default(),
             pace: Pace::Ordinary,
             from_hosts: 30,
+            evidence: EvidenceSource::Sidecars,
             warnings: Vec::new(),
         },
         actor: "ann".into(),

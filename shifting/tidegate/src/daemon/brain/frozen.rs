@@ -8,13 +8,12 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tidegate_engine::rollout::State;
-use tidegate_xds::report::Report;
 use tokio::sync::mpsc;
 use tracing::error;
 
 use super::outage::take_back;
 use super::served::Served;
-use super::{BrainHandle, CommandError, INPUTS_WAITING, Input};
+use super::{BrainHandle, CommandError, INPUTS_WAITING, Incoming, Input};
 use crate::daemon::error::StartError;
 use crate::daemon::published::Published;
 use crate::daemon::views::Views;
@@ -24,7 +23,7 @@ pub(crate) fn start(
     served: Served,
     why: String,
     views: &Views,
-    mut reports: mpsc::Receiver<Report>,
+    mut incoming: Incoming,
 ) -> Result<BrainHandle, StartError> {
     let Served { mesh, mut splits } = served;
     let state = State::frozen(mesh.clone(), &splits);
@@ -55,7 +54,7 @@ pub(crate) fn start(
             while let Some(input) = waiting.blocking_recv() {
                 match input {
                     // Nobody judges; the sidecars' streams stay open all the same.
-                    Input::Tick => while reports.try_recv().is_ok() {},
+                    Input::Tick => incoming.drop_all(),
                     Input::Command(_, reply) | Input::Reload(reply) => drop(reply.send(refused())),
                     Input::Stop => return,
                 }

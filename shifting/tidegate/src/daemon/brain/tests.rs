@@ -25,6 +25,13 @@ versions:
   v2: {hosts: [{address: \"127.0.0.1:2\"}]}
 ";
 
+/// Nothing comes in but what the test sends.
+fn incoming() -> (mpsc::Sender<tidegate_xds::report::Report>, Incoming) {
+    let (sender, reports) = mpsc::channel(1);
+    let polls = mpsc::channel(1).1;
+    (sender, Incoming { reports, polls })
+}
+
 /// A brain whose mesh and journal are in `directory`.
 fn brain_in(directory: &std::path::Path) -> Brain {
     let mesh = directory.join("mesh");
@@ -43,7 +50,7 @@ fn brain_in(directory: &std::path::Path) -> Brain {
         Clock::starting_at(Time(0)),
         views.clone(),
         Server::new(views, Settings::default()),
-        mpsc::channel(1).1,
+        incoming().1,
         MeshDirectory::new(mesh),
     )
 }
@@ -275,7 +282,7 @@ async fn a_journal_that_cannot_be_read_freezes_what_was_served_last_without_its_
     assert!(matches!(past, Past::Frozen { .. }));
     let views = Views::default();
     let server = Server::new(views.clone(), Settings::default());
-    let (reports, waiting) = mpsc::channel(1);
+    let (reports, waiting) = incoming();
     let handle = past
         .brain(
             directory.path().join("mesh"),
