@@ -17,10 +17,10 @@ use arc_swap::ArcSwap;
 use tidegate_engine::mesh::Mesh;
 use tidegate_engine::rollout::{Decided, Effect, Event, NoticeLevel, State};
 use tidegate_engine::time::Time;
-use tidegate_xds::report::Report;
+use tidegate_xds::report::{Asked, Report};
 use tidegate_xds::server::Server;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
 use self::outage::{Trouble, prepare};
@@ -51,6 +51,7 @@ pub struct BrainHandle {
     inputs: mpsc::Sender<Input>,
     reload: Arc<AtomicBool>,
     published: Arc<ArcSwap<Published>>,
+    asked: watch::Receiver<Asked>,
 }
 
 pub(crate) struct Brain {
@@ -60,6 +61,8 @@ pub(crate) struct Brain {
     views: Views,
     server: Server,
     reports: mpsc::Receiver<Report>,
+    /// What reports are read for.
+    asked: watch::Sender<Asked>,
     directory: MeshDirectory,
     served: ServedFile,
     observer: Observer,
@@ -88,6 +91,11 @@ impl BrainHandle {
     #[must_use]
     pub fn published(&self) -> &ArcSwap<Published> {
         &self.published
+    }
+
+    /// What reports must tell, from now on.
+    pub(super) fn asked(&self) -> watch::Receiver<Asked> {
+        self.asked.clone()
     }
 
     /// Lets the brain observe and judge. A brain that is busy skips it. False when it is dead.
@@ -161,6 +169,7 @@ impl Brain {
             views,
             server,
             reports,
+            asked: watch::Sender::new(Asked::upstreams([])),
             directory,
             served,
             observer: Observer::default(),
@@ -183,6 +192,7 @@ impl Brain {
             inputs,
             reload: Arc::clone(&self.reload),
             published: Arc::clone(&self.published),
+            asked: self.asked.subscribe(),
         };
         std::thread::Builder::new()
             .name("brain".to_owned())
@@ -205,7 +215,7 @@ impl Brain {
                         refusal,
                     })?;
         }
-        self.state = Arc::new(state);
+        self.hold(state);
         let now = self.clock.now();
         self.last_watched = now;
         if !records.is_empty() {
@@ -276,9 +286,11 @@ impl Brain {
             // The refusal is logged and shown; the mesh in force stays.
             let _ = self.read_mesh();
         }
+        // A watch begins after its arms were asked for: a later report without one says that it is unused.
+        let seen = self.clock.now();
         let observations = self
             .observer
-            .observe(&self.state, &self.views, &self.server, now);
+            .observe(&self.state, &self.views, &self.server, seen);
         for observation in observations {
             match self.accept(Event::Observed(observation)) {
                 Ok(()) => {}
@@ -346,7 +358,7 @@ impl Brain {
             self.begin_trouble(&error);
             return Err(error.into());
         }
-        self.state = Arc::new(state);
+        self.hold(state);
         if let Some((prepared, without_canaries)) = prepared {
             self.put_in_force(prepared, without_canaries, begun);
             self.keep_served();
@@ -356,6 +368,17 @@ impl Brain {
         }
         self.publish();
         Ok(())
+    }
+
+    /// Takes a state for the one in force, and asks for what its rollouts need of reports.
+    fn hold(&mut self, state: State) {
+        self.state = Arc::new(state);
+        let needed = self.observer.attend(&self.state);
+        self.asked.send_if_modified(|asked| {
+            let news = *asked != needed;
+            *asked = needed;
+            news
+        });
     }
 
     fn read_mesh(&mut self) -> Result<(), CommandError> {

@@ -140,6 +140,7 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
 
     let mesh_path = options.mesh.clone();
     let brain = past.brain(options.mesh, clock, views, &server, waiting_reports)?;
+    let (metrics, load) = (metrics.asked(brain.asked()), load.asked(brain.asked()));
     let mut changes = match source::watch(&mesh_path) {
         Ok(changes) => changes,
         Err(cause) => {
