@@ -275,7 +275,7 @@ impl Arguments {
 fn shown(upstreams: Option<u32>) -> String {
     match upstreams {
         None => "everything".to_owned(),
-        Some(0) => "versions only".to_owned(),
+        Some(0) => "no upstreams".to_owned(),
         Some(few) => format!("{few} upstreams"),
     }
 }
