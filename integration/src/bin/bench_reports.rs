@@ -16,12 +16,14 @@ use serde_json::json;
 use tidegate_integration::bench::measure;
 use tidegate_integration::bench::report::{Goal, Report, Row, Section};
 use tidegate_integration::bench::reports::load::{self, Load};
-use tidegate_integration::bench::reports::payload::{Payload, Stats};
+use tidegate_integration::bench::reports::messages::{self, Messages, Service};
+use tidegate_integration::bench::reports::payload::Stats;
 use tidegate_integration::bench::reports::server;
+use tidegate_xds::report::Asked;
 
-/// Measures the intake of reports: sidecars that each send a metrics message a second, as Envoy 1.40
-/// does, beside a server that reads the same bytes and drops them. Server and sidecars are processes
-/// of their own on this machine.
+/// Measures the intake of reports: sidecars that each send a message a second, of metrics and of load,
+/// as Envoy 1.40 does, with everything, a few upstreams and nothing asked for, beside a server that
+/// reads the same bytes and drops them. Server and sidecars are processes of their own on this machine.
 #[derive(Debug, Parser)]
 #[command(name = "bench_reports")]
 struct Arguments {
@@ -34,10 +36,17 @@ struct Arguments {
     /// Upstream clusters of each sidecar: 8 families each of the stats that Tidegate needs.
     #[arg(long, default_value_t = 75)]
     clusters: u32,
+    /// Upstream clusters that are asked for where only a few are.
+    #[arg(long, default_value_t = 5)]
+    asked: u32,
     /// Which stats they send.
     #[arg(long, value_enum, default_value_t = Stats::Needed)]
     stats: Stats,
-    /// Extensions in every node, as Envoys have 516 (61 KB, in a stream's first message).
+    /// Only this service [default: both].
+    #[arg(long, value_enum)]
+    service: Option<Service>,
+    /// Extensions in every node, as Envoys have 516 (61 KB, in the first message of a stream of metrics
+    /// and in every load report).
     #[arg(long, default_value_t = 516)]
     extensions: u32,
     /// Seconds to measure for [default: 10; quick: 3]
@@ -61,13 +70,25 @@ struct Arguments {
 enum Role {
     /// The intake.
     #[command(hide = true)]
-    Serve { listen: SocketAddr },
+    Serve {
+        listen: SocketAddr,
+        /// Upstreams that are asked for [default: all]
+        upstreams: Option<u32>,
+    },
     /// Reads and drops.
     #[command(hide = true)]
     Floor { listen: SocketAddr },
     /// The sidecars.
     #[command(hide = true)]
     Load { server: SocketAddr },
+}
+
+/// Which server takes the load.
+#[derive(Debug, Clone, Copy)]
+enum Case {
+    /// The intake, asked about so many upstreams, or all.
+    Asked(Option<u32>),
+    Floor,
 }
 
 /// A child that answers every line with a line of numbers.
@@ -80,7 +101,10 @@ struct Part {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match &arguments.role {
-        Some(Role::Serve { listen }) => server::run(*listen).map(|()| true),
+        Some(Role::Serve { listen, upstreams }) => {
+            let asked = upstreams.map(|few| Asked::upstreams((0..few).map(messages::cluster)));
+            server::run(*listen, asked.unwrap_or_default()).map(|()| true)
+        }
         Some(Role::Floor { listen }) => server::floor(*listen).map(|()| true),
         Some(Role::Load { server }) => load::run(*server, &arguments.load()).map(|()| true),
         None => arguments.measure(),
@@ -102,9 +126,12 @@ impl Arguments {
         Load {
             sidecars: self.sidecars(),
             connections: self.connections,
-            extensions: self.extensions,
-            payload: Payload::of(self.stats, self.clusters),
+            messages: self.messages(self.service.unwrap_or(Service::Metrics)),
         }
+    }
+
+    fn messages(&self, service: Service) -> Messages {
+        Messages::to(service, self.stats, self.clusters, self.extensions)
     }
 
     fn sidecars(&self) -> u32 {
@@ -116,8 +143,6 @@ impl Arguments {
     fn measure(&self) -> io::Result<bool> {
         measure::allow_files()?;
         let mut report = Report::default();
-        let payload = self.load().payload;
-        let (families, bytes) = (payload.families(), payload.later().len());
         let (sidecars, optimised) = (self.sidecars(), !cfg!(debug_assertions));
         if !optimised {
             eprintln!("bench_reports: built without --release: the numbers mean nothing");
@@ -125,17 +150,32 @@ impl Arguments {
         report
             .machine
             .insert("optimised".to_owned(), json!(optimised));
-        let title =
-            format!("{sidecars} sidecars send {families} families ({bytes} bytes) a second each");
-        let mut section = Section::new(title);
-        let (row, cores) = self.one("serve", &mut report)?;
-        section.rows.push(row);
-        section.rows.push(self.one("floor", &mut report)?.0);
-        report.add(section);
-        // Said of 5,000; fewer may use their share.
-        let limit = f64::from(sidecars) / 5_000.0;
-        let what = format!("{sidecars} sidecars, {families} families a second: cores");
-        report.goals.push(Goal::at_most(what, cores, limit));
+        let services = match &self.service {
+            Some(service) => std::slice::from_ref(service),
+            None => &[Service::Metrics, Service::Load],
+        };
+        for service in services {
+            let described = self.messages(*service).described();
+            let title = format!("{sidecars} sidecars send {described} a second each");
+            let mut section = Section::new(title);
+            for case in [
+                Case::Asked(None),
+                Case::Asked(Some(self.asked)),
+                Case::Asked(Some(0)),
+                Case::Floor,
+            ] {
+                let (row, cores) = self.one(*service, case, &mut report)?;
+                section.rows.push(row);
+                if let Case::Asked(upstreams) = case {
+                    // Said of 5,000; fewer may use their share.
+                    let limit = f64::from(sidecars) / 5_000.0;
+                    let (service, upstreams) = (service.argument(), shown(upstreams));
+                    let what = format!("{sidecars} sidecars, {service}, {upstreams}: cores");
+                    report.goals.push(Goal::at_most(what, cores, limit));
+                }
+            }
+            report.add(section);
+        }
         report.conclude();
         if let Some(path) = &self.json {
             report.write(path)?;
@@ -145,8 +185,17 @@ impl Arguments {
     }
 
     /// One server under the load: its line, and the cores that it used.
-    fn one(&self, role: &str, report: &mut Report) -> io::Result<(Row, f64)> {
-        let mut server = Part::start(&[role, "127.0.0.1:0"], &[])?;
+    fn one(&self, service: Service, case: Case, report: &mut Report) -> io::Result<(Row, f64)> {
+        let any_port = "127.0.0.1:0".to_owned();
+        let (role, asked, arguments) = match case {
+            Case::Floor => ("floor", None, vec![any_port]),
+            Case::Asked(asked) => {
+                let few = asked.map(|few| few.to_string());
+                let arguments = [any_port].into_iter().chain(few).collect();
+                ("serve", asked, arguments)
+            }
+        };
+        let mut server = Part::start(&[], role, &arguments)?;
         let address = server.line()?;
         let address = address.trim_start_matches("listening ").to_owned();
         let pid = server.child.id();
@@ -156,6 +205,7 @@ impl Arguments {
             format!("--connections={}", self.connections),
             format!("--clusters={}", self.clusters),
             format!("--extensions={}", self.extensions),
+            format!("--service={}", service.argument()),
             format!(
                 "--stats={}",
                 if self.stats == Stats::All {
@@ -165,7 +215,7 @@ impl Arguments {
                 }
             ),
         ];
-        let mut load = Part::start(&["load", &address], &given)?;
+        let mut load = Part::start(&given, "load", &[address])?;
         // Every sidecar's first message, with its node, is over.
         let sidecars = f64::from(self.sidecars());
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -203,11 +253,10 @@ impl Arguments {
         let mib = memory.saturating_sub(before) as f64 / 1_048_576.0;
         let row = Row::default()
             .with(
-                "server",
-                if role == "serve" {
-                    "tidegate"
-                } else {
-                    "floor (reads and drops)"
+                "asked for",
+                match case {
+                    Case::Asked(_) => shown(asked),
+                    Case::Floor => "floor (reads and drops)".to_owned(),
                 },
             )
             .with("cores", cores)
@@ -222,6 +271,15 @@ impl Arguments {
     }
 }
 
+/// Which upstreams are asked for, in words.
+fn shown(upstreams: Option<u32>) -> String {
+    match upstreams {
+        None => "everything".to_owned(),
+        Some(0) => "no upstreams".to_owned(),
+        Some(few) => format!("{few} upstreams"),
+    }
+}
+
 fn difference(after: [f64; 5], before: [f64; 5]) -> [f64; 5] {
     let mut pairs = after.into_iter().zip(before);
     std::array::from_fn(|_| pairs.next().map_or(0.0, |(after, before)| after - before))
@@ -230,10 +288,11 @@ fn difference(after: [f64; 5], before: [f64; 5]) -> [f64; 5] {
 // === impl Part ===
 
 impl Part {
-    fn start(role: &[&str], given: &[String]) -> io::Result<Self> {
+    fn start(given: &[String], role: &str, arguments: &[String]) -> io::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(given)
-            .args(role)
+            .arg(role)
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

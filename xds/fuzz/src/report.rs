@@ -10,8 +10,18 @@ use tidegate_xds::report::{
 /// Reads the bytes as a message of each service, as they would come.
 pub fn report(input: &[u8]) {
     let (now, asked) = (Instant::now(), Asked::everything());
-    if let Ok(report) = metrics::decode("node", "fleet", input, &asked, now) {
-        check(&report);
+    let few = Asked::upstreams(["checkout/v1", "a"].map(str::to_owned));
+    let reader = metrics::Reader::default();
+    for asked in [&few, &asked] {
+        let plain = metrics::decode("node", "fleet", input, asked, now);
+        if let Ok(report) = &plain {
+            check(report);
+        }
+        // The second time it knows the families.
+        for _ in 0..2 {
+            let read = reader.read("node", "fleet", input, asked, now);
+            assert_eq!(plain, read);
+        }
     }
     if let Ok(report) = load::decode("node", "fleet", input, &asked, now) {
         check(&report);

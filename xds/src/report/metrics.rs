@@ -9,20 +9,27 @@
 //!
 //! It relies on `report_counters_as_deltas`: cumulative counters can't be told from differences in one message.
 
+mod family;
+mod lexicon;
 mod number;
+mod readings;
 mod stat;
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::sync::{PoisonError, RwLock};
 use std::time::Instant;
 
 use xxhash_rust::xxh64::xxh64;
 
 use super::asked::Asked;
-use super::protobuf::{Fields, Malformed, Value};
-use super::{MAX_ENTRIES, MAX_NAME_BYTES, Report, Source, UpstreamSample};
+use super::protobuf::{Fields, Malformed};
+use super::{MAX_NAME_BYTES, Report, Source, UpstreamSample};
+use family::Plain;
+use lexicon::{Lexicon, Meaning};
 use number::{Metric, Unreadable};
+use readings::{Place, Readings, Versions};
 pub(super) use stat::blames_the_server;
-use stat::{Measure, Stat};
+use stat::{Labels, Measure, Stat};
 
 /// The value that a version gauge has while a response with this `system_version_info` (delta) or
 /// `version_info` (state of the world) is applied: its xxh64, rounded by the trip through a double. A sidecar
@@ -44,53 +51,130 @@ pub fn decode(
     asked: &Asked,
     received_at: Instant,
 ) -> Result<Report, Malformed> {
-    let mut decoder = Decoder {
-        asked,
-        upstreams: BTreeMap::new(),
-        versions: BTreeMap::new(),
-        faults: 0,
-    };
-    for field in Fields::of(message) {
-        if let (2, family) = field? {
-            decoder.family(family)?;
+    let lexicon = Lexicon::default();
+    let mut decoder = Decoder::new(&lexicon, asked);
+    decoder.message(message)?;
+    Ok(decoder.report(node_id, cluster, received_at))
+}
+
+/// Reads the messages of many sidecars, each as [`decode`] does, and remembers what their families mean: most
+/// send the same ones all the time. Bounded, whatever they send.
+#[derive(Debug, Default)]
+pub struct Reader {
+    lexicon: RwLock<Lexicon>,
+}
+
+// === impl Reader ===
+
+impl Reader {
+    /// Reads one message, as its bytes came. `node_id` and `cluster` are those of the stream's first message.
+    ///
+    /// # Errors
+    /// If the bytes are no metrics message, as far as they are looked at.
+    pub fn read(
+        &self,
+        node_id: &str,
+        cluster: &str,
+        message: &[u8],
+        asked: &Asked,
+        received_at: Instant,
+    ) -> Result<Report, Malformed> {
+        let (report, unknown) = {
+            let lexicon = self.lexicon.read();
+            let lexicon = lexicon.unwrap_or_else(PoisonError::into_inner);
+            let mut decoder = Decoder::new(&lexicon, asked);
+            decoder.message(message)?;
+            let unknown = std::mem::take(&mut decoder.unknown);
+            (decoder.report(node_id, cluster, received_at), unknown)
+        };
+        if !unknown.is_empty() {
+            let lexicon = self.lexicon.write();
+            let mut lexicon = lexicon.unwrap_or_else(PoisonError::into_inner);
+            lexicon.learn(&unknown, received_at);
         }
+        Ok(report)
     }
-    Ok(Report {
-        node_id: node_id.to_owned(),
-        cluster: cluster.to_owned(),
-        source: Source::Metrics,
-        received_at,
-        upstreams: decoder
-            .upstreams
-            .into_iter()
-            .filter_map(|(name, reading)| reading.whole.then_some((name, reading.sample)))
-            .collect(),
-        versions: decoder.versions,
-        faults: decoder.faults,
-    })
 }
 
-struct Decoder<'a> {
-    asked: &'a Asked,
-    upstreams: BTreeMap<String, Reading>,
-    versions: BTreeMap<String, u64>,
+struct Decoder<'l, 'm> {
+    lexicon: &'l Lexicon,
+    readings: Readings<'l>,
+    versions: Versions<'l>,
     faults: u64,
+    /// Families that the lexicon does not have.
+    unknown: Vec<&'m [u8]>,
 }
 
-/// A sample in the making.
-struct Reading {
-    sample: UpstreamSample,
-    /// Whether every number of it could be read so far.
-    whole: bool,
-}
+/// The most families of a message that are learned.
+const LEARNED_PER_MESSAGE_MAX: usize = 8_192;
 
 // === impl Decoder ===
 
-impl Decoder<'_> {
-    fn family(&mut self, family: Value<'_>) -> Result<(), Malformed> {
-        let fields = family.fields()?;
+impl<'l, 'm: 'l> Decoder<'l, 'm> {
+    fn new(lexicon: &'l Lexicon, asked: &'l Asked) -> Self {
+        Self {
+            lexicon,
+            readings: Readings::new(lexicon, asked),
+            versions: Versions::default(),
+            faults: 0,
+            unknown: Vec::new(),
+        }
+    }
+
+    fn message(&mut self, message: &'m [u8]) -> Result<(), Malformed> {
+        for field in Fields::of(message) {
+            if let (2, family) = field? {
+                self.family(family.bytes()?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn report(self, node_id: &str, cluster: &str, received_at: Instant) -> Report {
+        let (versions, beyond) = self.versions.finish();
+        Report {
+            node_id: node_id.to_owned(),
+            cluster: cluster.to_owned(),
+            source: Source::Metrics,
+            received_at,
+            upstreams: self.readings.finish(),
+            versions,
+            faults: self.faults.saturating_add(beyond),
+        }
+    }
+
+    fn family(&mut self, family: &'m [u8]) -> Result<(), Malformed> {
+        let lexicon = self.lexicon;
+        let known = Plain::of(family).and_then(|plain| Some((plain, lexicon.meaning(&plain)?)));
+        let Some((plain, meaning)) = known else {
+            if self.unknown.len() < LEARNED_PER_MESSAGE_MAX {
+                self.unknown.push(family);
+            }
+            return self.unknown_family(family);
+        };
+        let metric = || plain.metric().map(|metric| Metric::read(metric.numbers));
+        match meaning {
+            Meaning::Nothing => {}
+            Meaning::Garbled => self.fault(),
+            Meaning::Version(name) => {
+                let metric = metric().ok_or(Malformed)??;
+                self.version(Cow::Borrowed(name), &metric);
+            }
+            Meaning::Upstream(number, measure) => {
+                let place = Place::Number(*number);
+                if self.readings.covers(place) {
+                    let metric = metric().ok_or(Malformed)??;
+                    self.upstream(place, *measure, &metric);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn unknown_family(&mut self, family: &'m [u8]) -> Result<(), Malformed> {
+        let mut fields = Fields::of(family);
         let mut name = "";
-        for field in fields {
+        for field in fields.by_ref() {
             if let (1, text) = field? {
                 name = text.text()?;
                 break;
@@ -100,42 +184,41 @@ impl Decoder<'_> {
             return Ok(());
         }
         for field in fields {
-            if let (4, metric) = field? {
-                let metric = Metric::read(metric.fields()?)?;
-                match stat::classify(name, &metric.labels) {
-                    Stat::NotAskedFor => {}
-                    Stat::Garbled => self.fault(),
-                    Stat::Version(name) => self.version(&name, &metric),
-                    Stat::Upstream(cluster, measure) if self.asked.covers(cluster) => {
-                        self.upstream(cluster, measure, &metric);
+            let (4, metric) = field? else { continue };
+            let mut metric = metric.fields()?;
+            let labels = Labels::read(&mut metric)?;
+            match stat::classify(name, &labels) {
+                Stat::NotAskedFor => {}
+                Stat::Garbled => self.fault(),
+                Stat::Version(name) => self.version(name, &Metric::read(metric)?),
+                Stat::Upstream(cluster, measure) => {
+                    let place = self.readings.place(cluster);
+                    if self.readings.covers(place) {
+                        self.upstream(place, measure, &Metric::read(metric)?);
                     }
-                    Stat::Upstream(..) => {}
                 }
             }
         }
         Ok(())
     }
 
-    fn version(&mut self, name: &str, metric: &Metric<'_>) {
-        let full = self.versions.len() >= MAX_ENTRIES && !self.versions.contains_key(name);
+    fn version(&mut self, name: Cow<'l, str>, metric: &Metric<'_>) {
         match metric.version() {
-            Ok(version) if !full && name.len() <= MAX_NAME_BYTES => {
-                self.versions.insert(name.to_owned(), version);
-            }
+            Ok(version) if name.len() <= MAX_NAME_BYTES => self.versions.note(name, version),
             _ => self.fault(),
         }
     }
 
-    fn upstream(&mut self, cluster: &str, measure: Measure, metric: &Metric<'_>) {
+    fn upstream(&mut self, place: Place<'l>, measure: Measure, metric: &Metric<'_>) {
         if measure == Measure::Latency && metric.is_summary_only() {
             return;
         }
-        let Some(reading) = reading_of(&mut self.upstreams, cluster) else {
+        let Some(reading) = self.readings.at(place) else {
             self.fault();
             return;
         };
         if reading.sample.take(measure, metric).is_err() {
-            reading.whole = false;
+            reading.torn = true;
             self.fault();
         }
     }
@@ -143,26 +226,6 @@ impl Decoder<'_> {
     fn fault(&mut self) {
         self.faults = self.faults.saturating_add(1);
     }
-}
-
-/// The reading of a cluster, a new one if there is room for it.
-fn reading_of<'a>(
-    upstreams: &'a mut BTreeMap<String, Reading>,
-    cluster: &str,
-) -> Option<&'a mut Reading> {
-    if !upstreams.contains_key(cluster) {
-        if upstreams.len() >= MAX_ENTRIES || cluster.is_empty() || cluster.len() > MAX_NAME_BYTES {
-            return None;
-        }
-        upstreams.insert(
-            cluster.to_owned(),
-            Reading {
-                sample: UpstreamSample::default(),
-                whole: true,
-            },
-        );
-    }
-    upstreams.get_mut(cluster)
 }
 
 // === impl UpstreamSample ===

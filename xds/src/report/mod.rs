@@ -1,16 +1,17 @@
 //! The intake of reports: what sidecars say about the requests they carried.
 //!
 //! ```text
-//! Envoy ── MetricsService, one message a second ──► MetricsIntake ─► metrics::decode ─┐
+//! Envoy ── MetricsService, one message a second ──► MetricsIntake ─► metrics::Reader ─┐
 //!                                                                                     ├─► bounded queue ─► embedder
 //! gRPC client ── load reports, one a second ──────► LoadIntake ────► load::decode ────┘
 //!
 //! Envoy ── access logs ───────────────────────────► AccessLogIntake ► access_log::decode ─► its own queue
 //! ```
 //!
-//! The decoders are pure, and read only what somebody [asked](Asked) for, in place. The services hold no state but the stream's node, queue nothing per stream, and when
-//! the embedder does not keep up they drop reports and count them: numbers that are late are worth less than
-//! the next ones.
+//! The decoders are pure, and read only what somebody [asked](Asked) for, in place. A [`metrics::Reader`] remembers
+//! what families mean, for all its streams; otherwise the services hold no state but the stream's node. They queue
+//! nothing per stream, and when the embedder does not keep up they drop reports and count them: numbers that are
+//! late are worth less than the next ones.
 //!
 //! Deliberately not here: what a cluster name stands for (a version, an arm), windows, silence, tests. A report
 //! says what was counted in an interval, nothing else. Whether the peer may speak for the node it names is for

@@ -121,17 +121,19 @@ impl<T> Outlet<T> {
     ) -> Result<(), Status> {
         let _pass = self.open(peer)?;
         let first = self.first(&mut inbound, peer, node_of_identified).await?;
-        let Some((reporter, mut message)) = first else {
+        let Some((reporter, message)) = first else {
             return Ok(());
         };
-        loop {
+        take(&reporter, &message)?;
+        // A message that is kept would keep the stream's buffer from being used again.
+        drop(message);
+        while let Some(message) = self
+            .next(&mut inbound, &reporter, node_of_identified)
+            .await?
+        {
             take(&reporter, &message)?;
-            let next = self.next(&mut inbound, &reporter, node_of_identified);
-            match next.await? {
-                Some(next) => message = next,
-                None => return Ok(()),
-            }
         }
+        Ok(())
     }
 
     /// The first message, and whom it names, if its peer may speak for that node.

@@ -33,6 +33,42 @@ impl<'a> Fields<'a> {
         Self { rest: message }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// The bytes that are left.
+    pub(super) fn len(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// The text or message of the next field, if that begins with `key` in one byte. Otherwise nothing is
+    /// taken.
+    #[inline]
+    pub(super) fn bytes_if(&mut self, key: u8) -> Option<&'a [u8]> {
+        let mut after = self.behind(key)?;
+        let length = usize::try_from(after.varint().ok()?).ok()?;
+        let bytes = after.cut(length).ok()?;
+        *self = after;
+        Some(bytes)
+    }
+
+    /// The number of the next field, if that begins with `key` in one byte. Otherwise nothing is taken.
+    #[inline]
+    pub(super) fn varint_if(&mut self, key: u8) -> Option<u64> {
+        let mut after = self.behind(key)?;
+        let value = after.varint().ok()?;
+        *self = after;
+        Some(value)
+    }
+
+    #[inline]
+    fn behind(&self, key: u8) -> Option<Self> {
+        let (first, rest) = self.rest.split_first()?;
+        (*first == key).then_some(Self { rest })
+    }
+
+    #[inline]
     fn field(&mut self) -> Result<(u32, Value<'a>), Malformed> {
         let key = self.varint()?;
         let tag = u32::try_from(key >> 3).map_err(|_| Malformed)?;
@@ -41,7 +77,7 @@ impl<'a> Fields<'a> {
             1 => Value::Fixed64(u64::from_le_bytes(self.array()?)),
             2 => {
                 let length = usize::try_from(self.varint()?).map_err(|_| Malformed)?;
-                Value::Bytes(self.take(length)?)
+                Value::Bytes(self.cut(length)?)
             }
             5 => {
                 self.array::<4>()?;
@@ -56,7 +92,19 @@ impl<'a> Fields<'a> {
         Ok((tag, value))
     }
 
+    #[inline]
     fn varint(&mut self) -> Result<u64, Malformed> {
+        match self.rest.split_first() {
+            // Most are short.
+            Some((byte, rest)) if *byte < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Malformed> {
         let mut value = 0_u64;
         for (place, byte) in self.rest.iter().take(VARINT_BYTES_MAX).enumerate() {
             value |= u64::from(byte & 0x7f) << (7 * place);
@@ -68,20 +116,23 @@ impl<'a> Fields<'a> {
         Err(Malformed)
     }
 
-    fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
+    #[inline]
+    fn cut(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
         let (taken, rest) = self.rest.split_at_checked(length).ok_or(Malformed)?;
         self.rest = rest;
         Ok(taken)
     }
 
+    #[inline]
     fn array<const LENGTH: usize>(&mut self) -> Result<[u8; LENGTH], Malformed> {
-        self.take(LENGTH)?.try_into().map_err(|_| Malformed)
+        self.cut(LENGTH)?.try_into().map_err(|_| Malformed)
     }
 }
 
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<(u32, Value<'a>), Malformed>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
             return None;

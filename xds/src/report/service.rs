@@ -34,6 +34,7 @@ use super::{
 #[derive(Debug, Clone)]
 pub struct MetricsIntake {
     outlet: Outlet<Report>,
+    reader: Arc<metrics::Reader>,
     asked: watch::Receiver<Asked>,
 }
 
@@ -60,6 +61,7 @@ impl MetricsIntake {
     pub fn new(queue: mpsc::Sender<Report>, counters: Arc<IntakeCounters>) -> Self {
         Self {
             outlet: Outlet::new(queue, counters),
+            reader: Arc::default(),
             asked: everything(),
         }
     }
@@ -89,7 +91,8 @@ impl MetricsIntake {
             let report = {
                 let asked = self.asked.borrow();
                 let (node_id, cluster) = (&reporter.node_id, &reporter.cluster);
-                metrics::decode(node_id, cluster, message, &asked, Instant::now())
+                let now = Instant::now();
+                self.reader.read(node_id, cluster, message, &asked, now)
             };
             self.outlet.report(report.map_err(malformed)?)
         };

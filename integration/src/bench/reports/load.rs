@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::payload::Payload;
+use super::messages::{Messages, Script};
 
 /// Between two messages of a sidecar.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -37,10 +37,8 @@ pub struct Load {
     pub sidecars: u32,
     /// Connections that they share.
     pub connections: u32,
-    /// Extensions in each node.
-    pub extensions: u32,
     /// Their messages.
-    pub payload: Payload,
+    pub messages: Messages,
 }
 
 /// Sends until the standard input ends. Every line is answered with `sent`, the open streams, the
@@ -62,25 +60,17 @@ pub fn run(server: SocketAddr, load: &Load) -> io::Result<()> {
     });
     LocalSet::new().block_on(&runtime, async move {
         let sent = Rc::new(Sent::default());
-        let later = load.payload.later();
+        let shared = load.messages.shared();
+        let url = format!("http://{server}{}", load.messages.path());
         let mut number = 0;
         for connection in 0..load.connections {
             let client = connect(server).await?;
             let from_here = load.sidecars / load.connections
                 + u32::from(connection < load.sidecars % load.connections);
             for _ in 0..from_here {
-                let first = load
-                    .payload
-                    .first(&format!("sidecar-{number}"), load.extensions);
+                let script = load.messages.of_sidecar(number, &shared);
                 let phase = PERIOD * number / load.sidecars;
-                let one = sidecar(
-                    server,
-                    client.clone(),
-                    first,
-                    later.clone(),
-                    phase,
-                    sent.clone(),
-                );
+                let one = sidecar(url.clone(), client.clone(), script, phase, sent.clone());
                 let counts = sent.clone();
                 tokio::task::spawn_local(async move {
                     // It goes on for ever, so that its end is always a fault.
@@ -114,39 +104,38 @@ async fn connect(server: SocketAddr) -> io::Result<SendRequest<Bytes>> {
 }
 
 async fn sidecar(
-    server: SocketAddr,
+    url: String,
     client: SendRequest<Bytes>,
-    first: Bytes,
-    later: Bytes,
+    script: Script,
     phase: Duration,
     sent: Rc<Sent>,
 ) -> Result<(), h2::Error> {
     let begin = Instant::now() + phase;
     let mut client = client.ready().await?;
-    let request = http::Request::post(format!(
-        "http://{server}/envoy.service.metrics.v3.MetricsService/StreamMetrics"
-    ))
-    .version(http::Version::HTTP_2)
-    .header("te", "trailers")
-    .header("content-type", "application/grpc")
-    .body(())
-    .unwrap();
+    let request = http::Request::post(url)
+        .version(http::Version::HTTP_2)
+        .header("te", "trailers")
+        .header("content-type", "application/grpc")
+        .body(())
+        .unwrap();
     // Kept: dropped, it would reset the stream.
     let (_answer, mut stream) = client.send_request(request, false)?;
     sent.open.set(sent.open.get() + 1);
     let mut ticks = tokio::time::interval_at(begin, PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut message = first;
+    let mut message = &script.first;
     loop {
         let due = ticks.tick().await;
         if due.elapsed() > PERIOD / 2 {
             sent.late.set(sent.late.get() + 1);
         }
-        let size = u64::try_from(message.len()).unwrap_or(u64::MAX);
-        send_whole(&mut stream, message).await?;
+        for part in message {
+            let size = u64::try_from(part.len()).unwrap_or(u64::MAX);
+            send_whole(&mut stream, part.clone()).await?;
+            sent.bytes.set(sent.bytes.get() + size);
+        }
         sent.messages.set(sent.messages.get() + 1);
-        sent.bytes.set(sent.bytes.get() + size);
-        message = later.clone();
+        message = &script.later;
     }
 }
 

@@ -12,6 +12,8 @@ use prost::Message as _;
 
 use crate::bench::wire;
 
+use super::messages;
+
 /// Which stats a sidecar sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Stats {
@@ -125,7 +127,7 @@ impl Payload {
     pub fn of(stats: Stats, clusters: u32) -> Self {
         let mut families = Vec::new();
         for number in 0..clusters {
-            of_cluster(&mut families, stats, &format!("service-{number:03}/v1"));
+            of_cluster(&mut families, stats, &messages::cluster(number));
         }
         families.push(gauge("cluster_manager.cds.version", &[], 1.2e18));
         families.push(gauge("listener_manager.lds.version", &[], 1.3e18));

@@ -4,12 +4,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_xds::report::{IntakeCounters, MetricsIntake, Report};
+use tidegate_xds::report::{Asked, IntakeCounters, LoadIntake, MetricsIntake, Report};
 use tidegate_xds::{incoming, transport};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::bench::servers::commands;
 
@@ -19,12 +20,15 @@ const QUEUE: usize = 1_024;
 /// As much as hyper's servers take.
 const WINDOW: u32 = 1024 * 1024;
 
-/// Takes reports in until the standard input ends. `count` is answered by `counted`, the reports
+/// Between two load reports that the server asks for.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Takes reports about what is asked for in until the standard input ends. `count` is answered by `counted`, the reports
 /// that came out, those that were dropped, faults, and the upstreams in all reports.
 ///
 /// # Errors
 /// If the address can't be listened at.
-pub fn run(listen: SocketAddr) -> io::Result<()> {
+pub fn run(listen: SocketAddr, asked: Asked) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -34,8 +38,12 @@ pub fn run(listen: SocketAddr) -> io::Result<()> {
         let (queue, mut reports) = mpsc::channel::<Report>(QUEUE);
         let counters = Arc::new(IntakeCounters::default());
         let upstreams = Arc::new(AtomicU64::new(0));
-        let intake = MetricsIntake::new(queue, counters.clone()).into_server();
-        let router = transport().add_service(intake);
+        let asked = watch::Sender::new(asked);
+        let metrics = MetricsIntake::new(queue.clone(), counters.clone());
+        let load = LoadIntake::new(queue, counters.clone(), INTERVAL);
+        let router = transport()
+            .add_service(metrics.asked(asked.subscribe()).into_server())
+            .add_service(load.asked(asked.subscribe()).into_server());
         let serving = tokio::spawn(router.serve_with_incoming(incoming(listener)));
         let seen = upstreams.clone();
         tokio::spawn(async move {

@@ -168,6 +168,17 @@ impl Intake {
         }
     }
 
+    /// Forgets all clusters but these: of the others, reports may say nothing any more. One that is watched
+    /// again begins with a baseline.
+    pub fn forget_others(&mut self, clusters: &BTreeSet<String>) {
+        self.watched.retain(|cluster, _| clusters.contains(cluster));
+        for sidecar in self.sidecars.values_mut() {
+            sidecar
+                .upstreams
+                .retain(|cluster, _| clusters.contains(cluster));
+        }
+    }
+
     /// A sidecar is gone for good; it is forgotten.
     pub fn departed(&mut self, sidecar: &str) {
         self.sidecars.remove(sidecar);

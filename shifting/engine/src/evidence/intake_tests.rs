@@ -318,3 +318,26 @@ fn only_clusters_of_running_rollouts_are_kept() {
     bench.intake.observe(other, &bench.expected, later);
     assert_eq!(bench.intake.sidecars["a"].upstreams.len(), 0);
 }
+
+#[test]
+fn what_was_not_reported_between_two_rollouts_is_no_evidence() {
+    let mut bench = Bench::of(&["a"]);
+    let mut busy = healthy(100);
+    busy.active = Some(70);
+    bench.tick(&["a"], &[("checkout/v1", busy)]);
+    bench.intake.forget_others(&BTreeSet::new());
+    // Unseen, the seventy end, and `checkout/v2` gets its first requests.
+    bench.tick(&["a"], &[]);
+    bench.intake.forget_others(&BTreeSet::new());
+    bench.now = bench.now.plus_ms(60_000);
+    bench.intake.observe(ARMS, &bench.expected, bench.now);
+    let mut history = healthy(5);
+    history.responses = [0, 0, 0, 5];
+    let first = bench.tick(
+        &["a"],
+        &[("checkout/v1", healthy(100)), ("checkout/v2", history)],
+    );
+    assert_eq!((first.canary, first.stable), Default::default());
+    let evidence = bench.tick(&["a"], &[("checkout/v1", healthy(100))]);
+    assert_eq!((evidence.stable.requests, evidence.stable.bad), (100, 0));
+}

@@ -17,10 +17,10 @@ use arc_swap::ArcSwap;
 use tidegate_engine::mesh::Mesh;
 use tidegate_engine::rollout::{Decided, Effect, Event, NoticeLevel, State};
 use tidegate_engine::time::Time;
-use tidegate_xds::report::Report;
+use tidegate_xds::report::{Asked, Report};
 use tidegate_xds::server::Server;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
 use self::outage::{Trouble, prepare};
@@ -52,6 +52,7 @@ pub struct BrainHandle {
     inputs: mpsc::Sender<Input>,
     reload: Arc<AtomicBool>,
     published: Arc<ArcSwap<Published>>,
+    asked: watch::Receiver<Asked>,
 }
 
 pub(crate) struct Brain {
@@ -61,6 +62,8 @@ pub(crate) struct Brain {
     views: Views,
     server: Server,
     incoming: Incoming,
+    /// What reports are read for.
+    asked: watch::Sender<Asked>,
     directory: MeshDirectory,
     served: ServedFile,
     observer: Observer,
@@ -110,6 +113,11 @@ impl BrainHandle {
     /// The same, to keep.
     pub(super) fn published_handle(&self) -> Arc<ArcSwap<Published>> {
         Arc::clone(&self.published)
+    }
+
+    /// What reports must tell, from now on.
+    pub(super) fn asked(&self) -> watch::Receiver<Asked> {
+        self.asked.clone()
     }
 
     /// Lets the brain observe and judge. A brain that is busy skips it. False when it is dead.
@@ -183,6 +191,7 @@ impl Brain {
             views,
             server,
             incoming,
+            asked: watch::Sender::new(Asked::upstreams([])),
             directory,
             served,
             observer: Observer::default(),
@@ -205,6 +214,7 @@ impl Brain {
             inputs,
             reload: Arc::clone(&self.reload),
             published: Arc::clone(&self.published),
+            asked: self.asked.subscribe(),
         };
         std::thread::Builder::new()
             .name("brain".to_owned())
@@ -227,7 +237,7 @@ impl Brain {
                         refusal,
                     })?;
         }
-        self.state = Arc::new(state);
+        self.hold(state);
         let now = self.clock.now();
         self.last_watched = now;
         if !records.is_empty() {
@@ -301,9 +311,11 @@ impl Brain {
             // The refusal is logged and shown; the mesh in force stays.
             let _ = self.read_mesh();
         }
+        // A watch begins after its arms were asked for: a later report without one says that it is unused.
+        let seen = self.clock.now();
         let observations = self
             .observer
-            .observe(&self.state, &self.views, &self.server, now);
+            .observe(&self.state, &self.views, &self.server, seen);
         for observation in observations {
             match self.accept(Event::Observed(observation)) {
                 Ok(()) => {}
@@ -371,7 +383,7 @@ impl Brain {
             self.begin_trouble(&error);
             return Err(error.into());
         }
-        self.state = Arc::new(state);
+        self.hold(state);
         if let Some((prepared, without_canaries)) = prepared {
             self.put_in_force(prepared, without_canaries, begun);
             self.keep_served();
@@ -381,6 +393,17 @@ impl Brain {
         }
         self.publish();
         Ok(())
+    }
+
+    /// Takes a state for the one in force, and asks for what its rollouts need of reports.
+    fn hold(&mut self, state: State) {
+        self.state = Arc::new(state);
+        let needed = self.observer.attend(&self.state);
+        self.asked.send_if_modified(|asked| {
+            let news = *asked != needed;
+            *asked = needed;
+            news
+        });
     }
 
     fn read_mesh(&mut self) -> Result<(), CommandError> {

@@ -153,6 +153,7 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     };
     let brain = past.brain(options.mesh, clock, views, &server, reports_and_polls)?;
     tokio::spawn(prometheus::run(brain.published_handle(), polls));
+    let (metrics, load) = (metrics.asked(brain.asked()), load.asked(brain.asked()));
     let mut changes = match source::watch(&mesh_path) {
         Ok(changes) => changes,
         Err(cause) => {

@@ -7,7 +7,7 @@ use tidegate_engine::evidence::{Arms, Intake, SidecarReport, UpstreamCounts};
 use tidegate_engine::mesh::{EvidenceSource, LATENCY_EDGES_MS};
 use tidegate_engine::rollout::{Delivery, Observation, Rejection, State};
 use tidegate_engine::time::Time;
-use tidegate_xds::report::{Latency, Report, UpstreamSample};
+use tidegate_xds::report::{Asked, Latency, Report, UpstreamSample};
 use tidegate_xds::server::{ClientStatus, Server};
 
 use super::scraped::Scraped;
@@ -55,6 +55,17 @@ impl Observer {
     /// Takes in what a Prometheus told, or that it told nothing.
     pub(crate) fn record_poll(&mut self, poll: Poll, clock: &Clock) {
         self.scraped.record(poll, clock);
+    }
+
+    /// What reports must tell from now on: the two arms of every running rollout, from its start to its end.
+    /// What is known of other clusters is forgotten, for it ages unseen.
+    pub(crate) fn attend(&mut self, state: &State) -> Asked {
+        let plans = state.active().map(|run| run.plan());
+        let arms: BTreeSet<String> = plans
+            .flat_map(|plan| [&plan.from, &plan.to].map(|arm| cluster_name(&plan.service, arm)))
+            .collect();
+        self.intake.forget_others(&arms);
+        Asked::upstreams(arms)
     }
 
     /// When each sidecar reported last.

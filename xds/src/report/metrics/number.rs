@@ -2,16 +2,17 @@
 
 use super::super::protobuf::{Fields, Malformed, Value};
 use super::super::{Latency, MAX_BUCKETS, MAX_COUNT};
-use super::stat::Labels;
+
+/// A bucket with its count and its edge takes no less, in bytes.
+const BUCKET_BYTES_MIN: usize = 13;
 
 /// A number that was asked for and can't be used.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unreadable;
 
-/// One metric, with its numbers still as bytes: only the one that its name promises is read.
+/// The numbers of one metric, still as bytes: only the one that its name promises is read.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Metric<'a> {
-    pub(super) labels: Labels<'a>,
     gauge: Option<&'a [u8]>,
     counter: Option<&'a [u8]>,
     histogram: Option<&'a [u8]>,
@@ -21,21 +22,11 @@ pub(super) struct Metric<'a> {
 // === impl Metric ===
 
 impl<'a> Metric<'a> {
+    /// Reads what is behind the labels.
     pub(super) fn read(fields: Fields<'a>) -> Result<Self, Malformed> {
         let mut metric = Self::default();
         for field in fields {
             match field? {
-                (1, label) => {
-                    let (mut name, mut value) = ("", "");
-                    for field in label.fields()? {
-                        match field? {
-                            (1, text) => name = text.text()?,
-                            (2, text) => value = text.text()?,
-                            _ => {}
-                        }
-                    }
-                    metric.labels.note(name, value);
-                }
                 (2, gauge) => metric.gauge = Some(gauge.bytes()?),
                 (3, counter) => metric.counter = Some(counter.bytes()?),
                 (4, _) => metric.summary = true,
@@ -70,8 +61,10 @@ impl<'a> Metric<'a> {
 
     /// A histogram whose edges rise, whose cumulative counts don't fall and end at no more than the whole count.
     pub(super) fn histogram(&self) -> Result<Latency, Unreadable> {
-        let (mut whole, mut sum, mut buckets) = (None, None, Vec::new());
-        for field in Fields::of(self.histogram.ok_or(Unreadable)?) {
+        let histogram = self.histogram.ok_or(Unreadable)?;
+        let room = (histogram.len() / BUCKET_BYTES_MIN).min(MAX_BUCKETS);
+        let (mut whole, mut sum, mut buckets) = (None, None, Vec::with_capacity(room));
+        for field in Fields::of(histogram) {
             match field? {
                 (1, count) => whole = Some(count.varint()?),
                 (2, value) => sum = Some(value.double()?),

@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+use super::super::protobuf::{Fields, Malformed};
+use super::family::LABEL;
+
 pub(super) const CLUSTER_LABEL: &str = "envoy.cluster_name";
 pub(super) const RESPONSE_CLASS_LABEL: &str = "envoy.response_code_class";
 pub(super) const HTTP_PREFIX_LABEL: &str = "envoy.http_conn_manager_prefix";
@@ -149,6 +152,23 @@ pub(in crate::report) fn blames_the_server(grpc_status: &str) -> bool {
 // === impl Labels ===
 
 impl<'a> Labels<'a> {
+    /// Reads the labels that a metric begins with. Envoy writes them first; what comes later is no label of it.
+    pub(super) fn read(metric: &mut Fields<'a>) -> Result<Self, Malformed> {
+        let mut labels = Self::default();
+        while let Some(label) = metric.bytes_if(LABEL) {
+            let (mut name, mut value) = ("", "");
+            for field in Fields::of(label) {
+                match field? {
+                    (1, text) => name = text.text()?,
+                    (2, text) => value = text.text()?,
+                    _ => {}
+                }
+            }
+            labels.note(name, value);
+        }
+        Ok(labels)
+    }
+
     pub(super) fn note(&mut self, name: &str, value: &'a str) {
         let slot = match name {
             CLUSTER_LABEL => &mut self.cluster,

@@ -4,10 +4,14 @@ use envoy_types::pb::io::prometheus::client::{
 };
 use prost::Message as _;
 
-use super::super::MAX_BUCKETS;
+use super::super::{Latency, MAX_BUCKETS, MAX_ENTRIES};
 use super::number::gauge_bits;
 use super::stat::{CLUSTER_LABEL, HTTP_PREFIX_LABEL, RESPONSE_CLASS_LABEL};
 use super::*;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+mod agreement;
 
 macro_rules! fixture {
     ($name:literal) => {
@@ -579,4 +583,37 @@ fn a_stream_of_garbage_is_malformed() {
     let bytes = &LABELS[..LABELS.len() - 1];
     let report = decode("n", "c", bytes, &Asked::everything(), Instant::now());
     assert_eq!(report.err(), Some(Malformed));
+}
+
+#[test]
+fn what_is_learned_is_bounded_and_forgotten_when_it_is_full_and_old() {
+    let (mut lexicon, begun) = (Lexicon::default(), Instant::now());
+    let known = |lexicon: &Lexicon, bytes: &[u8]| {
+        let plain = Plain::of(bytes).unwrap();
+        lexicon.meaning(&plain).is_some()
+    };
+    let made_up = |number: u32, length: usize| {
+        let cluster = format!("{number:0length$}");
+        let pairs = [(CLUSTER_LABEL, &*cluster)];
+        family("cluster.upstream_rq_total", &pairs, counted(1.0)).encode_to_vec()
+    };
+    let usual = made_up(0, 8);
+    lexicon.learn(&[&usual], begun);
+    assert!(known(&lexicon, &usual));
+    // Longer ones than any cluster has are understood each time.
+    let long = made_up(1, MAX_NAME_BYTES + 1);
+    lexicon.learn(&[&long], begun);
+    assert!(!known(&lexicon, &long));
+
+    let mut number = 1;
+    while !lexicon.is_full() {
+        number += 1;
+        lexicon.learn(&[&made_up(number, MAX_NAME_BYTES)], begun);
+    }
+    assert!((20_000..100_000).contains(&number), "{number}");
+    let late = made_up(number + 1, 8);
+    lexicon.learn(&[&late], begun + Duration::from_secs(60));
+    assert!(!known(&lexicon, &late) && known(&lexicon, &usual));
+    lexicon.learn(&[&late], begun + Duration::from_secs(3_600));
+    assert!(known(&lexicon, &late) && !known(&lexicon, &usual));
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tidegate_engine::rollout::State;
-use tokio::sync::mpsc;
+use tidegate_xds::report::Asked;
+use tokio::sync::{mpsc, watch};
 use tracing::error;
 
 use super::outage::take_back;
@@ -46,6 +47,8 @@ pub(crate) fn start(
         inputs,
         reload: Arc::default(),
         published: Arc::new(ArcSwap::from_pointee(published)),
+        // Nobody judges: reports tell that their sidecars live, and nothing else.
+        asked: watch::Sender::new(Asked::upstreams([])).subscribe(),
     };
     std::thread::Builder::new()
         .name("brain".to_owned())

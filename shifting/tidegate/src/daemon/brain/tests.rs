@@ -199,6 +199,44 @@ fn an_abort_that_cannot_be_recorded_lowers_the_share_and_is_recorded_later() {
 }
 
 #[test]
+fn reports_are_read_for_the_arms_of_running_rollouts_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let arms = Asked::upstreams(["checkout/v1", "checkout/v2"].map(str::to_owned));
+    let mut brain = brain_in(directory.path());
+    let asked = brain.asked.subscribe();
+    brain.recover(None).unwrap();
+    assert_eq!(*asked.borrow(), Asked::upstreams([]));
+    drop(brain);
+
+    let (brain, _) = exposed(directory.path());
+    assert_eq!(*brain.asked.subscribe().borrow(), arms);
+    drop(brain);
+
+    let mut brain = brain_in(directory.path());
+    brain.recover(None).unwrap();
+    assert_eq!(
+        *brain.asked.subscribe().borrow(),
+        arms,
+        "before anybody is served"
+    );
+    brain.command(abort()).unwrap();
+    assert_eq!(
+        *brain.asked.subscribe().borrow(),
+        arms,
+        "a revert is watched too"
+    );
+    for _ in 0..20 {
+        pass(&mut brain, 1_000);
+        if brain.state.active().next().is_some() {
+            brain.accept(healthy(&brain)).unwrap();
+            brain.last_watched = brain.clock.now();
+        }
+    }
+    assert_eq!(phase(&brain), Phase::Reverted);
+    assert_eq!(*brain.asked.subscribe().borrow(), Asked::upstreams([]));
+}
+
+#[test]
 fn a_mesh_that_the_journal_could_not_take_is_read_again() {
     let directory = tempfile::tempdir().unwrap();
     let mut brain = brain_in(directory.path());
