@@ -39,6 +39,9 @@ pub struct SnapshotBuilder {
     problems: Vec<SnapshotProblem>,
 }
 
+/// Resources by type and name.
+type ByName = BTreeMap<TypeUrl, BTreeMap<Name, Arc<Resource>>>;
+
 /// Everything that is wrong with a set of resources, at once.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the snapshot is refused: {}", .problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
@@ -256,10 +259,7 @@ impl Snapshot {
         SnapshotBuilder::new()
     }
 
-    pub(crate) fn of(
-        resources: BTreeMap<TypeUrl, BTreeMap<Name, Arc<Resource>>>,
-        mut notes: Notes,
-    ) -> Self {
+    pub(crate) fn of(resources: ByName, mut notes: Notes) -> Self {
         let all = resources.values().flat_map(BTreeMap::values);
         for (type_url, aliases) in notes::aliases(all).0 {
             notes.entry(type_url).or_default().aliases = aliases;
@@ -371,16 +371,10 @@ impl fmt::Debug for Snapshot {
     }
 }
 
-/// Resources by type and name, and those that came twice: the first one counts.
-fn by_name(
-    resources: BTreeMap<TypeUrl, Vec<Arc<Resource>>>,
-) -> (
-    BTreeMap<TypeUrl, BTreeMap<Name, Arc<Resource>>>,
-    Vec<SnapshotProblem>,
-) {
+/// Resources by type and name, and which names came twice.
+fn by_name(resources: BTreeMap<TypeUrl, Vec<Arc<Resource>>>) -> (ByName, Vec<SnapshotProblem>) {
     let mut duplicates = Vec::new();
     let of_type = |(type_url, mut resources): (TypeUrl, Vec<Arc<Resource>>)| {
-        // Stable: of two with one name the first stays the first.
         resources.sort_by(|one, other| one.name().cmp(other.name()));
         resources.dedup_by(|later, first| {
             let twice = later.name() == first.name();
