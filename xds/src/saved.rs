@@ -119,7 +119,7 @@ impl Snapshot {
         let undecodable = |reason: String| LoadError::Undecodable { reason };
         let saved = DeltaDiscoveryResponse::decode(bytes)
             .map_err(|cause| undecodable(cause.to_string()))?;
-        let mut resources = BTreeMap::new();
+        let mut resources: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
         let mut notes = Notes::new();
         for error in saved.resource_errors {
             let (type_url, name, error) = read_error(error).map_err(&undecodable)?;
@@ -156,7 +156,8 @@ impl Snapshot {
             if metadata.filter_metadata.contains_key(ON_DEMAND) {
                 resource = resource.on_demand();
             }
-            resources.insert((type_url, resource.name().clone()), Arc::new(resource));
+            let of_type = resources.entry(type_url).or_default();
+            of_type.insert(resource.name().clone(), Arc::new(resource));
         }
         let view = Self::of(resources, notes);
         if **view.id() == *saved.system_version_info {

@@ -7,14 +7,13 @@
 mod of_type;
 mod whole;
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use xxhash_rust::xxh64::Xxh64;
 
-pub(crate) use of_type::{OfType, Referrers};
+pub(crate) use of_type::{Change, OfType, Referrers};
 pub(crate) use whole::Whole;
 
 use crate::error_detail::ErrorDetail;
@@ -33,11 +32,15 @@ pub struct Snapshot {
 /// Collects resources for a [`Snapshot`].
 #[derive(Debug, Default)]
 pub struct SnapshotBuilder {
-    resources: BTreeMap<(TypeUrl, Name), Arc<Resource>>,
+    /// As they came: the maps are made once, of what is in order as a rule.
+    resources: BTreeMap<TypeUrl, Vec<Arc<Resource>>>,
     elsewhere: BTreeSet<(TypeUrl, Name)>,
     notes: Notes,
     problems: Vec<SnapshotProblem>,
 }
+
+/// Resources by type and name.
+type ByName = BTreeMap<TypeUrl, BTreeMap<Name, Arc<Resource>>>;
 
 /// Everything that is wrong with a set of resources, at once.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -121,17 +124,12 @@ impl SnapshotBuilder {
     /// [`build`](Self::build).
     pub fn insert(&mut self, resource: impl Into<Arc<Resource>>) -> &mut Self {
         let resource = resource.into();
-        match self
-            .resources
-            .entry((resource.type_url().clone(), resource.name().clone()))
-        {
-            Entry::Vacant(vacant) => {
-                vacant.insert(resource);
+        match self.resources.get_mut(resource.type_url()) {
+            Some(of_type) => of_type.push(resource),
+            None => {
+                let type_url = resource.type_url().clone();
+                self.resources.insert(type_url, vec![resource]);
             }
-            Entry::Occupied(_) => self.problems.push(SnapshotProblem::Duplicate {
-                type_url: resource.type_url().clone(),
-                name: resource.name().to_string(),
-            }),
         }
         self
     }
@@ -192,12 +190,14 @@ impl SnapshotBuilder {
     /// route or cluster, cluster to assignment) leads nowhere; if an error, an alias or a version
     /// can't be what it is.
     pub fn build(self) -> Result<Snapshot, SnapshotError> {
-        let mut problems = self.problems;
+        let (resources, mut problems) = by_name(self.resources);
+        problems.extend(self.problems);
+        let exists = |type_url: &TypeUrl, name: &Name| {
+            let of_type = resources.get(type_url);
+            of_type.is_some_and(|of_type| of_type.contains_key(name))
+        };
         for (type_url, notes) in &self.notes {
-            let taken = |name: &&Name| {
-                let key = (type_url.clone(), (*name).clone());
-                self.resources.contains_key(&key)
-            };
+            let taken = |name: &&Name| exists(type_url, name);
             for name in notes.errors.keys().filter(taken) {
                 problems.push(SnapshotProblem::ErrorAndResource {
                     type_url: type_url.clone(),
@@ -205,18 +205,19 @@ impl SnapshotBuilder {
                 });
             }
         }
-        let (aliases, mut twice) = notes::aliases(self.resources.values());
+        let all = resources.values().flat_map(BTreeMap::values);
+        let (aliases, mut twice) = notes::aliases(all.clone());
         for (type_url, aliases) in &aliases {
             let names = aliases
                 .keys()
                 .map(|alias| (type_url.clone(), alias.clone()));
-            twice.extend(names.filter(|key| self.resources.contains_key(key)));
+            twice.extend(names.filter(|(type_url, alias)| exists(type_url, alias)));
         }
         problems.extend(twice.into_iter().map(|(type_url, alias)| {
             let alias = alias.to_string();
             SnapshotProblem::AliasTaken { type_url, alias }
         }));
-        for resource in self.resources.values() {
+        for resource in all {
             let references = resource.references();
             let clusters = references
                 .clusters
@@ -231,8 +232,8 @@ impl SnapshotBuilder {
                 .iter()
                 .map(|name| (TypeUrl::CLUSTER_LOAD_ASSIGNMENT, name));
             for (to_type, to) in clusters.chain(routes).chain(assignment) {
-                let key = (to_type.clone(), to.clone());
-                if !self.resources.contains_key(&key) && !self.elsewhere.contains(&key) {
+                let elsewhere = || self.elsewhere.contains(&(to_type.clone(), to.clone()));
+                if !exists(&to_type, to) && !elsewhere() {
                     problems.push(SnapshotProblem::Dangling {
                         from_type: resource.type_url().clone(),
                         from: resource.name().to_string(),
@@ -243,7 +244,7 @@ impl SnapshotBuilder {
             }
         }
         if problems.is_empty() {
-            Ok(Snapshot::of(self.resources, self.notes))
+            Ok(Snapshot::of(resources, self.notes))
         } else {
             Err(SnapshotError { problems })
         }
@@ -258,21 +259,15 @@ impl Snapshot {
         SnapshotBuilder::new()
     }
 
-    pub(crate) fn of(
-        resources: BTreeMap<(TypeUrl, Name), Arc<Resource>>,
-        mut notes: Notes,
-    ) -> Self {
-        for (type_url, aliases) in notes::aliases(resources.values()).0 {
+    pub(crate) fn of(resources: ByName, mut notes: Notes) -> Self {
+        let all = resources.values().flat_map(BTreeMap::values);
+        for (type_url, aliases) in notes::aliases(all).0 {
             notes.entry(type_url).or_default().aliases = aliases;
         }
         notes.retain(|_, notes| !notes.is_empty());
-        let mut by_type: BTreeMap<TypeUrl, BTreeMap<Name, Arc<Resource>>> = BTreeMap::new();
-        for ((type_url, name), resource) in resources {
-            by_type.entry(type_url).or_default().insert(name, resource);
-        }
         let mut whole = Xxh64::new(0);
         let mut types = BTreeMap::new();
-        for (type_url, by_name) in by_type {
+        for (type_url, by_name) in resources {
             let of_type = OfType::new(by_name);
             whole.update(type_url.as_str().as_bytes());
             whole.update(&[0]);
@@ -374,6 +369,29 @@ impl fmt::Debug for Snapshot {
             .field("counts", &counts.collect::<BTreeMap<_, _>>())
             .finish()
     }
+}
+
+/// Resources by type and name, and which names came twice.
+fn by_name(resources: BTreeMap<TypeUrl, Vec<Arc<Resource>>>) -> (ByName, Vec<SnapshotProblem>) {
+    let mut duplicates = Vec::new();
+    let of_type = |(type_url, mut resources): (TypeUrl, Vec<Arc<Resource>>)| {
+        resources.sort_by(|one, other| one.name().cmp(other.name()));
+        resources.dedup_by(|later, first| {
+            let twice = later.name() == first.name();
+            if twice {
+                duplicates.push(SnapshotProblem::Duplicate {
+                    type_url: type_url.clone(),
+                    name: later.name().to_string(),
+                });
+            }
+            twice
+        });
+        let named = resources.into_iter();
+        let named = named.map(|resource| (resource.name().clone(), resource));
+        (type_url, named.collect())
+    };
+    let resources = resources.into_iter().map(of_type).collect();
+    (resources, duplicates)
 }
 
 /// The hash of a list of resources, by their names, versions and times to live.

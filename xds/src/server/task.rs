@@ -302,8 +302,10 @@ impl Registration {
                         now = Instant::now();
                     }
                 }
-                Err(Rest { settled_on, due }) => {
-                    self.settle(settled_on);
+                Err(Rest { news, due }) => {
+                    if let Some(settled_on) = news {
+                        self.settle(settled_on);
+                    }
                     return Ok(due);
                 }
             }
@@ -314,8 +316,9 @@ impl Registration {
     fn next_message(&self, now: Instant) -> Result<Result<Framed, Rest>, Status> {
         let mut session = self.stream.session();
         let Some(response) = session.poll_response(now) else {
+            let acknowledged = session.acknowledged();
             return Ok(Err(Rest {
-                settled_on: session.acknowledged().cloned(),
+                news: (acknowledged != self.settled_on.as_ref()).then(|| acknowledged.cloned()),
                 due: session.next_timeout(),
             }));
         };
@@ -343,9 +346,6 @@ impl Registration {
     }
 
     fn settle(&mut self, settled_on: Option<Arc<str>>) {
-        if self.settled_on == settled_on {
-            return;
-        }
         self.settled_on = settled_on;
         match &self.settled_on {
             Some(view) => {
@@ -359,7 +359,8 @@ impl Registration {
 
 /// How a session is when it has nothing to say.
 struct Rest {
-    settled_on: Option<Arc<str>>,
+    /// The view that it has caught up with, if that is another than before.
+    news: Option<Option<Arc<str>>>,
     due: Option<Instant>,
 }
 

@@ -1,5 +1,7 @@
 //! Streams without a connection: requests go in as bytes, and what would go out is read.
 
+use std::collections::BTreeSet;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -121,7 +123,7 @@ impl Call {
     }
 
     async fn next(&mut self) -> DeltaDiscoveryResponse {
-        let next = std::future::poll_fn(|context| self.poll_next(context));
+        let next = poll_fn(|context| self.poll_next(context));
         tokio::time::timeout(PATIENCE, next).await.unwrap()
     }
 }
@@ -149,4 +151,65 @@ async fn a_push_to_an_open_stream_does_not_wait_for_newcomers() {
     assert!(newcomer.poll_next(&mut context).is_pending());
     drop(busy);
     assert!(!newcomer.next().await.resources.is_empty());
+}
+
+/// Streams that are served at the same time.
+const MANY: usize = 1_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_push_reaches_each_of_a_thousand_streams() {
+    let view = |content: usize| {
+        let changing = format!("changing-{content}");
+        snapshot([static_cluster("a"), static_cluster(&changing)])
+    };
+    let (views, receiver) = watch::channel(Some(view(0)));
+    let mut settings = Settings::default();
+    settings.session.one_doubt_per_response = false;
+    let server = Server::new(SameForAll(receiver), settings);
+    let (arrive, mut arrivals) = mpsc::unbounded_channel();
+    for client in 0..MANY {
+        let mut call = Call::open(&server, &format!("client-{client}"));
+        let arrive = arrive.clone();
+        tokio::spawn(async move {
+            loop {
+                let response = poll_fn(|context| call.poll_next(context)).await;
+                call.acknowledge(&response);
+                if arrive.send((client, response)).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    // What each of them has, as far as responses tell.
+    let mut have = vec![BTreeSet::new(); MANY];
+    for round in 0..12 {
+        if round > 0 {
+            // While some still work on this one, the next one comes.
+            views.send_replace(Some(view(10 * round)));
+            tokio::task::yield_now().await;
+            views.send_replace(Some(view(round)));
+        }
+        let wanted = BTreeSet::from(["a".to_owned(), format!("changing-{round}")]);
+        let mut missing = have.iter().filter(|has| **has != wanted).count();
+        while missing > 0 {
+            let arrival = tokio::time::timeout(PATIENCE, arrivals.recv()).await;
+            let arrival = arrival.unwrap_or_else(|_| {
+                let status = server.clients();
+                let behind = status.iter().filter(|it| it.behind_since.is_some()).count();
+                panic!("round {round}: {missing} streams wait, {behind} are behind");
+            });
+            let (client, response) = arrival.unwrap();
+            let has = &mut have[client];
+            let before = *has == wanted;
+            has.extend(response.resources.into_iter().map(|it| it.name));
+            response.removed_resources.iter().for_each(|name| {
+                has.remove(name);
+            });
+            match (before, *has == wanted) {
+                (false, true) => missing -= 1,
+                (true, false) => missing += 1,
+                _ => {}
+            }
+        }
+    }
 }

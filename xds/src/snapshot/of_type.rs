@@ -2,7 +2,8 @@
 //! themselves: how they differ from another snapshot's, who leads to what, what a subscription of
 //! many covers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use super::digest;
@@ -27,11 +28,19 @@ pub(crate) struct OfType {
     wholes: Mutex<Wholes>,
 }
 
-/// The names of what differs from an earlier snapshot.
+/// What differs from an earlier snapshot.
 #[derive(Debug)]
 struct Difference {
     from: Weak<OfType>,
-    names: Arc<[Name]>,
+    changes: Arc<[Change]>,
+}
+
+/// What became of one resource from one snapshot to another. One of both exists at least.
+#[derive(Debug)]
+pub(crate) struct Change {
+    pub(crate) name: Name,
+    pub(crate) old: Option<Arc<Resource>>,
+    pub(crate) new: Option<Arc<Resource>>,
 }
 
 /// Which resources lead to a name, by the type of what they lead to.
@@ -131,17 +140,18 @@ impl OfType {
             .get_or_init(|| Referrers::by(self.by_name.values()))
     }
 
-    /// The names of what was added, changed or removed between two, in order. Computed once for
+    /// What was added, changed or removed between two, in the order of names. Computed once for
     /// all streams that go from one view to the next.
-    pub(crate) fn difference(old: Option<&Arc<Self>>, new: Option<&Arc<Self>>) -> Arc<[Name]> {
+    pub(crate) fn difference(old: Option<&Arc<Self>>, new: Option<&Arc<Self>>) -> Arc<[Change]> {
         match (old, new) {
             (Some(old), Some(new)) => new.since(old),
-            (Some(all), None) | (None, Some(all)) => all.by_name.keys().cloned().collect(),
+            (Some(old), None) => old.iter().map(|it| Change::of(Some(it), None)).collect(),
+            (None, Some(new)) => new.iter().map(|it| Change::of(None, Some(it))).collect(),
             (None, None) => Arc::default(),
         }
     }
 
-    fn since(&self, old: &Arc<Self>) -> Arc<[Name]> {
+    fn since(&self, old: &Arc<Self>) -> Arc<[Change]> {
         if self.digest == old.digest {
             return Arc::default();
         }
@@ -152,29 +162,20 @@ impl OfType {
         // An address isn't used again while somebody could still ask for it.
         let is_it = |it: &&Difference| std::ptr::eq(it.from.as_ptr(), Arc::as_ptr(old));
         if let Some(known) = known.iter().find(is_it) {
-            return known.names.clone();
+            return known.changes.clone();
         }
-        let differs = |resource: &&Arc<Resource>| {
-            let other = old.get(resource.name());
-            other.is_none_or(|other| {
-                other.stamp() != resource.stamp() || other.is_on_demand() != resource.is_on_demand()
-            })
-        };
-        let gone = |resource: &&Arc<Resource>| !self.by_name.contains_key(resource.name());
-        let here = self.iter().filter(differs);
-        let names: BTreeSet<Name> = here
-            .chain(old.iter().filter(gone))
-            .map(|resource| resource.name().clone())
+        let changes: Arc<[Change]> = paired(old.iter(), self.iter())
+            .filter(|(old, new)| differ(*old, *new))
+            .map(|(old, new)| Change::of(old, new))
             .collect();
-        let names: Arc<[Name]> = names.into_iter().collect();
         if known.len() >= DIFFERENCES_KEPT {
             known.remove(0);
         }
         known.push(Difference {
             from: Arc::downgrade(old),
-            names: names.clone(),
+            changes: changes.clone(),
         });
-        names
+        changes
     }
 }
 
@@ -185,6 +186,48 @@ impl PartialEq for OfType {
 }
 
 impl Eq for OfType {}
+
+// === impl Change ===
+
+impl Change {
+    fn of(old: Option<&Arc<Resource>>, new: Option<&Arc<Resource>>) -> Self {
+        let name = new.or(old).map(|resource| resource.name().clone());
+        Self {
+            name: name.unwrap_or_default(),
+            old: old.cloned(),
+            new: new.cloned(),
+        }
+    }
+}
+
+/// Whether clients have to be told. Most resources are the very same in both views.
+fn differ(old: Option<&Arc<Resource>>, new: Option<&Arc<Resource>>) -> bool {
+    let (Some(old), Some(new)) = (old, new) else {
+        return true;
+    };
+    let same = || old.stamp() == new.stamp() && old.is_on_demand() == new.is_on_demand();
+    !Arc::ptr_eq(old, new) && !same()
+}
+
+/// Two lists of resources in the order of names, those of one name side by side.
+fn paired<'a>(
+    old: impl Iterator<Item = &'a Arc<Resource>>,
+    new: impl Iterator<Item = &'a Arc<Resource>>,
+) -> impl Iterator<Item = (Option<&'a Arc<Resource>>, Option<&'a Arc<Resource>>)> {
+    let (mut old, mut new) = (old.peekable(), new.peekable());
+    std::iter::from_fn(move || {
+        let order = match (old.peek(), new.peek()) {
+            (None, None) => return None,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(old), Some(new)) if Arc::ptr_eq(old, new) => Ordering::Equal,
+            (Some(old), Some(new)) => old.name().cmp(new.name()),
+        };
+        let old = if order.is_le() { old.next() } else { None };
+        let new = if order.is_ge() { new.next() } else { None };
+        Some((old, new))
+    })
+}
 
 // === impl Referrers ===
 
@@ -243,10 +286,19 @@ impl Referrers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resource::Version;
     use crate::testing::{cluster, listener, route, snapshot, static_cluster};
 
     fn names(names: &[Name]) -> Vec<&str> {
         names.iter().map(|name| &**name).collect()
+    }
+
+    /// The names, each with what it has before and after.
+    fn changes(difference: &[Change]) -> Vec<(&str, Option<Version>, Option<Version>)> {
+        let version = |it: &Option<Arc<Resource>>| it.as_ref().map(|it| it.version());
+        let changes = difference.iter();
+        let changes = changes.map(|it| (&*it.name, version(&it.old), version(&it.new)));
+        changes.collect()
     }
 
     #[test]
@@ -268,18 +320,19 @@ mod tests {
         let changed = Resource::new(TypeUrl::CLUSTER, "z", changed.into()).unwrap();
         let new = of(vec![static_cluster("new"), static_cluster("same"), changed]);
         let difference = OfType::difference(Some(&old), Some(&new));
-        assert_eq!(names(&difference), ["gone", "new", "z"]);
+        let version = |of: &Arc<OfType>, name| of.get(name).map(|it| it.version());
+        let change = |name| (name, version(&old, name), version(&new, name));
+        assert_eq!(
+            changes(&difference),
+            [change("gone"), change("new"), change("z")]
+        );
         let again = OfType::difference(Some(&old), Some(&new));
         assert!(Arc::ptr_eq(&difference, &again));
         assert!(OfType::difference(Some(&new), Some(&new)).is_empty());
-        assert_eq!(
-            names(&OfType::difference(None, Some(&old))),
-            ["gone", "same", "z"]
-        );
-        assert_eq!(
-            names(&OfType::difference(Some(&old), None)),
-            ["gone", "same", "z"]
-        );
+        let come = ["gone", "same", "z"].map(|name| (name, None, version(&old, name)));
+        assert_eq!(changes(&OfType::difference(None, Some(&old))), come);
+        let went = come.map(|(name, none, some)| (name, some, none));
+        assert_eq!(changes(&OfType::difference(Some(&old), None)), went);
     }
 
     #[test]

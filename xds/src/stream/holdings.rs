@@ -15,8 +15,9 @@ use std::sync::Arc;
 
 use super::held::Held;
 use super::settle::{tidy, tidy_set};
+use super::subscription::Subscription;
 use crate::resource::{Name, Resource};
-use crate::snapshot::OfType;
+use crate::snapshot::{Change, OfType};
 
 /// Changes that are kept without looking for repetitions.
 const CHANGED_MIN: usize = 64;
@@ -347,21 +348,19 @@ impl Holdings {
         changed
     }
 
-    /// There is a new view, which differs in these names: what the client has stays what it was.
-    pub(super) fn rebase(&mut self, base: Option<Arc<OfType>>, difference: &[Name]) {
-        for name in difference {
-            let is_new = base.as_ref().is_some_and(|base| base.get(name).is_some());
+    /// There is a new view, which differs from the base in this: what the client has stays what it
+    /// was.
+    pub(super) fn rebase(&mut self, base: Option<Arc<OfType>>, difference: &[Change]) {
+        for Change { name, old, new } in difference {
             if let Some(apart) = self.apart.get(name) {
                 // What it hasn't needs no word if the view hasn't it either.
-                if apart.is_none() && !is_new {
+                if apart.is_none() && new.is_none() {
                     self.apart.remove(name);
                 }
             } else if self.scope.covers(name) {
-                let held = self.of_base(name).map(Box::new);
-                if held.is_some() || is_new {
-                    self.apart.insert(name.clone(), held);
-                    self.unsettled = true;
-                }
+                let held = old.as_ref().map(|old| Box::new(self.alike.held(old)));
+                self.apart.insert(name.clone(), held);
+                self.unsettled = true;
             }
         }
         self.base = base;
@@ -374,6 +373,18 @@ impl Holdings {
         let names = self.base.iter().flat_map(|base| base.iter());
         self.changed
             .extend(names.map(|resource| resource.name().clone()));
+    }
+
+    /// Whether [`settle`](Self::settle) with the scope of this subscription would change nothing.
+    pub(super) fn rests(&self, subscription: &Subscription) -> bool {
+        let same = match &self.scope {
+            Scope::None => false,
+            Scope::All => subscription.wildcard,
+            Scope::Names(names) => {
+                !subscription.wildcard && Arc::ptr_eq(names, subscription.names.list())
+            }
+        };
+        same && !self.unsettled && !self.alike.in_flight
     }
 
     /// Stops telling apart what is just as the view has it, except for what `stays`. The scope is

@@ -9,7 +9,7 @@ use super::order::Gates;
 use super::plan::{Plan, Planner, Waiting, is_suspect};
 use super::proven::Proven;
 use super::sotw::RejectedSet;
-use super::state::InFlight;
+use super::state::{InFlight, TypeState};
 use super::{Item, Response, Session, Variant, completeness, delta, sotw};
 use crate::error_detail::ErrorDetail;
 use crate::resource::{Name, Resource, TypeUrl};
@@ -58,9 +58,28 @@ impl Parcel {
 impl Session {
     /// The next response to send, if there is one now.
     pub fn poll_response(&mut self, now: Instant) -> Option<Response> {
-        let view = self.view.clone()?;
+        let view = self.view.as_ref()?;
+        let silent = |state: &TypeState| state.in_flight.is_some() || !state.has_to_look();
+        let response = if self.types.values().all(|state| silent(state)) && !self.is_cure_due() {
+            // As a rule right after a response.
+            None
+        } else {
+            let view = view.clone();
+            self.look(&view, now)
+        };
+        if response.is_none() {
+            self.settle();
+            self.refresh(now);
+            #[cfg(test)]
+            super::oracle::check_session(self);
+        }
+        response
+    }
+
+    /// The next response, found by looking at every type.
+    fn look(&mut self, view: &Snapshot, now: Instant) -> Option<Response> {
         let type_urls: Vec<TypeUrl> = self.types.keys().cloned().collect();
-        if let Some(cure) = self.cure(&view) {
+        if let Some(cure) = self.cure(view) {
             let parcel = Parcel {
                 items: cure.items.into(),
                 removed: cure.removed,
@@ -68,27 +87,27 @@ impl Session {
                 cure: true,
                 ..Parcel::default()
             };
-            return Some(self.send(&TypeUrl::CLUSTER, &view, parcel, now));
+            return Some(self.send(&TypeUrl::CLUSTER, view, parcel, now));
         }
         let mut unsent = Vec::new();
         for type_url in &type_urls {
-            if let Some(response) = self.first_answer(type_url, &view, now) {
+            if let Some(response) = self.first_answer(type_url, view, now) {
                 return Some(response);
             }
-            let Some(mut plan) = self.plan(type_url, &view, now) else {
+            let Some(mut plan) = self.plan(type_url, view, now) else {
                 continue;
             };
-            if let Some(parcel) = self.additions(type_url, &view, &mut plan, now) {
+            if let Some(parcel) = self.additions(type_url, view, &mut plan, now) {
                 self.count_forced(&plan, &parcel);
-                return Some(self.send(type_url, &view, parcel, now));
+                return Some(self.send(type_url, view, parcel, now));
             }
             unsent.push((type_url, plan));
         }
         // Removals only when nothing is left to add (rule O1).
         for (type_url, plan) in unsent {
-            if let Some(parcel) = self.removals(type_url, &view, &plan, now) {
+            if let Some(parcel) = self.removals(type_url, view, &plan, now) {
                 self.count_forced(&plan, &parcel);
-                return Some(self.send(type_url, &view, parcel, now));
+                return Some(self.send(type_url, view, parcel, now));
             }
             if let Some(state) = self.types.get_mut(type_url) {
                 state.looked_at(&plan);
@@ -96,13 +115,9 @@ impl Session {
         }
         for type_url in &type_urls {
             if let Some(parcel) = self.renewal(type_url) {
-                return Some(self.send(type_url, &view, parcel, now));
+                return Some(self.send(type_url, view, parcel, now));
             }
         }
-        self.settle();
-        self.refresh(now);
-        #[cfg(test)]
-        super::oracle::check_session(self);
         None
     }
 

@@ -14,7 +14,7 @@ use super::{Outcome, Request, SessionSettings, Types, Variant, Violation, delta,
 use crate::delivery::Suspicion;
 use crate::limits::{NAME_BYTES_MAX, NAMES_MAX, TYPE_URL_BYTES_MAX, TYPES_MAX};
 use crate::resource::{Name, TypeUrl};
-use crate::snapshot::{OfType, Snapshot};
+use crate::snapshot::{Change, OfType, Snapshot};
 
 /// Everything that is known about one stream. See the [module](super) for how to drive it.
 #[derive(Debug)]
@@ -164,23 +164,29 @@ impl Session {
                 before.as_ref().and_then(|view| view.of_type(type_url)),
                 view.of_type(type_url),
             );
-            let difference = OfType::difference(old, new);
-            if before.is_none() || !difference.is_empty() {
+            // With the first view every name is looked at, without a list of them.
+            let difference = match before {
+                Some(_) => OfType::difference(old, new),
+                None => Arc::default(),
+            };
+            if before.is_none() {
+                state.agenda.touch_all();
+                state.content_changed();
+            } else if !difference.is_empty() {
                 state.content_changed();
             }
             state.held.rebase(new.cloned(), &difference);
             state.hear_claims(type_url, Some(&view), &self.settings.known_versions);
-            for name in difference.iter() {
-                let resource = new.and_then(|new| new.get(name));
+            for Change { name, new, .. } in difference.iter() {
                 let subscription = &state.subscription;
-                let asked = match resource {
+                let asked = match new {
                     Some(resource) => subscription.covers_resource(resource),
                     None => subscription.covers(name),
                 };
                 if asked || state.held.contains(name) || state.owed.contains(name) {
                     state.agenda.touch(name);
                 }
-                if !asked && resource.is_some() {
+                if !asked && new.is_some() {
                     // Something may lead to it, and then it should be asked for.
                     self.completeness.reset();
                 }

@@ -41,10 +41,6 @@ impl Session {
         );
         let nonce = self.last_nonce;
         for (type_url, state) in &mut self.types {
-            let scope = match state.subscription.wildcard {
-                true => Scope::All,
-                false => Scope::Names(state.subscription.names.list().clone()),
-            };
             let pinned = if *type_url == TypeUrl::CLUSTER {
                 Some(&pins.clusters)
             } else if *type_url == TypeUrl::CLUSTER_LOAD_ASSIGNMENT {
@@ -55,13 +51,19 @@ impl Session {
             for name in pinned.into_iter().flatten() {
                 state.held.tell_apart(name);
             }
-            // A late answer to what was given up is about one sending.
-            let overdue: Vec<u64> = state.overdue.iter().map(|late| late.nonce).collect();
-            let stays = |name: &Name, held: &Held| {
-                pinned.is_some_and(|pinned| pinned.contains(name))
-                    || overdue.contains(&held.sent_by)
-            };
-            state.held.settle(scope, nonce, stays);
+            if !state.held.rests(&state.subscription) {
+                let scope = match state.subscription.wildcard {
+                    true => Scope::All,
+                    false => Scope::Names(state.subscription.names.list().clone()),
+                };
+                // A late answer to what was given up is about one sending.
+                let overdue: Vec<u64> = state.overdue.iter().map(|late| late.nonce).collect();
+                let stays = |name: &Name, held: &Held| {
+                    pinned.is_some_and(|pinned| pinned.contains(name))
+                        || overdue.contains(&held.sent_by)
+                };
+                state.held.settle(scope, nonce, stays);
+            }
             state.agenda.tidy();
             state.owed.tidy();
             let sets = [

@@ -143,6 +143,11 @@ impl TypeState {
         self.level && !self.dirty && quiet && self.held.timed().all(|(_, held)| !held.expired)
     }
 
+    /// Whether something changed since there was nothing to send, or something is to be renewed.
+    pub(super) fn has_to_look(&self) -> bool {
+        self.dirty || !self.renew.is_empty()
+    }
+
     /// Whether the client rejected exactly this content.
     pub(super) fn is_refused(&self, resource: &Resource) -> bool {
         let alone = self.rejected.get(resource.name());

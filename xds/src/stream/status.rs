@@ -137,19 +137,20 @@ impl Session {
 
     /// Compares what is acknowledged with what is wanted.
     pub(super) fn refresh(&mut self, now: Instant) {
-        let Some(view) = self.view.clone() else {
-            return;
-        };
+        let Some(view) = &self.view else { return };
         let settled = self.types.values().all(|state| state.is_settled())
             && self
                 .types
                 .values()
                 .any(|state| !state.subscription.is_empty());
         let current = self.acknowledged.as_ref() == Some(view.id());
-        if settled && (current || self.is_complete(&view)) {
-            self.acknowledged = Some(view.id().clone());
-            self.behind_since = None;
-            return;
+        if settled {
+            let view = view.clone();
+            if current || self.is_complete(&view) {
+                self.acknowledged = Some(view.id().clone());
+                self.behind_since = None;
+                return;
+            }
         }
         if current {
             // The same view, but more of it was asked for, or some of it lapsed.

@@ -195,6 +195,12 @@ impl Session {
         self.not_asked = not_asked;
     }
 
+    /// Whether [`cure`](Self::cure) has something to look for.
+    pub(super) fn is_cure_due(&self) -> bool {
+        let clusters = self.types.get(&TypeUrl::CLUSTER);
+        clusters.is_some_and(|clusters| clusters.cure_due)
+    }
+
     /// The response that cures, if one is due.
     pub(super) fn cure(&mut self, view: &Snapshot) -> Option<Cure> {
         let clusters = self.types.get_mut(&TypeUrl::CLUSTER)?;
