@@ -8,6 +8,15 @@ use std::time::Duration;
 /// Envoy 1.40 node alone is 61 KB.
 pub const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Size from which a request is read beside the threads that serve all others, bytes. An Envoy that
+/// comes back with 1,000 clusters and their assignments sends 150 KB, which is read in less than the
+/// millisecond that its first answers take.
+pub const LARGE_REQUEST_BYTES: usize = 256 * 1024;
+
+/// Cores for each large request that is read at the same time; one is read in any case. However many
+/// come at once, half of the machine is left to everybody else.
+pub const CORES_PER_LARGE_REQUEST: usize = 2;
+
 /// Size that a response is filled up to, bytes. Many clients refuse messages above 4 MiB (rule
 /// C17); a delta response is split here, a state-of-the-world one of clusters or listeners can't be.
 pub const RESPONSE_BYTES_TARGET: usize = 3 * 1024 * 1024;
@@ -29,6 +38,10 @@ pub const VERSION_BYTES_MAX: usize = 128;
 
 /// Most other names that a resource goes by: a virtual host's domains.
 pub const ALIASES_MAX: usize = 1_024;
+
+/// Most parts of an error's details that a client sends (`error_detail`): each takes two bytes on
+/// the wire and fifty in memory. Envoy sends a code and a message.
+pub const ERROR_PARTS_MAX: usize = 1_024;
 
 /// Longest message of a resource error, bytes; it is sent for every name that it is the answer to.
 pub const ERROR_MESSAGE_BYTES_MAX: usize = 1_024;
@@ -95,6 +108,15 @@ pub const CURE_AGAIN_AFTER: Duration = Duration::from_secs(8);
 /// Cures on one stream for one state of the clusters. More would only be more noise: somebody has
 /// to look.
 pub const CURES_MAX: u32 = 3;
+
+/// Responses that a client may reject in a row and still get the next one at once: nearly twice as
+/// many as a search by halves for one among 200,000 takes.
+pub const REJECTED_IN_A_ROW_MAX: u32 = 32;
+
+/// How long a client that rejected more than that waits for the next response. Twenty such clients,
+/// tried twenty times a second each, take a few hundredths of a core; and as soon as one takes
+/// something, it waits for nothing any more.
+pub const REJECTION_PACE: Duration = Duration::from_millis(50);
 
 /// Responses that were given up and whose late answers are still understood.
 pub const OVERDUE_MAX: usize = 4;

@@ -63,7 +63,7 @@ async fn every_change_is_told_once_and_in_order() {
     assert_eq!(connected, &Delivered::Connected);
     assert_eq!(acknowledged, &Delivered::Acknowledged);
     assert_eq!(caught_up, &Delivered::CaughtUp(view));
-    assert!(matches!(rejected, Delivered::Rejected(all) if &*all[0].text == "no"));
+    assert!(matches!(rejected, Delivered::Rejected(it) if &*it.text == "no"));
     assert_eq!(disconnected, &Delivered::Disconnected);
 }
 

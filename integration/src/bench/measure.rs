@@ -75,6 +75,19 @@ pub fn quantile(values: &[u64], at: f64) -> u64 {
     sorted.get(place).copied().unwrap_or(0)
 }
 
+/// How far [`yield_to_others`] steps back: a tenth of the weight of a usual process, so that the
+/// work goes on where nobody else wants the core.
+const BACKGROUND_NICENESS: i32 = 10;
+
+/// Has all other processes go before this one. To be called before it has threads.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn yield_to_others() -> io::Result<()> {
+    rustix::process::nice(BACKGROUND_NICENESS)?;
+    Ok(())
+}
+
 /// Lets this process and its children have as many open files as the system allows; how many.
 ///
 /// # Errors

@@ -134,12 +134,33 @@ impl Programs {
     /// # Errors
     /// If it can't be started.
     pub fn fleet(&self, server: SocketAddr, world: World, extensions: u32) -> io::Result<Fleet> {
+        let process = Process::start(self.fleet_command(server, world, extensions))?;
+        Ok(Fleet { process })
+    }
+
+    /// The same for clients that would be on other machines: what they compute themselves yields to
+    /// all other processes.
+    ///
+    /// # Errors
+    /// If it can't be started.
+    pub fn background_fleet(
+        &self,
+        server: SocketAddr,
+        world: World,
+        extensions: u32,
+    ) -> io::Result<Fleet> {
+        let mut command = self.fleet_command(server, world, extensions);
+        command.arg("--background");
+        let process = Process::start(command)?;
+        Ok(Fleet { process })
+    }
+
+    fn fleet_command(&self, server: SocketAddr, world: World, extensions: u32) -> Command {
         let mut command = self.role("fleet");
         command.arg("--server").arg(server.to_string());
         command.args(["--clusters", &world.clusters.to_string()]);
         command.args(["--extensions", &extensions.to_string()]);
-        let process = Process::start(command)?;
-        Ok(Fleet { process })
+        command
     }
 
     fn role(&self, role: &str) -> Command {

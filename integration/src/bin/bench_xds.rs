@@ -103,6 +103,8 @@ enum Role {
         clusters: u32,
         #[arg(long)]
         extensions: u32,
+        #[arg(long)]
+        background: bool,
     },
 }
 
@@ -115,9 +117,18 @@ fn main() -> ExitCode {
             server,
             clusters,
             extensions,
+            background,
         }) => {
-            let clusters = *clusters;
-            fleet::run(*server, World { clusters }, *extensions).map(|()| true)
+            let world = World {
+                clusters: *clusters,
+            };
+            let stepped_back = match background {
+                true => measure::yield_to_others(),
+                false => Ok(()),
+            };
+            stepped_back
+                .and_then(|()| fleet::run(*server, world, *extensions))
+                .map(|()| true)
         }
         None => measure(&arguments),
     };

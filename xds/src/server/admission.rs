@@ -4,12 +4,12 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Instant;
 
-use prost::Message;
 use tokio::sync::watch;
 use tonic::Status;
 
-use super::inbound::Inbound;
+use super::inbound::{Arrived, Inbound, decode};
 use super::outbound::Outlet;
+use super::scan::Fields;
 use super::task::{Registration, Serves, refusal, stopping, unreadable};
 use super::{Client, Hub, Signals};
 use crate::identity::{Incident, Peer, StreamKind, StreamPass};
@@ -33,7 +33,7 @@ pub(super) async fn admit<Q>(
     outlet: &Outlet,
 ) -> Result<Option<Admitted>, Status>
 where
-    Q: Message + Default + Into<Request>,
+    Q: Fields,
 {
     let mut signals = hub.signals.subscribe();
     let greeted = tokio::select! {
@@ -42,9 +42,11 @@ where
         () = poll_fn(|context| outlet.poll_closed(context)) => return Ok(None),
         greeted = greet(&hub, &serves, peer.as_ref(), inbound) => greeted?,
     };
-    let Some((pass, request)) = greeted else {
+    let Some((pass, first)) = greeted else {
         return Ok(None);
     };
+    let large = matches!(first, Arrived::Large(_));
+    let request = read(&hub, first).await?;
     // Nothing is built before the claims are checked.
     let access = &hub.settings.access;
     let refused = |violation| refusal(access, &violation);
@@ -56,11 +58,16 @@ where
         ..Client::of(node)
     };
     // A newcomer's work begins here.
-    let permit = hub.cold_starts.acquire().await;
+    let permit = match large {
+        true => None,
+        false => hub.cold_starts.acquire().await.ok(),
+    };
     let mut session = serves.session(&hub);
-    session
-        .handle_request(request, Instant::now())
-        .map_err(refused)?;
+    let work = move || {
+        let handled = session.handle_request(request, Instant::now());
+        handled.map(|_| session)
+    };
+    let session = hub.lane.run(large, work).await?.map_err(refused)?;
     let mut views = hub
         .assign
         .assign(&client)
@@ -70,8 +77,8 @@ where
         .registry
         .connect(client, serves, session, streams_max, Instant::now())
         .map_err(|full| Status::resource_exhausted(full.to_string()))?;
-    let registration = Registration::new(hub.clone(), stream, grants);
-    registration.view(&mut views, Instant::now());
+    let registration = Registration::new(hub.clone(), stream, grants, large);
+    registration.first_view(&mut views, Instant::now()).await?;
     drop(permit);
     Ok(Some(Admitted {
         registration,
@@ -87,9 +94,9 @@ async fn greet<Q>(
     serves: &Serves,
     peer: Option<&Peer>,
     inbound: &mut Inbound<Q>,
-) -> Result<Option<(StreamPass, Request)>, Status>
+) -> Result<Option<(StreamPass, Arrived<Q>)>, Status>
 where
-    Q: Message + Default + Into<Request>,
+    Q: Fields,
 {
     let access = &hub.settings.access;
     let kind = match serves.only {
@@ -107,6 +114,20 @@ where
         access.note(Incident::StreamMute);
         Status::deadline_exceeded("no request came; the first one must name its node")
     })?;
-    let first = first.map_err(|status| unreadable(access, status))?;
-    Ok(first.map(|request| (pass, request.into())))
+    let first = first.map_err(|broken| unreadable(access, broken))?;
+    Ok(first.map(|request| (pass, request)))
+}
+
+/// The first request, decoded.
+async fn read<Q: Fields>(hub: &Hub, first: Arrived<Q>) -> Result<Request, Status> {
+    match first {
+        Arrived::Decoded(request) => Ok(request.into()),
+        Arrived::Large(bytes) => {
+            let request = hub.lane.run(true, || decode::<Q>(bytes)).await?;
+            let access = &hub.settings.access;
+            Ok(request
+                .map_err(|status| unreadable(access, status.into()))?
+                .into())
+        }
+    }
 }

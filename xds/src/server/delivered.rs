@@ -31,8 +31,8 @@ pub enum Delivered {
     Disconnected,
     /// It took a response.
     Acknowledged,
-    /// It refused one; this is all that it refuses now.
-    Rejected(Vec<Rejection>),
+    /// It refused one, with all these; its [status](crate::ClientStatus) tells all that it refuses.
+    Rejected(Rejection),
     /// It acknowledged all of this view.
     CaughtUp(Arc<str>),
     /// Its gauges prove that this view is in force.

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use prost::Message;
 use tonic::Status;
 use tonic::body::Body;
 
 use super::inbound::Inbound;
+use super::scan::Fields;
 use super::task::{self, Serves};
 use super::{Hub, outbound};
 use crate::identity::Peer;
@@ -102,7 +102,7 @@ fn open<Q>(
     request: Request<Body>,
 ) -> Response<Body>
 where
-    Q: Message + Default + Into<crate::stream::Request> + 'static,
+    Q: Fields,
 {
     let (outlet, outbound) = outbound::channel();
     let peer = request.extensions().get::<Peer>().cloned();

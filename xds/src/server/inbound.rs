@@ -1,8 +1,9 @@
 //! The requests of one stream.
 //!
 //! Leaner than the usual decoder: one that waits holds no buffer, as requests are small and come
-//! whole; and of a large one (an Envoy's first is 61 KB) nothing stays behind. Memory follows what
-//! has arrived, never what a length promises.
+//! whole; and of a larger one (an Envoy's first is 61 KB) nothing stays behind. Memory follows what
+//! has arrived, never what a length promises; and what comes in pieces is looked through as it comes,
+//! so that no more arrives of it than is within the limits.
 
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -10,11 +11,11 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
 use http_body::Body as _;
-use prost::Message;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-use crate::limits::REQUEST_BYTES_MAX;
+use super::scan::{Excess, Fields, Scan};
+use crate::limits::{LARGE_REQUEST_BYTES, REQUEST_BYTES_MAX};
 
 /// gRPC's prefix: a flag for compression, and the length.
 const PREFIX_BYTES: usize = 5;
@@ -26,18 +27,41 @@ pub(super) struct Inbound<Q> {
     rest: Bytes,
     /// The beginning of a message whose end didn't arrive yet, prefix included.
     begun: Vec<u8>,
+    /// What was seen of it.
+    scan: Option<Box<Scan>>,
     ended: bool,
     of: PhantomData<fn() -> Q>,
 }
 
+/// A request that arrived.
+#[derive(Debug, PartialEq)]
+pub(super) enum Arrived<Q> {
+    /// As usual.
+    Decoded(Q),
+    /// One that takes long to [decode].
+    Large(Bytes),
+}
+
+/// Why a stream's requests end.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum Broken {
+    /// The bytes are no requests, or the connection broke.
+    #[error("{}", .0.message())]
+    Unreadable(Status),
+    /// A request is beyond the limits.
+    #[error(transparent)]
+    Excess(#[from] Excess),
+}
+
 // === impl Inbound ===
 
-impl<Q: Message + Default> Inbound<Q> {
+impl<Q: Fields> Inbound<Q> {
     pub(super) fn new(body: Body) -> Self {
         Self {
             body,
             rest: Bytes::new(),
             begun: Vec::new(),
+            scan: None,
             ended: false,
             of: PhantomData,
         }
@@ -47,7 +71,7 @@ impl<Q: Message + Default> Inbound<Q> {
     pub(super) fn poll_message(
         &mut self,
         context: &mut Context<'_>,
-    ) -> Poll<Result<Option<Q>, Status>> {
+    ) -> Poll<Result<Option<Arrived<Q>>, Broken>> {
         loop {
             if let Some(message) = self.take_message()? {
                 return Poll::Ready(Ok(Some(message)));
@@ -60,51 +84,62 @@ impl<Q: Message + Default> Inbound<Q> {
                 Some(Ok(frame)) => self.rest = frame.into_data().unwrap_or_default(),
                 // The client, or its connection, is gone: an end like any other.
                 Some(Err(status)) if status.code() == Code::Cancelled => self.ended = true,
-                Some(Err(status)) => return Poll::Ready(Err(status)),
+                Some(Err(status)) => return Poll::Ready(Err(status.into())),
                 None if self.begun.is_empty() => self.ended = true,
                 None => {
                     let text = "the request ends in the middle of a message";
-                    return Poll::Ready(Err(Status::internal(text)));
+                    return Poll::Ready(Err(Status::internal(text).into()));
                 }
             }
         }
     }
 
     /// A message of what has arrived, if all of it has.
-    fn take_message(&mut self) -> Result<Option<Q>, Status> {
+    fn take_message(&mut self) -> Result<Option<Arrived<Q>>, Broken> {
         if self.begun.is_empty() {
             // The usual case: it is decoded where it lies.
-            let Some(length) = length(&self.rest)? else {
-                return Ok(self.begin());
-            };
-            if self.rest.len() < PREFIX_BYTES + length {
-                return Ok(self.begin());
+            let length = length(&self.rest)?;
+            if let Some(length) = length.filter(|it| self.rest.len() >= PREFIX_BYTES + it) {
+                self.rest.advance(PREFIX_BYTES);
+                return arrived(self.rest.split_to(length)).map(Some);
             }
-            self.rest.advance(PREFIX_BYTES);
-            return decode(self.rest.split_to(length)).map(Some);
         }
         loop {
             let wanted = length(&self.begun)?.map_or(PREFIX_BYTES, |length| PREFIX_BYTES + length);
             if self.begun.len() == wanted {
                 let mut message = Bytes::from(std::mem::take(&mut self.begun));
+                self.scan = None;
                 message.advance(PREFIX_BYTES);
-                return decode(message).map(Some);
+                return arrived(message).map(Some);
             }
             if self.rest.is_empty() {
+                // Gives back the connection's buffer.
+                self.rest = Bytes::new();
                 return Ok(None);
             }
             let missing = wanted - self.begun.len();
             let more = self.rest.split_to(missing.min(self.rest.len()));
+            if self.begun.len() >= PREFIX_BYTES {
+                let scan = self.scan.get_or_insert_with(|| Box::new(Scan::new()));
+                scan.look::<Q>(&more)?;
+            }
             self.begun.extend_from_slice(&more);
         }
     }
+}
 
-    /// Keeps the beginning of a message.
-    fn begin(&mut self) -> Option<Q> {
-        self.begun.extend_from_slice(&self.rest);
-        // Gives back the connection's buffer.
-        self.rest = Bytes::new();
-        None
+impl From<Status> for Broken {
+    fn from(status: Status) -> Self {
+        Self::Unreadable(status)
+    }
+}
+
+impl From<Broken> for Status {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Unreadable(status) => status,
+            Broken::Excess(excess) => excess.into(),
+        }
     }
 }
 
@@ -133,7 +168,15 @@ fn length(bytes: &[u8]) -> Result<Option<usize>, Status> {
     Ok(Some(length))
 }
 
-fn decode<Q: Message + Default>(bytes: Bytes) -> Result<Q, Status> {
+fn arrived<Q: Fields>(bytes: Bytes) -> Result<Arrived<Q>, Broken> {
+    if bytes.len() >= LARGE_REQUEST_BYTES {
+        return Ok(Arrived::Large(bytes));
+    }
+    Ok(Arrived::Decoded(decode(bytes)?))
+}
+
+/// The message in these bytes.
+pub(super) fn decode<Q: Fields>(bytes: Bytes) -> Result<Q, Status> {
     Q::decode(bytes)
         .map_err(|error| Status::internal(format!("the request can't be decoded: {error}")))
 }
@@ -146,6 +189,7 @@ mod tests {
     use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
     use http_body::Frame;
     use proptest::prelude::*;
+    use prost::Message as _;
 
     use super::*;
 
@@ -170,13 +214,23 @@ mod tests {
         Inbound::new(Body::new(Pieces(pieces.into_iter().collect())))
     }
 
-    fn next(
+    fn arrives(
         inbound: &mut Inbound<DeltaDiscoveryRequest>,
-    ) -> Result<Option<DeltaDiscoveryRequest>, Status> {
+    ) -> Result<Option<Arrived<DeltaDiscoveryRequest>>, Broken> {
         match inbound.poll_message(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(next) => next,
             Poll::Pending => unreachable!("the pieces are there"),
         }
+    }
+
+    fn next(
+        inbound: &mut Inbound<DeltaDiscoveryRequest>,
+    ) -> Result<Option<DeltaDiscoveryRequest>, Status> {
+        let next = arrives(inbound).map_err(Status::from)?;
+        Ok(next.map(|arrived| match arrived {
+            Arrived::Decoded(request) => request,
+            Arrived::Large(_) => unreachable!("a small one"),
+        }))
     }
 
     fn request(names: usize) -> DeltaDiscoveryRequest {
@@ -240,6 +294,41 @@ mod tests {
             assert_eq!(whole.code(), code);
             assert!(whole.message().contains(words), "{whole:?}");
         }
+    }
+
+    #[test]
+    fn a_large_request_is_not_decoded_here() {
+        let large = request(LARGE_REQUEST_BYTES / 10);
+        let frames = [framed(&large), framed(&request(3))].concat();
+        let frames = Bytes::from(frames);
+        let pieces = (0..frames.len()).step_by(16 * 1024).map(|at| {
+            let end = (at + 16 * 1024).min(frames.len());
+            Ok(frames.slice(at..end))
+        });
+        for mut inbound in [inbound(pieces), inbound([Ok(frames.clone())])] {
+            let Some(Arrived::Large(bytes)) = arrives(&mut inbound).unwrap() else {
+                panic!("decoded");
+            };
+            assert_eq!(decode::<DeltaDiscoveryRequest>(bytes).unwrap(), large);
+            assert_eq!(inbound.begun.capacity(), 0, "no buffer stays");
+            assert_eq!(next(&mut inbound).unwrap(), Some(request(3)));
+        }
+    }
+
+    #[test]
+    fn of_a_request_beyond_the_limits_no_more_is_taken_in() {
+        let long = DeltaDiscoveryRequest {
+            resource_names_subscribe: vec!["x".repeat(10 << 20)],
+            ..DeltaDiscoveryRequest::default()
+        };
+        let frames = framed(&long);
+        let mut pieces = frames.chunks(16 * 1024).map(Bytes::copy_from_slice).map(Ok);
+        let endless = [pieces.next().unwrap()];
+        let mut inbound = inbound(endless);
+        assert!(matches!(
+            arrives(&mut inbound),
+            Err(Broken::Excess(Excess::Violation(_)))
+        ));
     }
 
     #[test]

@@ -13,9 +13,11 @@ mod csds;
 mod delivered;
 mod grpc;
 mod inbound;
+mod lane;
 mod outbound;
 mod per_type;
 mod registry;
+mod scan;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -51,6 +53,7 @@ use crate::snapshot::Snapshot;
 use crate::stream::SessionSettings;
 use crate::wire::Framer;
 use grpc::Methods;
+use lane::Lane;
 use registry::Registry;
 
 /// Decides which view each client gets.
@@ -113,6 +116,8 @@ pub(crate) struct Hub {
     /// Permits to work on streams that just came, so that however many of them wait, the next
     /// push to the others has few before it.
     cold_starts: Semaphore,
+    /// For requests that take long to read and to answer.
+    lane: Lane,
     framer: Framer,
 }
 
@@ -154,6 +159,7 @@ impl Server {
             deliveries: OnceLock::new(),
             signals: watch::Sender::new(Signals::default()),
             cold_starts: Semaphore::new(COLD_STARTS_PER_CORE * cores),
+            lane: Lane::new(cores),
         };
         Self { hub: Arc::new(hub) }
     }

@@ -93,6 +93,12 @@ impl Outlet {
         Ok(())
     }
 
+    /// Whether the place is free, or the client gone.
+    pub(super) fn is_free(&self) -> bool {
+        let state = self.slot.state();
+        state.given_up || state.message.is_none()
+    }
+
     /// Ready when the place is free, or the client gone.
     pub(super) fn poll_free(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut state = self.slot.state();

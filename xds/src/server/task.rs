@@ -7,23 +7,28 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
-use prost::Message;
+use bytes::Bytes;
 use tokio::sync::watch;
 use tonic::{Code, Status};
 
 use super::admission::{Admitted, admit};
 use super::alarm::Alarm;
 use super::delivered::Delivered;
-use super::inbound::Inbound;
+use super::inbound::{Arrived, Broken, Inbound, decode};
 use super::outbound::Outlet;
 use super::registry::Stream;
+use super::scan::Fields;
 use super::{Hub, Settings, Signals};
+use crate::delivery::Rejection;
 use crate::identity::{Access, Grants, Incident, Peer};
 use crate::limits::{COLD_START_MAX, RESPONSE_BYTES_USUAL_MAX};
 use crate::resource::TypeUrl;
 use crate::snapshot::Snapshot;
 use crate::stream::{Outcome, Request, Response, Session, Variant, Violation};
 use crate::wire::Framed;
+
+/// Names that are told in the log of a rejection of several resources.
+const NAMES_LOGGED_MAX: usize = 8;
 
 /// A view that changes.
 type Views = watch::Receiver<Option<Arc<Snapshot>>>;
@@ -45,11 +50,13 @@ pub(super) struct Registration {
     settled_on: Option<Arc<str>>,
     /// Until when it counts as new.
     cold_until: Option<Instant>,
+    /// Its latest request was a large one, and so is what it is answered with, up to the next rest.
+    large: bool,
 }
 
 /// What woke a stream's task.
 enum Wake<Q> {
-    Request(Q),
+    Request(Arrived<Q>),
     View(Views),
     AssignerGone,
     Signals(Signals, watch::Receiver<Signals>),
@@ -66,7 +73,7 @@ pub(super) async fn run<Q>(
     inbound: Inbound<Q>,
     outlet: Outlet,
 ) where
-    Q: Message + Default + Into<Request>,
+    Q: Fields,
 {
     let Err(status) = serve(hub, serves, peer, inbound, &outlet).await else {
         return outlet.end(Status::ok(""));
@@ -87,7 +94,7 @@ async fn serve<Q>(
     outlet: &Outlet,
 ) -> Result<(), Status>
 where
-    Q: Message + Default + Into<Request>,
+    Q: Fields,
 {
     // In a box of its own, which is gone when the long time begins.
     let admitted = Box::pin(admit(hub, serves, peer, &mut inbound, outlet)).await?;
@@ -135,12 +142,12 @@ where
         });
         let wake = wake.await;
         now = Instant::now();
-        match wake.map_err(|status| unreadable(&registration.hub.settings.access, status))? {
-            Wake::Request(request) => registration.request(request.into(), now)?,
-            Wake::View(mut views) => {
-                registration.view(&mut views, now);
-                view.set(Some(changed(views)));
-            }
+        // What is waited for below keeps nothing else of what woke it.
+        let (mut large, mut newer) = (None, None);
+        match wake.map_err(|broken| unreadable(&registration.hub.settings.access, broken))? {
+            Wake::Request(Arrived::Decoded(request)) => registration.request(request, now)?,
+            Wake::Request(Arrived::Large(bytes)) => large = Some(bytes),
+            Wake::View(views) => newer = Some(views),
             // A source that is gone takes nothing back (invariant S12).
             Wake::AssignerGone => view.set(None),
             Wake::Signals(signals, _) if signals.closing => return Err(stopping()),
@@ -152,6 +159,19 @@ where
             }
             Wake::Time => registration.time(now),
             Wake::End => return Ok(()),
+        }
+        if let Some(bytes) = large {
+            Box::pin(registration.large_request::<Q>(bytes, now)).await?;
+            now = Instant::now();
+        }
+        if let Some(mut views) = newer {
+            // For a client that doesn't read nothing is done: the latest view wins.
+            if !outlet.is_free() {
+                Box::pin(free(outlet, &registration.hub.settings)).await?;
+                now = Instant::now();
+            }
+            registration.view(&mut views, now);
+            view.set(Some(changed(views)));
         }
         // A client that floods must not keep the others from their turn.
         tokio::task::consume_budget().await;
@@ -171,11 +191,13 @@ pub(super) fn stopping() -> Status {
 }
 
 /// Counts what could not be read as a request, and not what a broken connection cut off.
-pub(super) fn unreadable(access: &Access, status: Status) -> Status {
-    if !is_lost(&status) {
-        access.note(Incident::RequestRefused);
+pub(super) fn unreadable(access: &Access, broken: Broken) -> Status {
+    match &broken {
+        Broken::Excess(excess) => access.note(excess.incident()),
+        Broken::Unreadable(status) if is_lost(status) => {}
+        Broken::Unreadable(_) => access.note(Incident::RequestRefused),
     }
-    status
+    broken.into()
 }
 
 /// The connection broke or was closed in the middle: every day's end of a client.
@@ -185,6 +207,10 @@ fn is_lost(status: &Status) -> bool {
 
 pub(super) fn refusal(access: &Access, violation: &Violation) -> Status {
     access.note(Incident::RequestRefused);
+    status_of(violation)
+}
+
+pub(super) fn status_of(violation: &Violation) -> Status {
     let code = match violation {
         Violation::TooManyNames | Violation::TooManyTypes => Code::ResourceExhausted,
         _ => Code::InvalidArgument,
@@ -207,13 +233,15 @@ impl Serves {
 // === impl Registration ===
 
 impl Registration {
-    pub(super) fn new(hub: Arc<Hub>, stream: Arc<Stream>, grants: Grants) -> Self {
+    /// `large`: its first request was.
+    pub(super) fn new(hub: Arc<Hub>, stream: Arc<Stream>, grants: Grants, large: bool) -> Self {
         let registration = Self {
             hub,
             stream,
             grants,
             settled_on: None,
             cold_until: Some(Instant::now() + COLD_START_MAX),
+            large,
         };
         registration.tell(Delivered::Connected);
         tracing::info!(
@@ -229,28 +257,45 @@ impl Registration {
         self.hub.tell(&self.stream.node_id, what);
     }
 
-    fn request(&self, request: Request, now: Instant) -> Result<(), Status> {
-        let (access, client) = (&self.hub.settings.access, &self.stream.client);
-        access.same_node(&client.node_id, &client.cluster, request.node())?;
-        let outcome = self.stream.session().handle_request(request, now);
-        match outcome.map_err(|violation| refusal(access, &violation))? {
+    fn request(&self, request: impl Into<Request>, now: Instant) -> Result<(), Status> {
+        let (outcome, rejection) = take(&self.hub, &self.stream, request.into(), now)?;
+        self.tell_outcome(outcome, rejection);
+        Ok(())
+    }
+
+    /// The same for one that takes long.
+    async fn large_request<Q: Fields>(&mut self, bytes: Bytes, now: Instant) -> Result<(), Status> {
+        self.large = true;
+        let (hub, stream) = (self.hub.clone(), self.stream.clone());
+        let work = move || {
+            let request = decode::<Q>(bytes);
+            let request = request.map_err(|status| unreadable(&hub.settings.access, status.into()));
+            take(&hub, &stream, request?.into(), now)
+        };
+        let (outcome, rejection) = self.hub.lane.run(true, work).await??;
+        self.tell_outcome(outcome, rejection);
+        Ok(())
+    }
+
+    fn tell_outcome(&self, outcome: Outcome, rejection: Option<Rejection>) {
+        match outcome {
             Outcome::Stale => {}
             Outcome::Acknowledged => self.tell(Delivered::Acknowledged),
             Outcome::Rejected => {
-                let delivery = self.stream.session().delivery();
-                for rejection in &delivery.rejections {
+                if let Some(rejection) = rejection {
+                    let names = rejection.names.get(..NAMES_LOGGED_MAX);
                     tracing::warn!(
                         node = self.stream.client.node_id,
                         type_url = %rejection.type_url,
-                        names = ?rejection.names,
+                        resources = rejection.names.len(),
+                        names = ?names.unwrap_or(&rejection.names),
                         text = %rejection.text,
                         "the client rejected resources"
                     );
+                    self.tell(Delivered::Rejected(rejection));
                 }
-                self.tell(Delivered::Rejected(delivery.rejections));
             }
         }
-        Ok(())
     }
 
     fn time(&self, now: Instant) {
@@ -271,12 +316,25 @@ impl Registration {
 
     /// Takes over the current view.
     pub(super) fn view(&self, views: &mut Views, now: Instant) {
-        let view = views.borrow_and_update().clone();
         // No view (any more) is not an empty view: the client keeps what it has.
-        if let Some(view) = view {
-            let view = self.grants.visible(view);
+        if let Some(view) = self.latest(views) {
             self.stream.session().set_view(view, now);
         }
+    }
+
+    /// The same for a new stream, whose first request may have been large.
+    pub(super) async fn first_view(&self, views: &mut Views, now: Instant) -> Result<(), Status> {
+        let Some(view) = self.latest(views) else {
+            return Ok(());
+        };
+        let stream = self.stream.clone();
+        let work = move || stream.session().set_view(view, now);
+        self.hub.lane.run(self.large, work).await
+    }
+
+    fn latest(&self, views: &mut Views) -> Option<Arc<Snapshot>> {
+        let view = views.borrow_and_update().clone();
+        Some(self.grants.visible(view?))
     }
 
     /// Sends what the session has to say, and tells when it wants to be woken. The session isn't
@@ -288,12 +346,17 @@ impl Registration {
     ) -> Result<Option<Instant>, Status> {
         loop {
             self.cold_until = self.cold_until.filter(|until| now < *until);
-            let message = if self.cold_until.is_some() {
+            let message = if self.large {
+                let (hub, stream) = (self.hub.clone(), self.stream.clone());
+                let settled_on = self.settled_on.clone();
+                let work = move || next_message(&hub, &stream, settled_on.as_ref(), now);
+                Box::pin(self.hub.lane.run(true, work)).await??
+            } else if self.cold_until.is_some() {
                 let _permit = self.hub.cold_starts.acquire().await;
                 now = Instant::now();
-                self.next_message(now)?
+                next_message(&self.hub, &self.stream, self.settled_on.as_ref(), now)?
             } else {
-                self.next_message(now)?
+                next_message(&self.hub, &self.stream, self.settled_on.as_ref(), now)?
             };
             match message {
                 Ok(message) => {
@@ -303,45 +366,13 @@ impl Registration {
                     }
                 }
                 Err(Rest { news, due }) => {
+                    self.large = false;
                     if let Some(settled_on) = news {
                         self.settle(settled_on);
                     }
                     return Ok(due);
                 }
             }
-        }
-    }
-
-    /// The next message, or what is so if there is none.
-    fn next_message(&self, now: Instant) -> Result<Result<Framed, Rest>, Status> {
-        let mut session = self.stream.session();
-        let Some(response) = session.poll_response(now) else {
-            let acknowledged = session.acknowledged();
-            return Ok(Err(Rest {
-                news: (acknowledged != self.settled_on.as_ref()).then(|| acknowledged.cloned()),
-                due: session.next_timeout(),
-            }));
-        };
-        drop(session);
-        self.weigh(&response);
-        let framed = self.hub.framer.frame(response);
-        framed
-            .map(Ok)
-            .map_err(|oversize| Status::resource_exhausted(oversize.to_string()))
-    }
-
-    /// Tells of a response that many clients refuse for its size: what they get instead is nothing.
-    fn weigh(&self, response: &Response) {
-        let items = response.items.iter();
-        let bytes: usize = items.map(|item| item.resource.body().len()).sum();
-        if bytes > RESPONSE_BYTES_USUAL_MAX {
-            self.hub.settings.access.note(Incident::ResponseTooLarge);
-            tracing::warn!(
-                node = self.stream.client.node_id,
-                type_url = %response.type_url,
-                bytes,
-                "a response is above gRPC's usual limit and can't be split; use delta"
-            );
         }
     }
 
@@ -354,6 +385,61 @@ impl Registration {
             }
             None => self.hub.bump(),
         }
+    }
+}
+
+/// Takes a request in.
+fn take(
+    hub: &Hub,
+    stream: &Stream,
+    request: Request,
+    now: Instant,
+) -> Result<(Outcome, Option<Rejection>), Status> {
+    let (access, client) = (&hub.settings.access, &stream.client);
+    access.same_node(&client.node_id, &client.cluster, request.node())?;
+    let mut session = stream.session();
+    let outcome = session.handle_request(request, now);
+    let rejection = session.take_refusal();
+    drop(session);
+    let outcome = outcome.map_err(|violation| refusal(access, &violation))?;
+    Ok((outcome, rejection))
+}
+
+/// The next message, or what is so if there is none.
+fn next_message(
+    hub: &Hub,
+    stream: &Stream,
+    settled_on: Option<&Arc<str>>,
+    now: Instant,
+) -> Result<Result<Framed, Rest>, Status> {
+    let mut session = stream.session();
+    let Some(response) = session.poll_response(now) else {
+        let acknowledged = session.acknowledged();
+        return Ok(Err(Rest {
+            news: (acknowledged != settled_on).then(|| acknowledged.cloned()),
+            due: session.next_timeout(),
+        }));
+    };
+    drop(session);
+    weigh(hub, stream, &response);
+    let framed = hub.framer.frame(response);
+    framed
+        .map(Ok)
+        .map_err(|oversize| Status::resource_exhausted(oversize.to_string()))
+}
+
+/// Tells of a response that many clients refuse for its size: what they get instead is nothing.
+fn weigh(hub: &Hub, stream: &Stream, response: &Response) {
+    let items = response.items.iter();
+    let bytes: usize = items.map(|item| item.resource.body().len()).sum();
+    if bytes > RESPONSE_BYTES_USUAL_MAX {
+        hub.settings.access.note(Incident::ResponseTooLarge);
+        tracing::warn!(
+            node = stream.client.node_id,
+            type_url = %response.type_url,
+            bytes,
+            "a response is above gRPC's usual limit and can't be split; use delta"
+        );
     }
 }
 
@@ -374,14 +460,16 @@ impl Drop for Registration {
 
 /// Sends a message to a client that is slow to read.
 async fn send(outlet: &Outlet, message: Framed, settings: &Settings) -> Result<(), Status> {
-    let mut message = Some(message);
+    free(outlet, settings).await?;
+    // Nobody else sends, so that the place is still free.
+    outlet.try_send(message).map_err(|_| blocked(settings))
+}
+
+/// Waits until a client has begun to read what it was sent last.
+async fn free(outlet: &Outlet, settings: &Settings) -> Result<(), Status> {
     let free = poll_fn(|context| outlet.poll_free(context));
     let free = tokio::time::timeout(settings.blocked_max, free).await;
-    match free.ok().and_then(|()| message.take()) {
-        // Nobody else sends, so that the place is still free.
-        Some(message) => outlet.try_send(message).map_err(|_| blocked(settings)),
-        None => Err(blocked(settings)),
-    }
+    free.map_err(|_| blocked(settings))
 }
 
 fn blocked(settings: &Settings) -> Status {
@@ -405,7 +493,7 @@ mod tests {
         }
     }
 
-    fn size<Q: Message + Default + Into<Request>>(variant: Variant) -> usize {
+    fn size<Q: Fields>(variant: Variant) -> usize {
         let server = Server::new(Nothing, crate::Settings::default());
         let serves = Serves {
             variant,

@@ -64,6 +64,11 @@ struct Call {
 
 impl Call {
     fn open(server: &Server, node_id: &str) -> Self {
+        Self::open_with(server, node_id, Vec::new())
+    }
+
+    /// The same, with clusters of these names.
+    fn open_with(server: &Server, node_id: &str, names: Vec<String>) -> Self {
         let (requests, incoming) = mpsc::unbounded_channel();
         let mut request = Request::new(Body::new(Incoming(incoming)));
         *request.method_mut() = Method::POST;
@@ -82,6 +87,7 @@ impl Call {
         call.send(&DeltaDiscoveryRequest {
             node: Some(node),
             type_url: TypeUrl::CLUSTER.as_str().to_owned(),
+            resource_names_subscribe: names,
             ..DeltaDiscoveryRequest::default()
         });
         call
@@ -212,4 +218,80 @@ async fn every_push_reaches_each_of_a_thousand_streams() {
             }
         }
     }
+}
+
+/// Has a client take what is published, so that all streams had their turn.
+async fn push(views: &watch::Sender<View>, to: &mut Call, names: &[&str]) {
+    let clusters = names.iter().map(|name| static_cluster(name));
+    views.send_replace(Some(snapshot(clusters)));
+    let pushed = to.next().await;
+    to.acknowledge(&pushed);
+}
+
+/// Names enough for a large request, and one that exists.
+fn large() -> Vec<String> {
+    let names = (0..crate::limits::LARGE_REQUEST_BYTES / 400).map(|name| format!("{name:0400}"));
+    names.chain(["a".to_owned()]).collect()
+}
+
+#[tokio::test]
+async fn a_large_request_is_worked_on_beside_the_others_however_many_come() {
+    let (views, receiver) = watch::channel(Some(snapshot([static_cluster("a")])));
+    let server = Server::new(SameForAll(receiver), Settings::default());
+    let mut open = Call::open(&server, "open");
+    let response = open.next().await;
+    open.acknowledge(&response);
+    let busy = server.hub.lane.fill().await;
+    let mut first = Call::open_with(&server, "first", large());
+    // One that was small at first.
+    let mut later = Call::open_with(&server, "later", vec!["a".to_owned()]);
+    let response = later.next().await;
+    later.acknowledge(&response);
+    later.send(&DeltaDiscoveryRequest {
+        type_url: TypeUrl::CLUSTER.as_str().to_owned(),
+        resource_names_subscribe: large(),
+        ..DeltaDiscoveryRequest::default()
+    });
+    push(&views, &mut open, &["a", "b"]).await;
+    push(&views, &mut open, &["a", "b", "c"]).await;
+    let mut context = Context::from_waker(std::task::Waker::noop());
+    for large in [&mut first, &mut later] {
+        assert!(large.poll_next(&mut context).is_pending());
+    }
+    drop(busy);
+    for large in [&mut first, &mut later] {
+        let response = large.next().await;
+        assert_eq!(response.resources[0].name, "a");
+        large.acknowledge(&response);
+        assert_eq!(
+            large.next().await.removed_resources.len(),
+            self::large().len() - 1
+        );
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_done_for_a_client_that_does_not_read() {
+    let (views, receiver) = watch::channel(Some(snapshot([static_cluster("a")])));
+    let first = receiver.borrow().as_ref().unwrap().id().to_string();
+    let server = Server::new(SameForAll(receiver), Settings::default());
+    let mut open = Call::open(&server, "open");
+    let response = open.next().await;
+    open.acknowledge(&response);
+    let mut deaf = Call::open(&server, "deaf");
+    while server.client("deaf").is_none_or(|it| it.sent.is_empty()) {
+        tokio::task::yield_now().await;
+    }
+    push(&views, &mut open, &["a", "b"]).await;
+    push(&views, &mut open, &["a", "b", "c"]).await;
+    let wanted = |id: &str| server.client(id).unwrap().wanted.unwrap().to_string();
+    assert_eq!(wanted("deaf"), first, "no view is looked at");
+    assert_ne!(wanted("open"), first);
+    // Once it reads, it gets what is newest.
+    let response = deaf.next().await;
+    assert_eq!(response.resources.len(), 1);
+    deaf.acknowledge(&response);
+    let names = deaf.next().await.resources;
+    let names: Vec<&str> = names.iter().map(|resource| &*resource.name).collect();
+    assert_eq!(names, ["b", "c"]);
 }

@@ -147,7 +147,7 @@ pub(super) fn batch(
         let one = others
             .chain(first)
             .min()
-            .or_else(|| agenda.suspects.iter().chain(suspects).min());
+            .or_else(|| agenda.suspects.first().into_iter().chain(suspects).min());
         batch.extend(one.and_then(get));
     }
     batch

@@ -42,6 +42,7 @@ mod oracle;
 mod order;
 mod output;
 mod owed;
+mod pace;
 mod plan;
 mod proven;
 mod request;

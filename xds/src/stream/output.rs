@@ -12,6 +12,7 @@ use super::sotw::RejectedSet;
 use super::state::{InFlight, TypeState};
 use super::{Item, Response, Session, Variant, completeness, delta, sotw};
 use crate::error_detail::ErrorDetail;
+use crate::limits::RESPONSE_BYTES_TARGET;
 use crate::resource::{Name, Resource, TypeUrl};
 use crate::snapshot::{Snapshot, Whole};
 
@@ -58,6 +59,10 @@ impl Parcel {
 impl Session {
     /// The next response to send, if there is one now.
     pub fn poll_response(&mut self, now: Instant) -> Option<Response> {
+        if self.pace.holds_back(now) {
+            self.refresh(now);
+            return None;
+        }
         let view = self.view.as_ref()?;
         let silent = |state: &TypeState| state.in_flight.is_some() || !state.has_to_look();
         let response = if self.types.values().all(|state| silent(state)) && !self.is_cure_due() {
@@ -216,13 +221,14 @@ impl Session {
                 ..Parcel::default()
             });
         }
-        let removed: Vec<Name> = state
-            .agenda
-            .absent
-            .iter()
-            .take(type_url.per_response_max())
-            .cloned()
-            .collect();
+        let mut bytes = 0;
+        let fits = |name: &&Name| {
+            bytes += name.len();
+            bytes <= RESPONSE_BYTES_TARGET
+        };
+        let absent = state.agenda.absent.iter();
+        let absent = absent.take(type_url.per_response_max()).take_while(fits);
+        let removed: Vec<Name> = absent.cloned().collect();
         let answer_due = state.answer_due && !plan.has_more_to_come(&state.agenda);
         let errors = std::mem::take(&mut plan.errors);
         (answer_due || !removed.is_empty() || !errors.is_empty()).then(|| Parcel {

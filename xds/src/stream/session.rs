@@ -7,6 +7,7 @@ use std::time::Instant;
 use envoy_types::pb::envoy::config::core::v3::Node;
 
 use super::completeness::{self, Completeness};
+use super::pace::Pace;
 use super::plan::Clocks;
 use super::state::TypeState;
 use super::suspicion::Expected;
@@ -43,6 +44,7 @@ pub struct Session {
     /// What it didn't ask for again, and since when that is known.
     pub(super) not_asked: BTreeMap<TypeUrl, Instant>,
     pub(super) last_suspicion: Option<Suspicion>,
+    pub(super) pace: Pace,
 }
 
 /// The spellings in which clients advertise that they take wrapped resources, or times to live, in
@@ -84,6 +86,7 @@ impl Session {
             expected: None,
             not_asked: BTreeMap::new(),
             last_suspicion: None,
+            pace: Pace::default(),
         }
     }
 
@@ -152,6 +155,7 @@ impl Session {
         }
         self.learn();
         self.look_at_gates();
+        self.pace.heard(outcome, now);
         Ok(outcome)
     }
 
@@ -255,6 +259,7 @@ impl Session {
             });
         }
         self.listen(now);
+        self.pace.pass(now);
         self.refresh(now);
     }
 
@@ -272,7 +277,8 @@ impl Session {
         };
         let of_type = |state: &TypeState| state.deadline.into_iter().chain(expiries(state)).min();
         let of_types = self.types.values().filter_map(|state| of_type(state));
-        of_types.chain(self.next_listening()).min()
+        let others = self.next_listening().into_iter().chain(self.pace.until());
+        of_types.chain(others).min()
     }
 
     /// Checks and takes the node of the first request.

@@ -50,6 +50,8 @@ pub(super) struct TypeState {
     pub(super) trial: usize,
     /// A rejection whose culprit isn't known (yet).
     pub(super) nack: Option<Box<Nack>>,
+    /// The latest rejection, until somebody is told.
+    pub(super) refusal: Option<Box<Refusal>>,
     /// Resources whose time to live is to be renewed.
     pub(super) renew: BTreeSet<Name>,
     /// State of the world: `version_info` of the first request, from an earlier stream.
@@ -117,6 +119,15 @@ pub(super) struct InFlight {
 #[derive(Debug)]
 pub(super) struct Rejected {
     stamps: VecDeque<Stamp>,
+    pub(super) text: Arc<str>,
+    pub(super) at: Instant,
+}
+
+/// A response that was rejected.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// What was in it; of a whole set, what was news in it.
+    pub(super) names: Vec<Name>,
     pub(super) text: Arc<str>,
     pub(super) at: Instant,
 }
@@ -239,7 +250,9 @@ impl TypeState {
                 Outcome::Acknowledged
             }
             Some(text) => {
-                self.reject(*in_flight, &truncated(text), now);
+                let text = truncated(text);
+                self.refusal = Some(Box::new(in_flight.refusal(&text, now)));
+                self.reject(*in_flight, &text, now);
                 Outcome::Rejected
             }
         }
@@ -301,12 +314,15 @@ impl TypeState {
             }
             return;
         }
+        let whole = in_flight.set.is_some();
         for name in &in_flight.removed {
             if let Some(held) = self.held.get_mut(name) {
                 held.removal_refused = true;
             }
         }
-        self.removals_failed();
+        if whole || !in_flight.removed.is_empty() {
+            self.removals_failed();
+        }
         let mut names: Vec<Name> = in_flight
             .items
             .iter()
@@ -324,7 +340,6 @@ impl TypeState {
             }
             return;
         }
-        let whole = in_flight.set.is_some();
         // It may mean an earlier set, that was given up: this one gets another chance, whole.
         let ambiguous = whole && !self.overdue.is_empty();
         if let Some((hash, news)) = &in_flight.set {
@@ -450,9 +465,26 @@ impl TypeState {
             let removal_refused = || self.held.get(name).is_some_and(|held| held.removal_refused);
             self.isolate.contains(name) || removal_refused()
         };
-        if !nack.names.iter().any(open) {
+        // They are tried in their order, so that the last one is open as a rule.
+        if !nack.names.iter().rev().any(open) {
             self.nack = None;
         }
+    }
+}
+
+// === impl InFlight ===
+
+impl InFlight {
+    pub(super) fn refusal(&self, text: &Arc<str>, at: Instant) -> Refusal {
+        let names = match &self.set {
+            Some((_, news)) => news.clone(),
+            None => {
+                let items = self.items.iter().map(|item| item.name());
+                items.chain(&self.removed).cloned().collect()
+            }
+        };
+        let text = text.clone();
+        Refusal { names, text, at }
     }
 }
 

@@ -53,6 +53,20 @@ impl Session {
         delivery
     }
 
+    /// What the client refused last, once: the response that its latest rejection was about.
+    pub(crate) fn take_refusal(&mut self) -> Option<Rejection> {
+        let mut types = self.types.iter_mut();
+        types.find_map(|(type_url, state)| {
+            let refusal = state.refusal.take()?;
+            Some(Rejection {
+                type_url: type_url.clone(),
+                names: refusal.names,
+                text: refusal.text,
+                at: refusal.at,
+            })
+        })
+    }
+
     /// Where one resource stands. `None` if the wanted view has no such resource.
     pub fn resource_status(&self, type_url: &TypeUrl, name: &str) -> Option<ResourceStatus> {
         let wanted = self.wanted(type_url, name)?;

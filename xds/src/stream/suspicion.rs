@@ -332,6 +332,7 @@ impl TypeState {
         match error {
             None => self.acknowledge_late(in_flight),
             Some(text) => {
+                self.refusal = Some(Box::new(in_flight.refusal(text, now)));
                 if let Some((hash, _)) = &in_flight.set {
                     self.rejected_sets.insert(*hash, RejectedSet::Unanswered);
                 }

@@ -10,7 +10,8 @@ use envoy_types::pb::google::protobuf::Any;
 use envoy_types::pb::google::rpc::Status as RpcStatus;
 use tidegate_xds::identity::{Access, Incident};
 use tidegate_xds::limits::{
-    NAME_BYTES_MAX, NAMES_MAX, REQUEST_BYTES_MAX, TYPE_URL_BYTES_MAX, TYPES_MAX,
+    NAME_BYTES_MAX, NAMES_MAX, REJECTED_IN_A_ROW_MAX, REQUEST_BYTES_MAX, TYPE_URL_BYTES_MAX,
+    TYPES_MAX,
 };
 use tonic::Code;
 
@@ -268,4 +269,107 @@ async fn x10_a_stream_that_never_reads_is_closed(mode: Mode) {
     assert_eq!(access.incidents()[&Incident::StreamBlocked], 1);
     healthy.is_served(&running).await;
     drop(deaf);
+}
+
+runs!(x10_a_request_of_10_mebibytes_within_the_limits_is_answered: all);
+async fn x10_a_request_of_10_mebibytes_within_the_limits_is_answered(mode: Mode) {
+    let (running, access) = start().await;
+    let mut healthy = Healthy::connect(&running).await;
+    let mut client = Client::new(&running, mode);
+    let long = "x".repeat(NAME_BYTES_MAX - 8);
+    let names = (0..(10 << 20) / NAME_BYTES_MAX).map(|number| format!("{long}{number:08}"));
+    let names: Vec<String> = names.chain(["a".to_owned()]).collect();
+    let count = names.len();
+    let ask = Ask {
+        node: client.node(&EDS),
+        names,
+        ..Ask::of(&EDS, &[])
+    };
+    client.ask(&EDS, ask).await;
+    healthy
+        .is_served_beside(&running, [assignment("a", 1)])
+        .await;
+    // The client takes no message above 4 MiB, so that the names that don't exist come in pieces.
+    let got = client.next(&EDS).await;
+    assert_eq!(got.resources[0].name, "a");
+    client.ack(&got).await;
+    let mut removed = 0;
+    while mode.is_delta() && removed < count - 1 {
+        let got = client.next(&EDS).await;
+        removed += got.removed.len();
+        client.ack(&got).await;
+    }
+    healthy
+        .is_served_beside(&running, [assignment("a", 1)])
+        .await;
+    assert!(access.incidents().is_empty());
+}
+
+runs!(x10_names_without_end_to_drop_are_refused: delta);
+async fn x10_names_without_end_to_drop_are_refused(mode: Mode) {
+    let million = |_: &Client<'_>| Ask {
+        unsubscribe: vec![String::new(); 1_000_000],
+        ..Ask::of(&EDS, &[])
+    };
+    let wanted = (
+        Code::ResourceExhausted,
+        "resource names",
+        Incident::RequestRefused,
+    );
+    is_refused(mode, Some(&["a"]), million, wanted).await;
+}
+
+#[tokio::test]
+async fn x10_an_error_with_a_million_details_is_refused() {
+    let (running, access) = start().await;
+    let mut healthy = Healthy::connect(&running).await;
+    let mut stream = running.delta().await;
+    let details = vec![Any::default(); 1_000_000];
+    let error = RpcStatus {
+        details,
+        ..RpcStatus::default()
+    };
+    stream
+        .send(DeltaDiscoveryRequest {
+            node: crate::common::node("e1"),
+            error_detail: Some(error),
+            ..DeltaDiscoveryRequest::from(Ask::of(&EDS, &["a"]))
+        })
+        .await;
+    let status = stream.error().await;
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    assert!(status.message().contains("details"), "{status:?}");
+    assert_eq!(access.incidents()[&Incident::RequestRefused], 1);
+    healthy.is_served(&running).await;
+}
+
+runs!(x8_a_client_that_rejects_everything_gets_each_content_once_and_nobody_waits: all);
+async fn x8_a_client_that_rejects_everything_gets_each_content_once_and_nobody_waits(mode: Mode) {
+    // A few more than are tried at once.
+    let count = REJECTED_IN_A_ROW_MAX as usize + 4;
+    let names: Vec<String> = (0..count).map(|number| format!("a{number:02}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let of = |content: u32| snapshot(names.iter().map(|name| assignment(name, content)));
+    let running = serve_with(&of(1), together()).await;
+    let mut client = Client::new(&running, mode);
+    client.subscribe(&EDS, &names).await;
+    let mut alone = std::collections::BTreeSet::new();
+    while alone.len() < count {
+        let got = client.next(&EDS).await;
+        if let [one] = &got.resources[..] {
+            assert!(alone.insert(one.name.clone()), "{} again", one.name);
+        }
+        client.nack(&got, "no").await;
+    }
+    // What is better is taken at once, all together.
+    publish(&running, &of(2));
+    let got = client.next(&EDS).await;
+    assert_eq!(got.resources.len(), count);
+    client.ack(&got).await;
+    let id = client.id(&EDS);
+    running
+        .until(&id, |status| status.rejections.is_empty())
+        .await;
+    client.ends_quietly().await;
+    assert_no_panic();
 }

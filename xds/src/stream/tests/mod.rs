@@ -13,6 +13,7 @@ mod found;
 mod in_use;
 mod on_demand;
 mod order;
+mod pace;
 mod per_type;
 mod properties;
 mod quarantine;
