@@ -148,6 +148,9 @@ fn a_hanging_canary_is_slow_within_two_reports_and_detected_within_six() {
         );
         assert_eq!(evidence.canary.bad, 0, "nothing ended");
         assert_eq!(evidence.canary.slow, if *tick == 1 { 0 } else { 15 });
+        assert_eq!(evidence.canary.slow_at[0], evidence.canary.slow, "5 ms");
+        let late = if *tick < 5 { 0 } else { 15 };
+        assert_eq!(evidence.canary.slow_at[8], late, "2.5 s");
         battery.observe(&evidence, 2.0, bench.now);
         battery.regressed().is_some()
     });

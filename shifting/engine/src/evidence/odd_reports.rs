@@ -163,6 +163,36 @@ fn a_report_that_was_overtaken_counts_but_not_what_was_in_flight_then() {
 }
 
 #[test]
+fn what_an_overtaken_report_began_does_not_hide_later_losses() {
+    let mut bench = Bench::of(&["a"]);
+    let begin = bench.now.0 + 1_000;
+    tick(&mut bench, |b| vec![report(b, healthy(100), Some(begin))]);
+    let with = |requests, completed, active| UpstreamCounts {
+        requests,
+        completed,
+        active: Some(active),
+        ..healthy(100)
+    };
+    tick(&mut bench, |bench| {
+        vec![
+            report(bench, with(100, 100, 50), Some(begin + 2_000)),
+            report(bench, with(150, 100, 50), Some(begin + 1_000)),
+        ]
+    });
+    let lost: u64 = (3..13)
+        .map(|second| {
+            tick(&mut bench, |bench| {
+                let given_up = with(105, 100, 50);
+                vec![report(bench, given_up, Some(begin + second * 1_000))]
+            })
+            .stable
+            .lost
+        })
+        .sum();
+    assert!((20..=40).contains(&lost), "{lost}");
+}
+
+#[test]
 fn a_clock_that_is_off_or_jumps_is_counted_and_changes_nothing() {
     let mut bench = Bench::of(&["a"]);
     let honest = bench.now.0;
@@ -198,10 +228,11 @@ fn a_sample_that_was_unreadable_is_missing_and_makes_nothing_lost_or_slow() {
         assert_eq!(evidence.reports.unreadable, 2);
         assert_eq!(evidence.stable.requests, 0);
         assert_eq!(evidence.stable_fresh.get(), 1_000_000);
-        // Meanwhile seventy began and go on; then they end.
-        for active in [70 * (round % 2), 70 * (round % 2), 0] {
+        // Meanwhile 570 began, within the last second or the one before; then they end.
+        for active in [570 * (round % 2), 0, 0] {
             let stable = tick(&mut bench, |b| vec![report(b, busy(active), None)]).stable;
-            assert_eq!((stable.requests, stable.lost, stable.slow), (100, 0, 0));
+            assert_eq!((stable.requests, stable.lost), (100, 0));
+            assert_eq!(stable.slow_at[8], 0, "none is 2.5 s old");
         }
     }
 }
