@@ -83,6 +83,12 @@ impl Proofs {
             .max_by_key(|shortfall| shortfall.requests.unwrap_or(u64::MAX))
     }
 
+    /// Every metric is proven by the canary's own rate, whatever stable's is.
+    pub(crate) fn own_proven(&self) -> bool {
+        self.each()
+            .all(|(_, proof)| reaches(proof.own_ln_e(), ADVANCE_AT))
+    }
+
     fn each(&self) -> impl Iterator<Item = (Metric, &Proof)> {
         let latency = self.latency.as_ref().map(|proof| (Metric::Latency, proof));
         std::iter::once((Metric::Errors, &self.errors)).chain(latency)

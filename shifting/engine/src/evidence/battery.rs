@@ -7,12 +7,13 @@ use super::advance::{Proofs, Shortfall};
 use super::budget::Budget;
 use super::difference::Difference;
 use super::edges::Edge;
-use super::regression::{Pair, Regression};
+use super::judged::Judged;
+use super::regression::Pair;
 use super::share::ShareTest;
 use super::wealth::log_mean;
-use super::{ADVANCE_AT, HOLD_AT, REVERT_AT, reaches};
+use super::{HOLD_AT, REVERT_AT, reaches};
 use crate::mesh::{ErrorBudget, Slo};
-use crate::rollout::{ArmCounts, BudgetStatus, Evidence, EvidenceStatus, ProofStatus};
+use crate::rollout::{ArmCounts, BudgetStatus, Evidence};
 use crate::time::Time;
 use crate::units::Ppm;
 
@@ -40,27 +41,41 @@ pub struct Finding {
     pub sentence: String,
 }
 
-/// All tests of one rollout.
+/// All tests of one rollout, or of as much of one as somebody wants to simulate: tell it what was
+/// counted in each second, look at it as often as you like.
+///
+/// ```
+/// use tidegate_engine::evidence::{Battery, REVERT_AT, reaches};
+/// use tidegate_engine::mesh::Slo;
+/// use tidegate_engine::rollout::{ArmCounts, Evidence};
+/// use tidegate_engine::time::Time;
+/// use tidegate_engine::units::Ppm;
+///
+/// let slo = Slo { success: Ppm::of(999, 1000), latency: None };
+/// let mut battery = Battery::new(&slo, 600);
+/// battery.expect_share(Ppm::of(5, 100));
+/// battery.ask_for_proof(&slo, 2);
+/// for second in 1..=5 {
+///     let arm = |requests, bad| ArmCounts { requests, bad, issued: requests, ..Default::default() };
+///     let evidence = Evidence { canary: arm(10, 5), stable: arm(190, 0), ..Default::default() };
+///     battery.observe_proof(&evidence, 1.5); // before `observe`
+///     battery.observe(&evidence, 1.5, Time(second * 1000));
+///     battery.observe_share(&evidence);
+/// }
+/// assert!(battery.regressed().is_some());
+/// assert!(reaches(battery.e_values().errors, REVERT_AT));
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Battery {
-    errors: Judged,
-    latency: Option<Judged>,
+    pub(super) errors: Judged,
+    pub(super) latency: Option<Judged>,
     /// Latency at further edges; none before the first rung.
-    edges: Vec<Edge>,
-    share: ShareTest,
+    pub(super) edges: Vec<Edge>,
+    pub(super) share: ShareTest,
     /// Evidence to advance; `None` where none is asked for.
-    proofs: Option<Proofs>,
-    budget: Budget,
-    horizon: u32,
-}
-
-/// One metric's tests.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Judged {
-    regression: Regression,
-    canary: Absolute,
-    stable: Absolute,
-    difference: Difference,
+    pub(super) proofs: Option<Proofs>,
+    pub(super) budget: Budget,
+    pub(super) horizon: u32,
 }
 
 // === impl Battery ===
@@ -181,7 +196,7 @@ impl Battery {
     }
 
     /// Logarithm of the evidence that the canary is slower: the mean over the edges.
-    fn slower(&self) -> Option<f64> {
+    pub(super) fn slower(&self) -> Option<f64> {
         let threshold = self.latency.as_ref()?.regression.ln_e();
         let edges = self.edges.iter().map(|edge| edge.regression.ln_e());
         let all: Vec<f64> = std::iter::once(threshold).chain(edges).collect();
@@ -245,6 +260,14 @@ impl Battery {
         !reaches(self.absolute(|judged| &judged.canary).0, mark)
     }
 
+    /// Whether a breach that was not the canary's alone is over: stable keeps the objective again,
+    /// or the canary is proven to. A few good seconds of few requests are no proof.
+    #[must_use]
+    pub fn environment_clear(&self) -> bool {
+        let proven = self.proofs.as_ref().is_none_or(Proofs::own_proven);
+        self.canary_clear() && (proven || self.stable_breach().is_none())
+    }
+
     /// An operator vouches for the environment: breaches count from now on.
     pub fn forget_breaches(&mut self) {
         let horizon = self.horizon;
@@ -252,40 +275,6 @@ impl Battery {
             judged.canary.restart(horizon);
             judged.stable.restart(horizon);
         }
-    }
-
-    /// For people.
-    #[must_use]
-    pub fn status(&self) -> Vec<EvidenceStatus> {
-        let entry = |test: &str, ln_e: f64| EvidenceStatus {
-            test: test.to_owned(),
-            e_value: ln_e.exp(),
-            hold_at: HOLD_AT,
-            revert_at: REVERT_AT,
-        };
-        let mut all = vec![entry("errors", self.errors.regression.ln_e())];
-        if let Some(slower) = self.slower() {
-            all.push(entry("latency", slower));
-            all.push(entry("combined", self.regression().ln_e));
-        }
-        all.push(entry("absolute errors", self.errors.canary.ln_e()));
-        if let Some(latency) = &self.latency {
-            all.push(entry("absolute latency", latency.canary.ln_e()));
-        }
-        all
-    }
-
-    /// The evidence to advance, for people; empty where none is asked for.
-    #[must_use]
-    pub fn proof_status(&self) -> Vec<ProofStatus> {
-        let proofs = self.proofs.iter().flat_map(Proofs::ln_e);
-        proofs
-            .map(|(metric, ln_e)| ProofStatus {
-                metric: metric.to_string(),
-                e_value: ln_e.exp(),
-                advance_at: ADVANCE_AT,
-            })
-            .collect()
     }
 
     fn slow_total(&self) -> Pair {
@@ -302,7 +291,7 @@ impl Battery {
         }
     }
 
-    fn absolute(&self, arm: impl Fn(&Judged) -> &Absolute) -> (f64, Metric) {
+    pub(super) fn absolute(&self, arm: impl Fn(&Judged) -> &Absolute) -> (f64, Metric) {
         combine(
             arm(&self.errors).ln_e(),
             self.latency.as_ref().map(|judged| arm(judged).ln_e()),
@@ -365,26 +354,6 @@ fn pairs(evidence: &Evidence) -> (Pair, Pair) {
     (errors, slow)
 }
 
-// === impl Judged ===
-
-impl Judged {
-    fn new(objective: Ppm, horizon: u32) -> Self {
-        Self {
-            regression: Regression::new(horizon),
-            canary: Absolute::new(objective, horizon),
-            stable: Absolute::new(objective, horizon),
-            difference: Difference::default(),
-        }
-    }
-
-    fn observe(&mut self, pair: Pair, rho: f64, now: Time) {
-        self.regression.observe(pair, rho);
-        self.canary.observe(pair.canary, pair.canary_bad);
-        self.stable.observe(pair.stable, pair.stable_bad);
-        self.difference.observe(pair, now);
-    }
-}
-
 // === impl Metric ===
 
 impl std::fmt::Display for Metric {
@@ -397,7 +366,7 @@ impl std::fmt::Display for Metric {
 }
 
 /// The mean of the e-values, and the larger one's metric.
-fn combine(errors: f64, latency: Option<f64>) -> (f64, Metric) {
+pub(super) fn combine(errors: f64, latency: Option<f64>) -> (f64, Metric) {
     match latency {
         None => (errors, Metric::Errors),
         Some(latency) if latency > errors => (log_mean(&[errors, latency]), Metric::Latency),

@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::freshness::{Reporter, fresh_parts};
+use super::report::{SidecarReport, UpstreamCounts};
 use super::upstream::Upstream;
-use crate::rollout::{ArmCounts, Evidence};
+use crate::rollout::{ArmCounts, Evidence, ReportFaults};
 use crate::time::Time;
 
 /// How often sidecars report, milliseconds.
@@ -21,40 +22,12 @@ const FORGET_AFTER_MS: u64 = 60_000;
 const SIDECARS_MAX: usize = 100_000;
 const SILENT_MAX: usize = 100;
 
-/// One sidecar's numbers for one interval.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct SidecarReport {
-    /// The sidecar's node id.
-    pub sidecar: String,
-    /// When it arrived.
-    pub at: Time,
-    /// By cluster name, `service/version`.
-    pub upstreams: BTreeMap<String, UpstreamCounts>,
-}
+/// Two streams of a sidecar overlap for less than this; a report that is older is of a clock that
+/// was set back.
+const LATE_MAX_MS: u64 = 10_000;
 
-/// One sidecar's numbers for one cluster and interval. Counters are deltas.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct UpstreamCounts {
-    /// Requests issued to the cluster's hosts.
-    pub requests: u64,
-    /// Requests completed. May exceed `requests`: a refused connection completes a request that
-    /// was never issued (envoy facts §6).
-    pub completed: u64,
-    /// Responses 2xx, 3xx, 4xx, 5xx.
-    pub responses: [u64; 4],
-    /// Requests that timed out; they are among the 5xx, and not in `latency`.
-    pub timeouts: u64,
-    /// gRPC failures; HTTP knows them as 200.
-    pub grpc_failures: u64,
-    /// Connections that failed.
-    pub connect_failures: u64,
-    /// Requests in flight at the end; `None` when the source does not tell.
-    pub active: Option<u64>,
-    /// Requests by latency, one bucket per edge of
-    /// [`LATENCY_EDGES_MS`](crate::mesh::LATENCY_EDGES_MS) (up to and including the edge) and
-    /// one above the last; `None` when there is no histogram in the report.
-    pub latency: Option<[u64; 10]>,
-}
+/// Clocks further apart than this are counted (evidence §4.6).
+const SKEW_MS: u64 = 2_000;
 
 /// The two clusters of a rollout and what slow means to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,9 +55,21 @@ struct Sidecar {
     /// When it reported first, or was first expected.
     since: Time,
     latest: Option<Time>,
+    /// The sidecar's own time of the newest report.
+    taken_ms: Option<u64>,
     /// It has reported a histogram: its silence about latency means that nothing ended.
     histograms: bool,
     upstreams: BTreeMap<String, Upstream>,
+}
+
+/// A report among those of its sidecar, by when it was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Newer,
+    /// At the same time as the newest: a part of it, or it again.
+    Same,
+    /// Overtaken by a newer one, as by two streams of which one ends.
+    Late,
 }
 
 #[derive(Debug, Clone)]
@@ -92,6 +77,8 @@ struct Watch {
     threshold_ms: Option<u32>,
     since: Time,
     asked: Time,
+    /// Of sidecars that have the cluster, since the last tick.
+    faults: ReportFaults,
 }
 
 // === impl Intake ===
@@ -113,7 +100,8 @@ impl Intake {
         }
     }
 
-    /// Takes in a report. The first one of a sidecar is only a baseline.
+    /// Takes in a report. The first one of a sidecar is only a baseline. What is odd about it is
+    /// counted in the [`Evidence`] of the rollouts that it is about.
     pub fn record(&mut self, report: &SidecarReport) {
         if !self.sidecars.contains_key(&report.sidecar) && self.sidecars.len() >= SIDECARS_MAX {
             return; // It stays unknown, hence not fresh: nothing advances on it.
@@ -123,47 +111,30 @@ impl Intake {
             .entry(report.sidecar.clone())
             .or_insert_with(|| Sidecar::new(report.at));
         sidecar.histograms |= report.upstreams.values().any(|u| u.latency.is_some());
-        for (cluster, watch) in &self.watched {
-            let Some(counts) = report.upstreams.get(cluster) else {
-                continue;
-            };
-            if let Some(upstream) = sidecar.upstreams.get_mut(cluster) {
-                upstream.record(
-                    counts,
-                    report.at,
-                    self.interval_ms,
-                    watch.threshold_ms,
-                    sidecar.histograms,
-                );
-                continue;
+        let order = Order::of(report, sidecar);
+        let faults = order.faults(report, sidecar, self.interval_ms);
+        for (cluster, watch) in &mut self.watched {
+            let counts = report.upstreams.get(cluster);
+            let own = sidecar.take_in(cluster, counts, report, order, watch, self.interval_ms);
+            if sidecar.upstreams.contains_key(cluster) {
+                watch.faults.add(&faults);
+                watch.faults.add(&own);
             }
-            // A cluster is new to the sidecar if an earlier report came without it while it was
-            // watched; otherwise it may have a history that nobody saw.
-            let born = sidecar.latest.is_some_and(|latest| latest > watch.since);
-            let upstream = if born {
-                let mut upstream = Upstream::born();
-                upstream.record(
-                    counts,
-                    report.at,
-                    self.interval_ms,
-                    watch.threshold_ms,
-                    sidecar.histograms,
-                );
-                upstream
-            } else {
-                Upstream::baseline(counts, report.at)
-            };
-            sidecar.upstreams.insert(cluster.clone(), upstream);
         }
-        sidecar.latest = Some(sidecar.latest.map_or(report.at, |at| at.max(report.at)));
+        sidecar.note(report, order);
     }
 
     /// A sidecar's report stream began anew: counts may have been missed in between, so its next
     /// report is a baseline again. Its freshness and its weights stay.
     pub fn reconnected(&mut self, sidecar: &str) {
-        if let Some(sidecar) = self.sidecars.get_mut(sidecar) {
-            for upstream in sidecar.upstreams.values_mut() {
-                upstream.rebase();
+        let Some(sidecar) = self.sidecars.get_mut(sidecar) else {
+            return;
+        };
+        sidecar.taken_ms = None;
+        for (cluster, upstream) in &mut sidecar.upstreams {
+            upstream.rebase();
+            if let Some(watch) = self.watched.get_mut(cluster) {
+                watch.faults.resets += 1;
             }
         }
     }
@@ -202,6 +173,12 @@ impl Intake {
                 stable.add(&upstream.take());
             }
         }
+        let [canary_faults, stable_faults] = [arms.canary, arms.stable].map(|cluster| {
+            let watch = self.watched.get_mut(cluster);
+            watch.map_or_else(ReportFaults::default, |watch| {
+                std::mem::take(&mut watch.faults)
+            })
+        });
         let reporters: Vec<Reporter<'_>> = expected
             .iter()
             .map(|name| self.reporter(name, arms, now))
@@ -220,16 +197,23 @@ impl Intake {
                 .collect(),
             interval_ms: self.interval_ms,
             trouble: None,
+            reports: canary_faults.or(&stable_faults),
+            // Needs the counts of each host, which no source has yet.
+            host_ratio_ppm: None,
         }
     }
 
     fn watch(&mut self, arms: Arms<'_>, now: Time) {
         for cluster in [arms.canary, arms.stable] {
-            let watch = self.watched.entry(cluster.to_owned()).or_insert(Watch {
-                threshold_ms: arms.threshold_ms,
-                since: now,
-                asked: now,
-            });
+            let watch = self
+                .watched
+                .entry(cluster.to_owned())
+                .or_insert_with(|| Watch {
+                    threshold_ms: arms.threshold_ms,
+                    since: now,
+                    asked: now,
+                    faults: ReportFaults::default(),
+                });
             watch.threshold_ms = arms.threshold_ms;
             watch.asked = now;
         }
@@ -268,8 +252,107 @@ impl Sidecar {
         Self {
             since,
             latest: None,
+            taken_ms: None,
             histograms: false,
             upstreams: BTreeMap::new(),
+        }
+    }
+
+    /// Takes in what a report says of one cluster; `None`: nothing.
+    fn take_in(
+        &mut self,
+        cluster: &str,
+        counts: Option<&UpstreamCounts>,
+        report: &SidecarReport,
+        order: Order,
+        watch: &Watch,
+        interval_ms: u64,
+    ) -> ReportFaults {
+        let mut faults = ReportFaults::default();
+        let known = self.upstreams.get_mut(cluster);
+        match (counts, known) {
+            (None, Some(upstream)) if report.unreadable > 0 => upstream.lose_balance(report.at),
+            (None, _) => {}
+            (Some(counts), known) if counts.implausible() => {
+                faults.backwards = 1;
+                if let Some(upstream) = known {
+                    upstream.rebase();
+                }
+            }
+            (Some(counts), Some(upstream)) => {
+                if order == Order::Same && upstream.is_repeated(counts) {
+                    faults.repeated = 1;
+                } else if order == Order::Late {
+                    upstream.record_late(counts, report.at, interval_ms, watch.threshold_ms);
+                } else {
+                    let (at, threshold_ms) = (report.at, watch.threshold_ms);
+                    upstream.record(counts, at, interval_ms, threshold_ms, self.histograms);
+                }
+            }
+            (Some(counts), None) => {
+                // A cluster is new to the sidecar if an earlier report came without it while it
+                // was watched; otherwise it may have a history that nobody saw.
+                let born = self.latest.is_some_and(|latest| latest > watch.since);
+                let upstream = if born {
+                    let mut upstream = Upstream::born();
+                    let (at, threshold_ms) = (report.at, watch.threshold_ms);
+                    upstream.record(counts, at, interval_ms, threshold_ms, self.histograms);
+                    upstream
+                } else {
+                    Upstream::baseline(counts, report.at)
+                };
+                self.upstreams.insert(cluster.to_owned(), upstream);
+            }
+        }
+        faults
+    }
+
+    /// A report is a sign of life, but for one whose time stands still.
+    fn note(&mut self, report: &SidecarReport, order: Order) {
+        if order == Order::Same && report.taken.is_some() {
+            return;
+        }
+        self.latest = Some(self.latest.map_or(report.at, |at| at.max(report.at)));
+        if order != Order::Late {
+            self.taken_ms = report.taken.map(|taken| taken.at_ms);
+        }
+    }
+}
+
+// === impl Order ===
+
+impl Order {
+    fn of(report: &SidecarReport, sidecar: &Sidecar) -> Self {
+        let (time, newest) = match (report.taken, sidecar.taken_ms) {
+            (Some(taken), Some(newest)) => (taken.at_ms, newest),
+            _ => (report.at.0, sidecar.latest.map_or(0, |latest| latest.0)),
+        };
+        if sidecar.latest.is_none() || time > newest {
+            Order::Newer
+        } else if time == newest {
+            Order::Same
+        } else if newest - time <= LATE_MAX_MS {
+            Order::Late
+        } else {
+            Order::Newer // its clock was set back
+        }
+    }
+
+    /// What is odd about the report as a whole.
+    fn faults(self, report: &SidecarReport, sidecar: &Sidecar, interval_ms: u64) -> ReportFaults {
+        let gap_ms = sidecar
+            .latest
+            .map_or(0, |latest| report.at.since_ms(latest));
+        let intervals = gap_ms.saturating_add(interval_ms / 2) / interval_ms;
+        let skew_ms = report
+            .taken
+            .map_or(0, |taken| taken.at_ms.abs_diff(taken.received_ms));
+        ReportFaults {
+            skipped: intervals.saturating_sub(1),
+            late: u64::from(self == Order::Late),
+            skewed: u64::from(skew_ms > SKEW_MS),
+            unreadable: report.unreadable,
+            ..ReportFaults::default()
         }
     }
 }
@@ -277,3 +360,7 @@ impl Sidecar {
 #[cfg(test)]
 #[path = "intake_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "odd_reports.rs"]
+mod odd_reports;

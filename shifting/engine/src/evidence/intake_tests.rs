@@ -1,13 +1,13 @@
 use super::*;
 
-const ARMS: Arms<'_> = Arms {
+pub(super) const ARMS: Arms<'_> = Arms {
     canary: "checkout/v2",
     stable: "checkout/v1",
     threshold_ms: Some(250),
 };
 
 /// Answered in time: `n` requests, all ended, 20 ms each.
-fn healthy(n: u64) -> UpstreamCounts {
+pub(super) fn healthy(n: u64) -> UpstreamCounts {
     let mut latency = [0; 10];
     latency[2] = n;
     UpstreamCounts {
@@ -20,15 +20,15 @@ fn healthy(n: u64) -> UpstreamCounts {
     }
 }
 
-struct Bench {
-    intake: Intake,
-    now: Time,
-    expected: BTreeSet<String>,
+pub(super) struct Bench {
+    pub(super) intake: Intake,
+    pub(super) now: Time,
+    pub(super) expected: BTreeSet<String>,
 }
 
 impl Bench {
     /// Sidecars that reported stable traffic for forty ticks, already watched.
-    fn of(sidecars: &[&str]) -> Self {
+    pub(super) fn of(sidecars: &[&str]) -> Self {
         let mut bench = Self {
             intake: Intake::default(),
             now: Time(100_000),
@@ -41,12 +41,18 @@ impl Bench {
         bench
     }
 
-    fn tick(&mut self, reporting: &[&str], upstreams: &[(&str, UpstreamCounts)]) -> Evidence {
+    pub(super) fn tick(
+        &mut self,
+        reporting: &[&str],
+        upstreams: &[(&str, UpstreamCounts)],
+    ) -> Evidence {
         self.now = self.now.plus_ms(1000);
         for sidecar in reporting {
             self.intake.record(&SidecarReport {
                 sidecar: (*sidecar).to_owned(),
                 at: self.now,
+                taken: None,
+                unreadable: 0,
                 upstreams: upstreams
                     .iter()
                     .map(|(cluster, counts)| ((*cluster).to_owned(), counts.clone()))
@@ -81,6 +87,8 @@ fn the_first_report_is_a_baseline() {
     let mut report = SidecarReport {
         sidecar: "a".into(),
         at: Time(1000),
+        taken: None,
+        unreadable: 0,
         upstreams: BTreeMap::from([("checkout/v1".to_owned(), counts)]),
     };
     intake.record(&report);
@@ -140,6 +148,9 @@ fn a_hanging_canary_is_slow_within_two_reports_and_detected_within_six() {
         );
         assert_eq!(evidence.canary.bad, 0, "nothing ended");
         assert_eq!(evidence.canary.slow, if *tick == 1 { 0 } else { 15 });
+        assert_eq!(evidence.canary.slow_at[0], evidence.canary.slow, "5 ms");
+        let late = if *tick < 5 { 0 } else { 15 };
+        assert_eq!(evidence.canary.slow_at[8], late, "2.5 s");
         battery.observe(&evidence, 2.0, bench.now);
         battery.regressed().is_some()
     });
@@ -254,6 +265,8 @@ fn a_source_without_histograms_says_nothing_of_latency() {
         intake.record(&SidecarReport {
             sidecar: "grpc".into(),
             at: Time(second * 1000),
+            taken: None,
+            unreadable: 0,
             upstreams: BTreeMap::from([("checkout/v1".to_owned(), counts)]),
         });
         let stable = intake.observe(ARMS, &expected, Time(second * 1000)).stable;

@@ -23,19 +23,28 @@ mod budget;
 mod difference;
 mod edges;
 mod freshness;
+#[cfg(test)]
+mod guarantees;
+mod host_ratio;
 mod intake;
+mod judged;
 mod lost;
 mod proof;
 #[cfg(test)]
 pub(crate) mod random;
 mod regression;
+mod report;
 mod share;
 mod upstream;
+mod values;
 mod wealth;
 
 pub use advance::Shortfall;
 pub use battery::{Battery, Finding, Metric};
-pub use intake::{Arms, Intake, SidecarReport, UpstreamCounts};
+pub use host_ratio::HostHistory;
+pub use intake::{Arms, Intake};
+pub use report::{SidecarReport, Taken, UpstreamCounts};
+pub use values::EValues;
 
 /// E-value at which a rollout is reverted: 1/alpha for alpha = 0.001 (evidence §4.8).
 pub const REVERT_AT: f64 = 1000.0;

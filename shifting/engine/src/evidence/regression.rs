@@ -71,6 +71,22 @@ fn log_factors(pair: Pair, rho: f64) -> [f64; RATIOS.len()] {
     RATIOS.map(|r| canary_bad * r.ln() - bad * ((r - 1.0) * theta).ln_1p())
 }
 
+/// The other way round: the logarithm of a factor whose mean is at most 1 while the canary's odds
+/// are at least `rho` (≥ 1) times stable's, and that grows when they are `rho`·`r` times, `r` < 1.
+///
+/// Above, the canary's mean part of `k` bad requests is at most `rho·n / (rho·n + m)`, n and m the
+/// arms' requests. Here a lower bound is needed, since the bets fall with the canary's failures;
+/// from the same identity, mean·(m + rho·n) = rho·n·k − (rho − 1)·(k·mean − mean of squares), it is
+/// `rho·n / (rho·n + m + (rho − 1)·k)`.
+#[allow(clippy::cast_precision_loss, reason = "requests of a second")]
+pub(crate) fn log_factor_below(pair: Pair, rho: f64, r: f64) -> f64 {
+    let (canary, stable) = (pair.canary as f64, pair.stable as f64);
+    let canary_bad = pair.canary_bad.min(pair.canary) as f64;
+    let bad = canary_bad + pair.stable_bad.min(pair.stable) as f64;
+    let theta = rho * canary / (rho * canary + stable + (rho - 1.0) * bad);
+    canary_bad * r.ln() - bad * ((r - 1.0) * theta).ln_1p()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +118,31 @@ mod tests {
                     })
                     .sum();
                 assert!((mean - 1.0).abs() < 1e-9, "{mean}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_reversed_factors_have_a_mean_of_at_most_one_for_any_odds_from_rho_on() {
+        // The canary's part of k bad requests is Fisher's noncentral hypergeometric.
+        let choose = |n: u64, k: u64| (0..k).fold(1.0, |c, i| c * (n - i) as f64 / (i + 1) as f64);
+        for (canary, stable, bad) in [(10_u64, 190_u64, 3_u64), (5, 5, 4), (2, 30, 20), (8, 4, 3)] {
+            for (rho, odds) in [(1.5, 1.5), (1.5, 2.5), (2.0, 2.0), (1.0, 1.0), (9.0, 9.0)] {
+                let range = bad.saturating_sub(stable)..=bad.min(canary);
+                let weight = |x: u64| {
+                    choose(canary, x) * choose(stable, bad - x) * f64::powi(odds, x as i32)
+                };
+                let all: f64 = range.clone().map(weight).sum();
+                for r in [0.9, 0.67, 0.25] {
+                    let mean: f64 = range
+                        .clone()
+                        .map(|x| {
+                            let n = pair(canary, x, stable, bad - x);
+                            weight(x) / all * log_factor_below(n, rho, r).exp()
+                        })
+                        .sum();
+                    assert!(mean <= 1.0 + 1e-9, "{canary} {stable} {bad} {odds}: {mean}");
+                }
             }
         }
     }

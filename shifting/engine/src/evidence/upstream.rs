@@ -37,6 +37,11 @@ pub(crate) struct Upstream {
     weight: u64,
     /// The next report is a baseline.
     rebase: bool,
+    /// A sample is missing, or came when a newer one had come: the balance begins anew with the
+    /// next report, whose counts are taken.
+    unbalanced: bool,
+    /// The latest report.
+    latest: UpstreamCounts,
 }
 
 // === impl Upstream ===
@@ -62,12 +67,45 @@ impl Upstream {
             pending: ArmCounts::default(),
             weight: 0,
             rebase: false,
+            unbalanced: false,
+            latest: UpstreamCounts::default(),
         }
     }
 
     /// Counts may have been missed: the next report is a baseline.
     pub(crate) fn rebase(&mut self) {
         self.rebase = true;
+    }
+
+    /// A sample is missing at `at`: what was issued or ended until then is unknown, hence what is in
+    /// flight can be neither lost nor overdue.
+    pub(crate) fn lose_balance(&mut self, at: Time) {
+        self.unbalanced = true;
+        self.issued.clear();
+        self.known_since = Some(at);
+    }
+
+    /// The same counts as in the latest report. Where nothing was counted that says nothing.
+    pub(crate) fn is_repeated(&self, counts: &UpstreamCounts) -> bool {
+        let idle = counts.requests == 0 && counts.completed == 0;
+        !idle && *counts == self.latest
+    }
+
+    /// A report that a newer one has overtaken: it counts, but what was in flight then does not.
+    pub(crate) fn record_late(
+        &mut self,
+        counts: &UpstreamCounts,
+        at: Time,
+        interval_ms: u64,
+        threshold_ms: Option<u32>,
+    ) {
+        let overtaken = UpstreamCounts {
+            active: None,
+            ..counts.clone()
+        };
+        let histograms = counts.latency.is_some();
+        self.record(&overtaken, at, interval_ms, threshold_ms, histograms);
+        self.lose_balance(at);
     }
 
     /// One report. `histograms`: whether the sidecar reports latency at all; `threshold_ms` is
@@ -81,6 +119,7 @@ impl Upstream {
         histograms: bool,
     ) {
         self.weigh(counts);
+        self.latest = counts.clone();
         if std::mem::take(&mut self.rebase) {
             self.ledger = Ledger::starting(counts.active.unwrap_or(0));
             self.issued.clear();
@@ -89,6 +128,10 @@ impl Upstream {
             return;
         }
         let lost = counts.active.map_or(0, |active| {
+            if std::mem::take(&mut self.unbalanced) {
+                self.ledger = Ledger::starting(active);
+                return 0;
+            }
             self.ledger.settle(
                 counts.requests,
                 counts.completed,

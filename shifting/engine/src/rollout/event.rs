@@ -174,6 +174,14 @@ pub struct Evidence {
     /// Why the source tells nothing, or less than it should, as a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// What was odd about the reports.
+    #[serde(default, skip_serializing_if = "ReportFaults::is_none")]
+    pub reports: ReportFaults,
+    /// Where the canary is a few hosts: the 95% upper bound of their odds of a bad request to those
+    /// of their peers, on the old version in the last hour, in millionths
+    /// ([`HostHistory`](crate::evidence::HostHistory)). `None` when it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_ratio_ppm: Option<u32>,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -187,6 +195,74 @@ impl Evidence {
     #[must_use]
     pub fn interval_ms(&self) -> u64 {
         self.interval_ms.max(1_000)
+    }
+}
+
+/// What was odd about reports. Each is handled where it happens, so that no request is counted
+/// twice and none is invented; the numbers tell people how far to trust the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReportFaults {
+    /// Counters that began anew, with a new stream: the next report is a baseline.
+    pub resets: u64,
+    /// Counts that fell since the report before, which reads as more requests than there can be:
+    /// the sample is left out, and the next one is a baseline.
+    pub backwards: u64,
+    /// The same report again: it is left out, and is no sign of life.
+    pub repeated: u64,
+    /// Intervals without a report, between two reports; the later one has what was missed.
+    pub skipped: u64,
+    /// Reports that were overtaken by a newer one: counted, but for what was in flight then.
+    pub late: u64,
+    /// Reports of sidecars whose clock is more than 2 s off; nothing depends on it.
+    pub skewed: u64,
+    /// Numbers that are none (NaN, negative, contradictory): their samples are left out.
+    pub unreadable: u64,
+}
+
+// === impl ReportFaults ===
+
+impl ReportFaults {
+    /// Nothing was odd.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Each with its name, for people.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, u64); 7] {
+        [
+            ("reset", self.resets),
+            ("backwards", self.backwards),
+            ("repeated", self.repeated),
+            ("skipped", self.skipped),
+            ("late", self.late),
+            ("skewed", self.skewed),
+            ("unreadable", self.unreadable),
+        ]
+    }
+
+    /// Adds other reports' faults.
+    pub fn add(&mut self, other: &ReportFaults) {
+        self.combine(other, u64::saturating_add);
+    }
+
+    /// The larger of each: of two arms that hear of the same report.
+    pub(crate) fn or(mut self, other: &ReportFaults) -> Self {
+        self.combine(other, u64::max);
+        self
+    }
+
+    fn combine(&mut self, other: &ReportFaults, with: impl Fn(u64, u64) -> u64) {
+        let each = |a: &mut u64, b: u64| *a = with(*a, b);
+        each(&mut self.resets, other.resets);
+        each(&mut self.backwards, other.backwards);
+        each(&mut self.repeated, other.repeated);
+        each(&mut self.skipped, other.skipped);
+        each(&mut self.late, other.late);
+        each(&mut self.skewed, other.skewed);
+        each(&mut self.unreadable, other.unreadable);
     }
 }
 

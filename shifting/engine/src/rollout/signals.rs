@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::evidence::FRESH_ENOUGH_PPM;
 use crate::mesh::LATENCY_EDGES_MS;
-use crate::rollout::{ArmCounts, Evidence};
+use crate::rollout::{ArmCounts, Evidence, ReportFaults};
 use crate::time::Time;
 use crate::units::Ppm;
 
@@ -45,6 +45,8 @@ pub(crate) struct Signals {
     recent: VecDeque<(u64, u64)>,
     /// Ticks in a row at which the canary was saturated.
     saturated: u32,
+    /// What was odd about the reports since the rollout started.
+    pub(crate) reports: ReportFaults,
 }
 
 // === impl Signals ===
@@ -53,6 +55,7 @@ impl Signals {
     /// One tick. `everything`: the exposure is 100%, and the canary is the only arm.
     pub(crate) fn observe(&mut self, evidence: &Evidence, everything: bool, now: Time) {
         let (canary, stable) = (&evidence.canary, &evidence.stable);
+        self.reports.add(&evidence.reports);
         if seen(canary) {
             self.canary_traffic = Some(now);
         }
@@ -141,6 +144,7 @@ impl Signals {
         let recent = std::mem::take(&mut self.recent);
         *self = Self {
             recent,
+            reports: self.reports,
             ..Self::default()
         };
     }

@@ -34,6 +34,10 @@ impl Simulation {
         let service = mesh.services.get_mut("checkout").unwrap();
         service.ladder = ladder;
         service.rollout.bake_ms = bake_ms;
+        Self::of(mesh, seed, rps)
+    }
+
+    fn of(mesh: crate::mesh::Mesh, seed: u64, rps: u64) -> Self {
         let mut simulation = Self {
             state: State::default(),
             now: crate::time::Time(0),
@@ -187,6 +191,85 @@ fn half_of_the_canary_failing_is_reverted_within_six_ticks() {
     let ticks = median_ticks(0, 0.5);
     println!("median {ticks} ticks");
     assert!(ticks <= 6, "{ticks}");
+}
+
+#[test]
+fn t7_a_hundredth_of_the_canary_failing_is_reverted_within_two_minutes() {
+    let ticks = median_ticks(0, 0.01);
+    println!("median {ticks} ticks");
+    assert!(ticks <= 120, "{ticks}");
+}
+
+#[test]
+fn t7_at_half_failing_few_requests_fail_until_the_revert() {
+    let mut failed: Vec<u64> = (0..41)
+        .map(|seed| {
+            let rungs = vec![share(50_000), share(1_000_000)];
+            let mut simulation = Simulation::new(seed, 200, rungs, 3_600_000);
+            let bad = Rates {
+                canary: 0.5,
+                ..HEALTHY
+            };
+            simulation.ticks_to_revert(0, bad).expect("it is found");
+            simulation.run().status(simulation.now).canary.bad
+        })
+        .collect();
+    failed.sort_unstable();
+    println!("{failed:?}");
+    assert!(failed[20] <= 25 && failed[40] <= 100, "{failed:?}");
+}
+
+/// Healthy rollouts that go back in an hour on one rung.
+fn reverted_in_an_hour(hours: u64) -> u64 {
+    let reverted = (0..hours).filter(|seed| {
+        let rungs = vec![share(50_000), share(1_000_000)];
+        let mut simulation = Simulation::new(9_000_000 + seed, 200, rungs, 36_000_000);
+        simulation.ticks_to_revert_within(HEALTHY, 3_600)
+    });
+    u64::try_from(reverted.count()).unwrap()
+}
+
+#[test]
+fn t8_a_healthy_canary_looked_at_each_second_for_an_hour_stays() {
+    assert_eq!(reverted_in_an_hour(6), 0);
+}
+
+#[test]
+#[ignore = "minutes, in a release build"]
+fn t8_a_thousand_healthy_hours() {
+    let reverted = reverted_in_an_hour(1_000);
+    println!("{reverted} of 1000 reverted");
+    assert!(reverted <= 1, "{reverted}");
+}
+
+#[test]
+fn with_the_default_evidence_to_advance_healthy_rollouts_take_minutes_and_end() {
+    let mut seconds: Vec<u64> = (0..5)
+        .map(|seed| {
+            let mut mesh = mesh();
+            let service = mesh.services.get_mut("checkout").unwrap();
+            service.rollout.advance_burn_rate = 2;
+            let mut simulation = Simulation::of(mesh, seed, 500);
+            let healthy = Rates {
+                canary: 0.0002,
+                stable: 0.0002,
+                ..HEALTHY
+            };
+            for _ in 0..3_600 {
+                simulation.tick(healthy);
+                match simulation.run().phase() {
+                    Phase::Committed => break,
+                    Phase::Reverting => panic!("{:?}", simulation.run().status(simulation.now)),
+                    _ => {}
+                }
+            }
+            assert_eq!(simulation.run().phase(), Phase::Committed);
+            simulation.now.0 / 1_000
+        })
+        .collect();
+    seconds.sort_unstable();
+    println!("{seconds:?} s");
+    assert!(seconds[2] < 600, "{seconds:?}");
 }
 
 #[test]

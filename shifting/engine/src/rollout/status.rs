@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::rollout::{ArmCounts, Cause, KnownGood, Plan, Rejection, WayBack};
+use crate::rollout::{ArmCounts, Cause, KnownGood, Plan, Rejection, ReportFaults, WayBack};
 use crate::time::Time;
 use crate::units::Ppm;
 
@@ -52,6 +52,9 @@ pub struct RolloutStatus {
     /// What the rollout cost so far; `None` where nothing is kept.
     #[serde(default)]
     pub budget: Option<BudgetStatus>,
+    /// What was odd about the reports since the rollout started.
+    #[serde(default)]
+    pub reports: ReportFaults,
     /// The verdict of the latest tick.
     pub decision: Decision,
     /// Set when `phase` is [`Phase::Reverting`] or [`Phase::Reverted`].

@@ -5,6 +5,7 @@ use super::*;
 use crate::time::Time;
 use crate::units::Ppm;
 
+mod acceptance;
 mod advance;
 mod commands;
 mod delivery;

@@ -91,8 +91,7 @@ impl Rollout {
         ) {
             return;
         }
-        let few_hosts = self.planned_rung().is_some_and(|rung| rung.hosts.is_some());
-        let rho = if few_hosts { RHO_FEW_HOSTS } else { RHO };
+        let rho = self.tolerated(evidence);
         if self.clock.acknowledged.is_some_and(|at| at < now) {
             self.battery.observe_proof(evidence, rho);
         }
@@ -120,10 +119,22 @@ impl Rollout {
         self.look_at_environment(context);
     }
 
+    /// The odds ratio that is tolerated. A host that was worse than its peers before the new version
+    /// came to it may be as much worse with it.
+    fn tolerated(&self, evidence: &Evidence) -> f64 {
+        let few_hosts = self.planned_rung().is_some_and(|rung| rung.hosts.is_some());
+        if !few_hosts {
+            return RHO;
+        }
+        evidence.host_ratio_ppm.map_or(RHO_FEW_HOSTS, |ratio_ppm| {
+            RHO_FEW_HOSTS.max(f64::from(ratio_ppm) / 1_000_000.0)
+        })
+    }
+
     /// Below 100%, a breach that the canary does not have alone is not its fault (evidence §4.3).
     /// A stable version that is broken alone does not hold what replaces it.
     fn look_at_environment(&mut self, context: &mut Context) {
-        if self.environment && self.battery.canary_clear() {
+        if self.environment && self.battery.environment_clear() {
             self.environment = false;
             let text = "the objective is kept again; the clock goes on".to_owned();
             self.tell(NoticeLevel::Info, text, context);

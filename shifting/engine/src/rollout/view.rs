@@ -31,6 +31,7 @@ impl Rollout {
             evidence: self.battery.status(),
             proof: self.battery.proof_status(),
             budget: self.cost(),
+            reports: self.signals.reports,
             decision: self.decision.clone(),
             revert_reason: self.revert_reason.clone(),
             revert_cause: self.reverted.as_ref().map(|reverted| reverted.cause),

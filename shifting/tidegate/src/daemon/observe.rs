@@ -48,6 +48,8 @@ impl Observer {
         self.intake.record(&SidecarReport {
             sidecar: report.node_id,
             at,
+            taken: None, // The streams' own times are not read.
+            unreadable: report.faults,
             upstreams,
         });
     }

@@ -55,6 +55,8 @@ impl Scraped {
             source.intake.record(&SidecarReport {
                 sidecar: report.target,
                 at: Time(now.0.saturating_sub(report.age_ms)),
+                taken: None,
+                unreadable: 0,
                 upstreams: report.upstreams,
             });
         }

@@ -6,7 +6,8 @@
 use std::fmt::Write;
 
 use tidegate_engine::rollout::{
-    ArmCounts, BudgetStatus, Decision, EvidenceStatus, Phase, ProofStatus, RolloutStatus, Waiting,
+    ArmCounts, BudgetStatus, Decision, EvidenceStatus, Phase, ProofStatus, ReportFaults,
+    RolloutStatus, Waiting,
 };
 
 use super::style::{Style, Tone};
@@ -57,6 +58,9 @@ pub fn rollout_now(status: &RolloutStatus, style: &Style) -> String {
     if let Some(budget) = &status.budget {
         let tone = budget.exceeded.then_some(Tone::Bad);
         page.field("budget", &budget_words(budget), tone);
+    }
+    if !status.reports.is_none() {
+        page.field("reports", &report_faults(&status.reports), None);
     }
     page.decision(status);
     page.way_back(status);
@@ -365,6 +369,15 @@ fn budget_words(budget: &BudgetStatus) -> String {
         count(budget.spent),
         count(budget.allowed)
     )
+}
+
+/// `3 skipped · 1 late`: what was odd about the reports.
+fn report_faults(faults: &ReportFaults) -> String {
+    let named = faults.named();
+    let odd = named.iter().filter(|(_, number)| *number > 0);
+    odd.map(|(name, number)| format!("{} {name}", count(*number)))
+        .collect::<Vec<_>>()
+        .join(" · ")
 }
 
 /// Three digits that matter; an e-value runs from near 0 to beyond all bounds.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tidegate_engine::mesh::{EvidenceSource, LatencyObjective, RolloutPolicy, Slo};
 use tidegate_engine::rollout::{
     ArmCounts, BudgetStatus, Decision, EvidenceStatus, HistoryEntry, KnownGood, Pace, Phase, Plan,
-    PlannedRung, ProofStatus, RolloutStatus, Waiting, WayBack,
+    PlannedRung, ProofStatus, ReportFaults, RolloutStatus, Waiting, WayBack,
 };
 use tidegate_engine::time::Time;
 use tidegate_engine::units::Ppm;
@@ -97,6 +97,7 @@ pub(crate) fn judging() -> RolloutStatus {
             allowed: 64_800,
             exceeded: false,
         }),
+        reports: ReportFaults::default(),
         decision: Decision::Wait(Waiting {
             kind: "bake".into(),
             reason: "this rung is watched for at least 12 s".into(),

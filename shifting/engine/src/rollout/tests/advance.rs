@@ -290,3 +290,71 @@ fn a_canary_that_is_slower_below_the_threshold_goes_back() {
         "{reason}"
     );
 }
+
+#[test]
+fn a_pause_that_ends_vouches_for_nothing() {
+    let mut world = strict();
+    world.reach("1 host");
+    for _ in 0..20 {
+        world.tick(|_| {});
+    }
+    assert_eq!(world.waiting().kind, "proof");
+    world.pause().unwrap();
+    world.resume().unwrap();
+    for _ in 0..5 {
+        world.tick(|_| {});
+    }
+    assert_eq!(world.status().rung, "1 host");
+    assert_eq!(world.waiting().kind, "proof");
+}
+
+#[test]
+fn an_incident_is_over_when_stable_recovers_or_the_canary_is_proven() {
+    let mut world = strict();
+    world.reach("1 host");
+    for _ in 0..6 {
+        world.tick(|o| {
+            o.evidence.canary.bad = o.evidence.canary.requests / 5;
+            o.evidence.stable.bad = o.evidence.stable.requests / 5;
+        });
+    }
+    assert_eq!(world.waiting().kind, "environment");
+    let canary_recovered = |o: &mut Observation| {
+        o.evidence.stable.bad = o.evidence.stable.requests / 5;
+    };
+    for _ in 0..60 {
+        world.tick(canary_recovered);
+        assert_eq!(world.waiting().kind, "environment", "a few good seconds");
+    }
+    let mut seconds = 60;
+    while world.status().rung == "1 host" {
+        world.tick(canary_recovered);
+        seconds += 1;
+        assert!(seconds < 1_000, "{:?}", world.status());
+    }
+    println!("{seconds} s");
+    assert_eq!(world.phase(), Phase::Judging, "{}", world.reason());
+}
+
+#[test]
+fn a_host_that_was_worse_than_its_peers_before_is_not_blamed_on_the_version() {
+    let reverted = |host_ratio_ppm| {
+        let mut world = strict();
+        world.reach("1 host");
+        for tick in 0..400 {
+            if world.phase() != Phase::Judging {
+                return true;
+            }
+            // 4% of the canary's requests fail and 1% of stable's.
+            world.tick(|o| {
+                o.evidence.canary.bad = u64::from(tick % 3 != 0);
+                o.evidence.stable.bad = 5;
+                o.evidence.host_ratio_ppm = host_ratio_ppm;
+            });
+        }
+        false
+    };
+    assert!(reverted(None));
+    assert!(reverted(Some(1_000_000)), "never stricter than without");
+    assert!(!reverted(Some(4_500_000)));
+}

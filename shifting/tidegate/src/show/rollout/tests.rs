@@ -156,6 +156,19 @@ fn an_exceeded_budget_is_coloured_and_none_is_not_shown() {
 }
 
 #[test]
+fn what_was_odd_about_the_reports_is_said() {
+    let mut status = judging();
+    assert!(!rollout_now(&status, &Style::plain()).contains("reports"));
+    status.reports.skipped = 1_234;
+    status.reports.unreadable = 2;
+    let text = rollout_now(&status, &Style::plain());
+    assert!(
+        text.contains("reports    1,234 skipped · 2 unreadable\n"),
+        "{text}"
+    );
+}
+
+#[test]
 fn evidence_past_a_mark_is_coloured() {
     let mut status = judging();
     let color = Style {
