@@ -13,5 +13,6 @@
 mod demo;
 mod grpc;
 mod identity;
+mod memory;
 mod refusals;
 mod restarts;

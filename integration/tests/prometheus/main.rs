@@ -1,6 +1,14 @@
 //! Rollouts judged by a real Prometheus that scrapes real Envoys: a good one is promoted, a bad
 //! one goes back, and while Prometheus is gone nothing moves.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "all of this is test code; a panic is how a test fails"
+)]
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 

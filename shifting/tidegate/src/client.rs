@@ -15,8 +15,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use tidegate_engine::rollout::RolloutStatus;
 
 use crate::api::model::{
-    AbortRequest, ActRequest, BackRequest, ErrorAnswer, LiftRequest, MeshAnswer, QuarantineAnswer,
-    RolloutsAnswer, SidecarsAnswer, StartRequest, VersionAnswer,
+    AbortRequest, ActRequest, BackRequest, CancelRequest, ErrorAnswer, LiftRequest, MeshAnswer,
+    QuarantineAnswer, QueueAnswer, RolloutsAnswer, SidecarsAnswer, StartRequest, Started,
+    VersionAnswer,
 };
 
 /// Time within which the control plane must have answered a request in full.
@@ -152,16 +153,16 @@ impl Client {
         }
     }
 
-    /// Asks to move the traffic of `service` to another version.
+    /// Asks to move the traffic of `service` to another version; it begins, or waits for its turn.
     ///
     /// # Errors
-    /// See [`ClientError`]; a refusal has status 404 (no such service or version) or 409 (a
-    /// rollout is running, or it is there already).
+    /// See [`ClientError`]; a refusal has status 404 (no such service or version) or 409 (it is
+    /// under way or there already, quarantined, or frozen).
     pub async fn start(
         &self,
         service: &str,
         request: &StartRequest,
-    ) -> Result<RolloutStatus, ClientError> {
+    ) -> Result<Started, ClientError> {
         self.post(&rollout_path(service, ""), Some(request)).await
     }
 
@@ -215,6 +216,40 @@ impl Client {
     ) -> Result<RolloutStatus, ClientError> {
         self.post(&rollout_path(service, "/back"), Some(request))
             .await
+    }
+
+    /// Lets the rollout of `service` leave a rung whose gate asks for an approval.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn approve(
+        &self,
+        service: &str,
+        request: &ActRequest,
+    ) -> Result<RolloutStatus, ClientError> {
+        self.post(&rollout_path(service, "/approve"), Some(request))
+            .await
+    }
+
+    /// The starts that wait for their turn.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn queue(&self) -> Result<QueueAnswer, ClientError> {
+        self.get("/v1/queue").await
+    }
+
+    /// Takes a start out of the queue of `service`; answers what still waits.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn cancel(
+        &self,
+        service: &str,
+        request: &CancelRequest,
+    ) -> Result<QueueAnswer, ClientError> {
+        let path = format!("/v1/queue/{}/cancel", escape_segment(service));
+        self.post(&path, Some(request)).await
     }
 
     /// What is in quarantine.

@@ -86,6 +86,8 @@ impl Check<'_> {
             None => Some(Service::default_ladder()),
             Some(ladder) => self.ladder(ladder),
         };
+        let gates = self.gates(declared.gates, ladder.as_ref());
+        let freeze = self.freezes(declared.freeze);
         let rollout = self.section(declared.rollout, Self::rollout);
         let traffic = self.section(declared.traffic, Self::traffic);
         let evidence = match declared.evidence {
@@ -106,6 +108,8 @@ impl Check<'_> {
                 protocol: protocol?,
                 slo: slo?,
                 ladder: ladder?,
+                gates: gates?,
+                freeze: freeze?,
                 rollout: rollout?,
                 traffic: traffic?,
                 evidence: evidence?,

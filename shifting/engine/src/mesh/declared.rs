@@ -36,6 +36,8 @@ pub(super) struct ServiceDocument {
     pub(super) versions: Option<Spanned<Entries<VersionFields>>>,
     pub(super) slo: Option<Spanned<SloFields>>,
     pub(super) ladder: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) gates: Option<Spanned<Entries<GateFields>>>,
+    pub(super) freeze: Option<Spanned<Vec<Spanned<FreezeFields>>>>,
     pub(super) rollout: Option<Spanned<RolloutFields>>,
     pub(super) traffic: Option<Spanned<TrafficFields>>,
     pub(super) evidence: Option<Spanned<EvidenceFields>>,
@@ -73,6 +75,21 @@ pub(super) struct SloFields {
 pub(super) struct LatencyFields {
     pub(super) threshold: Single,
     pub(super) share: Single,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct GateFields {
+    pub(super) pause: Single,
+    pub(super) approval: Single,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct FreezeFields {
+    pub(super) from: Single,
+    pub(super) to: Single,
+    pub(super) days: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) zone: Single,
+    pub(super) reason: Single,
 }
 
 #[derive(Debug, Deserialize)]

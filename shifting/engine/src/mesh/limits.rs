@@ -22,3 +22,5 @@ pub const MAX_HOSTS: usize = 10_000;
 pub const MAX_VERSIONS: usize = 100;
 /// Rungs of one ladder.
 pub const MAX_RUNGS: usize = 20;
+/// Freeze windows of one service.
+pub const MAX_FREEZES: usize = 50;

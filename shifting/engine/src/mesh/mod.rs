@@ -15,6 +15,7 @@
 //! Decided here: a fleet that no service names is refused, because its sidecars would have a
 //! listener that routes nothing; so is a mesh that declares nothing at all.
 
+mod calendar;
 mod check;
 mod declared;
 mod decode;
@@ -25,7 +26,10 @@ mod policies;
 mod read;
 mod tree;
 mod values;
+mod waits;
 
+pub(crate) use calendar::frozen;
+pub use calendar::{Day, Freeze, FreezeSpan};
 pub use diagnostic::{Diagnostic, SourceFile};
 pub use model::*;
 pub use read::read;

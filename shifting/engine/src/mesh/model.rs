@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::calendar::Freeze;
 use crate::units::Ppm;
 
 /// Upper edges, in milliseconds, of the latency buckets that sidecars report. A latency
@@ -53,6 +54,12 @@ pub struct Service {
     pub slo: Slo,
     /// The rungs of a rollout. At least one; strictly rising; the last is 100%.
     pub ladder: Vec<Rung>,
+    /// What else a rollout waits for before it leaves a rung; each rung of the ladder at most once.
+    #[serde(default)]
+    pub gates: Vec<RungGate>,
+    /// When nothing starts or advances.
+    #[serde(default)]
+    pub freeze: Vec<Freeze>,
     /// Waits, deadlines and limits of its rollouts.
     pub rollout: RolloutPolicy,
     /// Bounds on what its sidecars do to its hosts.
@@ -137,6 +144,24 @@ pub enum Rung {
     Hosts(u32),
     /// This share of requests.
     Share(Ppm),
+}
+
+/// The gate at the end of one rung.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RungGate {
+    /// The rung, as the ladder has it.
+    pub rung: Rung,
+    /// What it takes to leave it.
+    pub gate: Gate,
+}
+
+/// What it takes to leave a rung that passed; at the last rung, to commit after the soak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Gate {
+    /// Watched time after the rung passed, milliseconds; 0 for none, else 1 s to 7 days.
+    pub pause_ms: u64,
+    /// A person lets it go on.
+    pub approval: bool,
 }
 
 /// Waits, deadlines and limits of a rollout. Times in milliseconds.

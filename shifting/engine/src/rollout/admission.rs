@@ -1,8 +1,7 @@
 //! What may start: the checks of a rollout before it exists.
 
-use crate::rollout::run::Context;
 use crate::rollout::state::join;
-use crate::rollout::{Phase, Plan, Refusal, State, Turn, plan};
+use crate::rollout::{Phase, Plan, Refusal, State, plan};
 
 // === impl State ===
 
@@ -13,31 +12,34 @@ impl State {
     /// The refusals of [`Event::Start`](crate::rollout::Event::Start).
     pub fn plan(&self, service: &str, to: &str) -> Result<Plan, Refusal> {
         let plan = self.possible(service, to)?;
+        self.acceptable(service, to)?;
+        Ok(plan)
+    }
+
+    /// Whether the version is declared, has hosts and is not in quarantine, whatever runs now.
+    pub(crate) fn acceptable(&self, service: &str, to: &str) -> Result<(), Refusal> {
         let (declared, _) = self.service(service)?;
+        let Some(version) = declared.versions.get(to) else {
+            return Err(Refusal::UnknownVersion {
+                service: service.to_owned(),
+                version: to.to_owned(),
+                known: join(declared.versions.keys()),
+            });
+        };
+        if version.hosts.is_empty() {
+            return Err(Refusal::NotNow {
+                service: service.to_owned(),
+                why: format!("version `{to}` has no hosts; declare at least one"),
+            });
+        }
         match self.quarantine_of(&declared.content(service, to)) {
             Some(quarantined) => Err(quarantined.refusal(self.latest)),
-            None => Ok(plan),
+            None => Ok(()),
         }
     }
 
-    pub(crate) fn start(
-        &mut self,
-        service: &str,
-        to: &str,
-        actor: &str,
-        turn: Turn,
-        context: &mut Context,
-    ) -> Result<(), Refusal> {
-        let plan = match turn {
-            Turn::Unchecked => self.possible(service, to)?,
-            Turn::Next => self.plan(service, to)?,
-        };
-        self.begin(plan, actor, context);
-        Ok(())
-    }
-
     /// What can be done at all, wise or not.
-    fn possible(&self, service: &str, to: &str) -> Result<Plan, Refusal> {
+    pub(crate) fn possible(&self, service: &str, to: &str) -> Result<Plan, Refusal> {
         let (declared, state) = self.service(service)?;
         let Some(version) = declared.versions.get(to) else {
             return Err(Refusal::UnknownVersion {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::mesh::{EvidenceSource, Mesh, RolloutPolicy, Slo};
+use crate::mesh::{EvidenceSource, Gate, Mesh, RolloutPolicy, Slo};
 use crate::units::Ppm;
 
 /// An input of the fold. Every accepted one is a record of the journal.
@@ -78,6 +78,36 @@ pub enum Event {
         /// Why. Not empty.
         reason: String,
     },
+    /// An operator lets a rollout leave a rung whose gate asks for an approval.
+    Approve {
+        /// The service.
+        service: String,
+        /// Who asked.
+        actor: String,
+    },
+    /// An operator takes a start out of the queue.
+    Cancel {
+        /// The service.
+        service: String,
+        /// The version that would have been started.
+        to: String,
+        /// Who asked.
+        actor: String,
+    },
+    /// The turn of the first start in a service's queue has come ([`State::due`]).
+    ///
+    /// [`State::due`]: crate::rollout::State::due
+    Admit {
+        /// The service.
+        service: String,
+    },
+    /// The program read the civil time ([`State::needs_clock`]).
+    ///
+    /// [`State::needs_clock`]: crate::rollout::State::needs_clock
+    ClockRead {
+        /// Milliseconds since 1970, UTC.
+        unix_ms: u64,
+    },
     /// What the world looked like at one tick, for one service's rollout.
     Observed(Observation),
     /// The program came back after an outage.
@@ -99,9 +129,12 @@ impl Event {
             | Event::Resume { service, .. }
             | Event::Abort { service, .. }
             | Event::Back { service, .. }
-            | Event::LiftQuarantine { service, .. } => Some(service),
+            | Event::LiftQuarantine { service, .. }
+            | Event::Approve { service, .. }
+            | Event::Cancel { service, .. }
+            | Event::Admit { service } => Some(service),
             Event::Observed(observation) => Some(&observation.service),
-            Event::MeshAccepted { .. } | Event::Recovered { .. } => None,
+            Event::MeshAccepted { .. } | Event::ClockRead { .. } | Event::Recovered { .. } => None,
         }
     }
 }
@@ -114,8 +147,12 @@ pub enum Turn {
     /// to be asked for.
     #[default]
     Unchecked,
-    /// Begins at once, or is refused.
+    /// Begins at once, or waits behind what runs; refused in a freeze.
     Next,
+    /// Begins at once, or waits behind what runs or for the end of a freeze.
+    Queue,
+    /// What runs is taken back first, and what waits gives way; refused in a freeze.
+    Supersede,
 }
 
 /// What the world looked like at one tick, for one service's rollout.
@@ -400,6 +437,9 @@ pub struct PlannedRung {
     pub share: Ppm,
     /// How many of its hosts take part; all when `None`.
     pub hosts: Option<u32>,
+    /// What it takes to leave it when it has passed.
+    #[serde(default)]
+    pub gate: Gate,
 }
 
 /// By service.

@@ -37,6 +37,8 @@ pub(crate) fn mesh() -> Mesh {
             Rung::Share(Ppm::new(50_000).unwrap()),
             Rung::Share(Ppm::WHOLE),
         ],
+        gates: Vec::new(),
+        freeze: Vec::new(),
         rollout: RolloutPolicy {
             bake_ms: 10_000,
             soak_ms: 10_000,
@@ -111,11 +113,15 @@ impl World {
     }
 
     pub(crate) fn start(&mut self, to: &str) -> Result<(), Refusal> {
+        self.start_turn(to, Turn::Next)
+    }
+
+    pub(crate) fn start_turn(&mut self, to: &str, turn: Turn) -> Result<(), Refusal> {
         self.apply(Event::Start {
             service: "checkout".into(),
             to: to.into(),
             actor: "ann".into(),
-            turn: Turn::Next,
+            turn,
         })
     }
 
@@ -150,6 +156,21 @@ impl World {
         })
     }
 
+    pub(crate) fn admit(&mut self) -> Result<(), Refusal> {
+        self.apply(Event::Admit {
+            service: "checkout".into(),
+        })
+    }
+
+    /// What the program does with turns that have come; there is one.
+    pub(crate) fn serve_queue(&mut self) {
+        let due = self.state.due(self.now);
+        assert_eq!(due.len(), 1, "{due:?}");
+        for event in due {
+            self.apply(event).unwrap();
+        }
+    }
+
     pub(crate) fn lift(&mut self, version: &str, reason: &str) -> Result<(), Refusal> {
         self.apply(Event::LiftQuarantine {
             service: "checkout".into(),
@@ -170,10 +191,16 @@ impl World {
     /// over.
     pub(crate) fn fail(&mut self) {
         self.reach("1 host");
+        self.fail_here();
+        self.reach_phase(Phase::Reverted);
+    }
+
+    /// Half of the canary's requests fail until it is taken back.
+    pub(crate) fn fail_here(&mut self) {
         while self.phase() == Phase::Judging {
             self.tick(|o| o.evidence.canary.bad = o.evidence.canary.requests / 2);
         }
-        self.reach_phase(Phase::Reverted);
+        assert_eq!(self.phase(), Phase::Reverting);
     }
 
     pub(crate) fn run(&self) -> &Rollout {

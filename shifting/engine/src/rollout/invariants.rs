@@ -2,6 +2,7 @@
 //! and as alarms in the program.
 
 mod memory;
+mod waits;
 
 use crate::evidence::FRESH_ENOUGH_PPM;
 use crate::rollout::{Event, Observation, Phase, Rollout, State};
@@ -35,7 +36,10 @@ pub fn check(before: &State, event: &Event, after: &State) -> Result<(), Broken>
             .filter(|earlier| earlier.number == rollout.number);
         match earlier {
             Some(earlier) => check_rollout(before, after, earlier, event, rollout)?,
-            None => started_at_nothing(rollout, after)?,
+            None => {
+                started_at_nothing(rollout, after)?;
+                waits::began(before, event, after, rollout)?;
+            }
         }
     }
     Ok(())
@@ -118,6 +122,9 @@ fn check_rollout(
         && let Some(why) = before.no_way_back(&rollout.plan.service)
     {
         return broken("S9", rollout, why);
+    }
+    if rollout.phase != Phase::Committed {
+        waits::advanced(earlier, after, rollout)?;
     }
     if rollout.rung > earlier.rung.saturating_add(1) {
         return broken("S3", rollout, "a rung was left out".to_owned());

@@ -64,6 +64,11 @@ impl Hold {
         }
     }
 
+    /// It lasts as long as was declared, and nobody has to look.
+    pub(crate) fn is_planned(&self) -> bool {
+        matches!(self.kind, "bake" | "wait" | "freeze")
+    }
+
     pub(crate) fn until(mut self, until: Option<Time>) -> Self {
         self.until = until;
         self
@@ -395,9 +400,11 @@ impl Rollout {
         let service = &self.plan.service;
         let verb = match hold.kind {
             "paused" | "environment" => "resume",
+            "approval" => "approve",
             PROOF if self.clock.overdue => "resume",
             _ => "abort",
         };
+        let overdue = self.clock.overdue && !hold.is_planned();
         Decision::Wait(Waiting {
             kind: hold.kind.to_owned(),
             reason: hold.reason,
@@ -406,7 +413,7 @@ impl Rollout {
                 .until
                 .or_else(|| Some(now.plus_ms(self.hold_left_ms()))),
             clock_stopped: hold.stops_clock,
-            overdue: self.clock.overdue && hold.kind != "bake",
+            overdue,
             command: format!("tidegate rollout {verb} {service}"),
         })
     }

@@ -158,6 +158,7 @@ impl State {
                 "`{to}` is not known to be good as it is declared now: every wait is as declared"
             ));
         }
+        self.check_freeze(service, plan.pace)?;
         self.begin(plan, actor, context);
         Ok(())
     }

@@ -18,6 +18,7 @@
 //! - `plan` which exposures the rungs allow; `run` one rollout and its changes of phase
 //! - `admission` what may start; `quarantine` what may not; `known_good` what was proven, and the
 //!   way back
+//! - `gate` and `freeze` what else a rung that passed waits for; `queue` starts that wait
 //! - `tick` one observation: `delivery` and `signals` remember what it says, `judge` the verdict,
 //!   `advance` what is asked for to go on, and what it may cost
 //! - [`invariants`] what must hold in every step; [`Decided`] what the journal keeps of one
@@ -30,11 +31,14 @@ mod command;
 mod decided;
 mod delivery;
 mod event;
+mod freeze;
+mod gate;
 pub mod invariants;
 mod judge;
 mod known_good;
 mod plan;
 mod quarantine;
+mod queue;
 mod recover;
 mod refusal;
 mod run;
@@ -55,8 +59,10 @@ mod tests;
 
 pub use decided::{Decided, RolloutDecision};
 pub use event::*;
+pub use gate::Approval;
 pub use known_good::{KnownGood, WayBack};
 pub use quarantine::Quarantined;
+pub use queue::{Queued, QueuedStatus};
 pub use refusal::Refusal;
 pub use run::{Cause, Rollout};
 pub use state::State;

@@ -1,6 +1,6 @@
 //! Which exposures the rungs of a ladder allow, and what an operator should know before.
 
-use crate::mesh::{Rung, Service};
+use crate::mesh::{Gate, Rung, Service};
 use crate::rollout::{Pace, Plan, PlannedRung};
 use crate::units::Ppm;
 
@@ -9,7 +9,11 @@ pub(crate) fn plan(name: &str, service: &Service, from: &str, to: &str) -> Plan 
     let hosts = |version: &str| service.versions.get(version).map_or(0, |v| v.hosts.len());
     let (from_hosts, to_hosts) = (hosts(from), hosts(to));
     let mut warnings = Vec::new();
-    let rungs = rungs(&service.ladder, from_hosts, to_hosts, &mut warnings);
+    let mut rungs = rungs(&service.ladder, from_hosts, to_hosts, &mut warnings);
+    for (planned, rung) in rungs.iter_mut().zip(&service.ladder) {
+        let gate = service.gates.iter().find(|gate| gate.rung == *rung);
+        planned.gate = gate.map(|gate| gate.gate).unwrap_or_default();
+    }
     if to_hosts < from_hosts {
         let tenths = (from_hosts * 10).div_ceil(to_hosts.max(1));
         warnings.push(format!(
@@ -76,6 +80,7 @@ fn share_rung(share: Ppm) -> PlannedRung {
         name: share.to_string(),
         share,
         hosts: None,
+        gate: Gate::default(),
     }
 }
 
@@ -105,6 +110,7 @@ fn host_rung(
         name,
         share: fair.min(limit),
         hosts: Some(hosts),
+        gate: Gate::default(),
     }
 }
 

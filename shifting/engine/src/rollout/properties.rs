@@ -11,7 +11,11 @@ use crate::units::Ppm;
 /// What may happen; observations are made to fit the state, so that rollouts get somewhere.
 #[derive(Debug, Clone)]
 enum Happening {
-    Start(bool),
+    Start(bool, Turn),
+    Approve,
+    Cancel,
+    Due,
+    ClockRead(u64),
     Pause,
     Resume,
     Abort(bool),
@@ -65,16 +69,55 @@ fn odd() -> impl Strategy<Value = Odd> {
         })
 }
 
+fn turn() -> impl Strategy<Value = Turn> {
+    prop_oneof![
+        4 => Just(Turn::Next),
+        1 => Just(Turn::Queue),
+        1 => Just(Turn::Supersede),
+    ]
+}
+
+/// The mesh of the tests, with gates and half of every day frozen.
+fn strict() -> crate::mesh::Mesh {
+    use crate::mesh::{Day, Freeze, FreezeSpan, Gate, RungGate, Version};
+    let mut mesh = mesh();
+    let service = mesh.services.get_mut("checkout").unwrap();
+    for (index, rung) in service.ladder.clone().into_iter().enumerate() {
+        let gate = Gate {
+            pause_ms: 3_000 * index as u64,
+            approval: index != 1,
+        };
+        service.gates.push(RungGate { rung, gate });
+    }
+    service.freeze.push(Freeze {
+        zone: "America/New_York".into(),
+        span: FreezeSpan::Weekly {
+            days: Day::ALL.iter().map(|(day, _)| *day).collect(),
+            from: "18:00".parse().unwrap(),
+            to: "06:00".parse().unwrap(),
+        },
+        reason: String::new(),
+    });
+    let mut hosts = service.versions["v2"].hosts.clone();
+    hosts.iter_mut().for_each(|host| host.address.set_port(81));
+    service.versions.insert("v3".into(), Version { hosts });
+    mesh
+}
+
 fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
-        2 => any::<bool>().prop_map(Happening::Start),
+        2 => (any::<bool>(), turn()).prop_map(|(forward, turn)| Happening::Start(forward, turn)),
+        2 => Just(Happening::Approve),
+        1 => Just(Happening::Cancel),
+        4 => Just(Happening::Due),
+        1 => (0_u64..7 * 86_400).prop_map(Happening::ClockRead),
         1 => Just(Happening::Pause),
         2 => Just(Happening::Resume),
         1 => prop::bool::weighted(0.2).prop_map(Happening::Abort),
         1 => prop::option::of(any::<bool>()).prop_map(Happening::Back),
         1 => Just(Happening::Lift),
         1 => (1_u8..12).prop_map(Happening::Failing),
-        1 => (0_u8..6).prop_map(Happening::Mesh),
+        1 => (0_u8..7).prop_map(Happening::Mesh),
         1 => prop::option::of(0_u64..20_000).prop_map(Happening::Recovered),
         20 => (1_u8..30).prop_map(Happening::Healthy),
         6 => odd().prop_map(|odd| Happening::Odd(Box::new(odd))),
@@ -88,6 +131,7 @@ fn odd_mesh(kind: u8) -> crate::mesh::Mesh {
         0 => {}
         1 => drop(service.versions.remove("v2")),
         2 => service.initial = "v2".into(),
+        5 => return strict(),
         3 => service.versions.get_mut("v1").unwrap().hosts.truncate(20),
         4 => service.traffic.timeout_ms += 1,
         _ => return crate::mesh::Mesh::default(),
@@ -144,11 +188,17 @@ fn happen(world: &mut World, happening: &Happening) {
     let service = || "checkout".to_owned();
     let actor = || "ann".to_owned();
     let event = match happening {
-        Happening::Start(forward) => Event::Start {
+        Happening::Start(forward, turn) => Event::Start {
             service: service(),
-            to: if *forward { "v2" } else { "v1" }.into(),
+            // A third version, to be queued behind the second.
+            to: match (forward, world.state.active().count()) {
+                (true, 0) => "v2",
+                (true, _) => "v3",
+                (false, _) => "v1",
+            }
+            .into(),
             actor: actor(),
-            turn: Turn::Next,
+            turn: *turn,
         },
         Happening::Pause => Event::Pause {
             service: service(),
@@ -162,6 +212,24 @@ fn happen(world: &mut World, happening: &Happening) {
             service: service(),
             to: to.map(|forward| if forward { "v2" } else { "v1" }.to_owned()),
             actor: actor(),
+        },
+        Happening::Approve => Event::Approve {
+            service: service(),
+            actor: actor(),
+        },
+        Happening::Cancel => Event::Cancel {
+            service: service(),
+            to: "v3".into(),
+            actor: actor(),
+        },
+        Happening::Due => {
+            for event in world.state.due(world.now) {
+                step(world, event);
+            }
+            return;
+        }
+        Happening::ClockRead(seconds) => Event::ClockRead {
+            unix_ms: 1_795_000_000_000 + 1000 * seconds,
         },
         Happening::Lift => Event::LiftQuarantine {
             service: service(),
@@ -224,8 +292,10 @@ proptest! {
     fn invariants_hold_and_a_replay_from_any_prefix_is_equal(
         happenings in prop::collection::vec(happening(), 1..60),
         cut in any::<prop::sample::Index>(),
+        with_waits in any::<bool>(),
     ) {
-        let mut world = World::new(mesh());
+        let mut world = World::new(if with_waits { strict() } else { mesh() });
+        step(&mut world, Event::ClockRead { unix_ms: 1_795_000_000_000 });
         step(&mut world, Event::Start {
             service: "checkout".into(),
             to: "v2".into(),

@@ -71,6 +71,17 @@ pub enum Refusal {
         /// What it did, where, and until when it is refused.
         evidence: String,
     },
+    /// A freeze window holds.
+    #[error(
+        "`{service}` is {reason}; nothing of it starts or advances until then. To start when it is \
+         over: --queue; the way back is open: tidegate rollout abort, tidegate rollout back"
+    )]
+    Frozen {
+        /// The service.
+        service: String,
+        /// For how long, and which window.
+        reason: String,
+    },
     /// There is nothing to lift.
     #[error("version `{version}` of `{service}` is not quarantined; quarantined are: {known}")]
     NotQuarantined {

@@ -5,9 +5,11 @@ use serde::{Deserialize, Serialize};
 use crate::compile::{CanarySplit, Split};
 use crate::evidence::Battery;
 use crate::rollout::delivery::Deliveries;
+use crate::rollout::freeze::Frozen;
 use crate::rollout::signals::Signals;
 use crate::rollout::{
-    ArmCounts, Decision, Effect, HistoryEntry, Notice, NoticeLevel, Phase, Plan, PlannedRung,
+    Approval, ArmCounts, Decision, Effect, HistoryEntry, Notice, NoticeLevel, Phase, Plan,
+    PlannedRung,
 };
 use crate::time::Time;
 use crate::units::Ppm;
@@ -58,6 +60,9 @@ pub struct Rollout {
     /// Why the way back is not open; nothing advances while it isn't.
     #[serde(default)]
     pub(crate) no_way_back: Option<String>,
+    /// Who let it leave which rung.
+    #[serde(default)]
+    pub(crate) approvals: Vec<Approval>,
     pub(crate) history: Vec<HistoryEntry>,
 }
 
@@ -74,7 +79,10 @@ pub(crate) struct Clock {
     pub(crate) baked_ms: u64,
     /// The canary's requests since then.
     pub(crate) canary_requests: u64,
-    /// Time spent waiting for anything but the bake.
+    /// Watched time of the pause at the rung's gate.
+    #[serde(default)]
+    pub(crate) gate_ms: u64,
+    /// Time spent waiting for what should not last.
     pub(crate) held_ms: u64,
     /// People were told that the hold is overdue.
     pub(crate) overdue: bool,
@@ -104,6 +112,8 @@ pub enum Cause {
     Outage,
     /// An operator's.
     Operator,
+    /// A newer version's, by an operator's word.
+    Superseded,
 }
 
 /// How a canary's way back began.
@@ -121,6 +131,8 @@ pub(crate) struct Context {
     /// The latest epoch that was given to an exposure.
     pub(crate) epoch: u64,
     pub(crate) effects: Vec<Effect>,
+    /// The freeze that holds for the service that is observed.
+    pub(crate) frozen: Option<Frozen>,
 }
 
 // === impl Context ===
@@ -176,6 +188,7 @@ impl Rollout {
             revert_reason: None,
             reverted: None,
             no_way_back: None,
+            approvals: Vec::new(),
             history: Vec::new(),
             plan,
         };
@@ -318,6 +331,7 @@ impl Rollout {
                 let clock = std::mem::take(&mut self.clock);
                 self.clock = Clock {
                     baked_ms: 0,
+                    gate_ms: 0,
                     held_ms: 0,
                     overdue: false,
                     ..clock
@@ -367,6 +381,8 @@ impl Rollout {
     pub(crate) fn step_back(&mut self, reason: &str, context: &mut Context) {
         self.raised = None;
         self.expose(Phase::Judging, self.rung.saturating_sub(1), context);
+        // What was approved was a rung that stayed passed.
+        self.approvals.retain(|given| given.rung < self.rung);
         let text = format!("one rung back, to {}: {reason}", self.rung_name());
         self.tell(NoticeLevel::Page, text, context);
     }

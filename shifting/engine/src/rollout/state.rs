@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::compile::{Split, Splits};
 use crate::guard::{self, InUse, Need};
 use crate::mesh::{Mesh, Service};
+use crate::rollout::freeze::CivilClock;
 use crate::rollout::run::Context;
 use crate::rollout::{
-    Effect, Event, KnownGood, NoticeLevel, Observation, Phase, Plan, Quarantined, Refusal, Rollout,
-    RolloutStatus, known_good,
+    Effect, Event, KnownGood, NoticeLevel, Observation, Phase, Plan, Quarantined, Queued, Refusal,
+    Rollout, RolloutStatus, known_good,
 };
 use crate::time::Time;
 use crate::units::Ppm;
@@ -34,6 +35,9 @@ pub struct State {
     /// By content.
     #[serde(default)]
     pub(crate) quarantine: Arc<BTreeMap<String, Quarantined>>,
+    /// The latest reading of the civil time.
+    #[serde(default)]
+    pub(crate) civil: Option<CivilClock>,
 }
 
 /// One service.
@@ -46,6 +50,9 @@ pub(crate) struct ServiceState {
     /// What was proven, oldest first.
     #[serde(default)]
     pub(crate) known_good: Arc<Vec<KnownGood>>,
+    /// What waits for its turn, the next one first.
+    #[serde(default)]
+    pub(crate) queue: Arc<Vec<Queued>>,
 }
 
 // === impl State ===
@@ -63,6 +70,7 @@ impl State {
             now: next.latest,
             epoch: self.epoch,
             effects: Vec::new(),
+            frozen: None,
         };
         match event {
             Event::MeshAccepted { mesh } => next.accept(mesh, &mut context)?,
@@ -89,6 +97,17 @@ impl State {
                 actor,
                 reason,
             } => next.lift(service, version, actor, reason, &mut context)?,
+            Event::Approve { service, actor } => next.approve(service, actor, &mut context)?,
+            Event::Cancel { service, to, actor } => {
+                next.cancel(service, to, actor, &mut context)?;
+            }
+            Event::Admit { service } => next.admit(service, &mut context)?,
+            Event::ClockRead { unix_ms } => {
+                next.civil = Some(CivilClock {
+                    unix_ms: *unix_ms,
+                    at: next.latest,
+                });
+            }
             Event::Observed(observation) => next.observe(observation, &mut context)?,
             Event::Recovered { outage_ms } => next.recover(*outage_ms, &mut context),
         }
@@ -175,6 +194,7 @@ impl State {
         let service = &status.plan.service;
         status.way_back = self.way_back(service);
         status.known_good = self.known_good(service).to_vec();
+        status.queue = self.queue(Some(service), status.now);
         status
     }
 
@@ -258,6 +278,7 @@ impl State {
     fn observe(&mut self, observation: &Observation, context: &mut Context) -> Result<(), Refusal> {
         let service = &observation.service;
         let no_way_back = self.no_way_back(service);
+        context.frozen = self.freeze_of(service, context.now);
         let rollout = self.running_mut(service)?;
         let before = rollout.phase;
         rollout.no_way_back = no_way_back;
@@ -284,6 +305,7 @@ impl ServiceState {
             stable: initial.to_owned(),
             rollout: None,
             known_good: Arc::default(),
+            queue: Arc::default(),
         }
     }
 

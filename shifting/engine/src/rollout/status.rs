@@ -4,7 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::rollout::{ArmCounts, Cause, KnownGood, Plan, Rejection, ReportFaults, WayBack};
+use crate::rollout::{
+    Approval, ArmCounts, Cause, KnownGood, Plan, QueuedStatus, Rejection, ReportFaults, WayBack,
+};
 use crate::time::Time;
 use crate::units::Ppm;
 
@@ -68,6 +70,12 @@ pub struct RolloutStatus {
     /// The versions that the service ran well with, oldest first.
     #[serde(default)]
     pub known_good: Vec<KnownGood>,
+    /// Who let it leave which rung.
+    #[serde(default)]
+    pub approvals: Vec<Approval>,
+    /// The starts of the service that wait for their turn, the next one first.
+    #[serde(default)]
+    pub queue: Vec<QueuedStatus>,
     /// Sentences on what happened, oldest first.
     pub history: Vec<HistoryEntry>,
 }
@@ -149,7 +157,8 @@ pub enum Decision {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
     /// `bake`, `acknowledge`, `traffic`, `share`, `requests`, `evidence`, `proof`, `silence`,
-    /// `saturation`, `environment`, `paused`, `disconnected`, `way back`: for programs.
+    /// `saturation`, `environment`, `paused`, `disconnected`, `way back`,
+    /// `wait` (of a gate), `approval`, `freeze`: for programs.
     pub kind: String,
     /// A sentence.
     pub reason: String,

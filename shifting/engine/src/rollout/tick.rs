@@ -165,7 +165,8 @@ impl Rollout {
             self.revert(self.cause(look.now), reason, NoticeLevel::Warning, context);
             return;
         }
-        match self.preparation_doubt(look) {
+        let doubt = self.preparation_doubt(look);
+        match doubt.or_else(|| self.gate(step_ms, context)) {
             Some(hold) => self.hold(hold, step_ms, context),
             None => self.advance(context),
         }
@@ -191,7 +192,8 @@ impl Rollout {
         if was_running {
             self.clock.baked_ms = self.clock.baked_ms.saturating_add(step_ms);
         }
-        match self.missing(look) {
+        let missing = self.missing(look);
+        match missing.or_else(|| self.gate(step_ms, context)) {
             Some(hold) => self.hold(hold, step_ms, context),
             None => self.advance(context),
         }
@@ -202,8 +204,10 @@ impl Rollout {
         if hold.kind == "bake" {
             self.clock.noted = None;
         } else {
-            self.clock.held_ms = self.clock.held_ms.saturating_add(step_ms);
             self.note_hold(&hold, context.now);
+        }
+        if !hold.is_planned() {
+            self.clock.held_ms = self.clock.held_ms.saturating_add(step_ms);
             let deadline_ms = self.plan.policy.hold_deadline_ms;
             if self.clock.held_ms >= deadline_ms && !self.clock.overdue {
                 self.clock.overdue = true;

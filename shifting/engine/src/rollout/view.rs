@@ -37,6 +37,8 @@ impl Rollout {
             revert_cause: self.reverted.as_ref().map(|reverted| reverted.cause),
             way_back: None,
             known_good: Vec::new(),
+            approvals: self.approvals.clone(),
+            queue: Vec::new(),
             history: self.history.clone(),
         }
     }

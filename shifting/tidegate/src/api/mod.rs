@@ -5,5 +5,6 @@ pub mod model;
 mod server;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 pub use server::{Context, serve};

@@ -6,10 +6,12 @@
 //! | `GET /v1/sidecars` | | [`SidecarsAnswer`] |
 //! | `GET /v1/rollouts` | | [`RolloutsAnswer`]: the latest of each service |
 //! | `GET /v1/rollouts/{service}` | | `RolloutStatus`; 404 without one |
-//! | `POST /v1/rollouts/{service}` | [`StartRequest`] | 201 `RolloutStatus`; 404, 409 |
-//! | `POST /v1/rollouts/{service}/pause`, `/resume` | [`ActRequest`] | `RolloutStatus` |
+//! | `POST /v1/rollouts/{service}` | [`StartRequest`] | 201 `RolloutStatus`, 202 `QueuedStatus`; 404, 409 |
+//! | `POST /v1/rollouts/{service}/pause`, `/resume`, `/approve` | [`ActRequest`] | `RolloutStatus` |
 //! | `POST /v1/rollouts/{service}/abort` | [`AbortRequest`] | `RolloutStatus` |
 //! | `POST /v1/rollouts/{service}/back` | [`BackRequest`] | 201 `RolloutStatus`; 404, 409 |
+//! | `GET /v1/queue` | | [`QueueAnswer`] |
+//! | `POST /v1/queue/{service}/cancel` | [`CancelRequest`] | [`QueueAnswer`]; 409 |
 //! | `GET /v1/quarantine` | | [`QuarantineAnswer`] |
 //! | `POST /v1/quarantine/{service}/lift` | [`LiftRequest`] | [`QuarantineAnswer`]; 409 |
 //! | `GET /v1/mesh` | | [`MeshAnswer`] |
@@ -21,7 +23,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tidegate_engine::rollout::{Quarantined, RolloutStatus};
+use tidegate_engine::rollout::{Quarantined, QueuedStatus, RolloutStatus, Turn};
 use tidegate_engine::time::Time;
 
 /// What failed, as sentences.
@@ -116,9 +118,64 @@ pub struct StartRequest {
     pub to: String,
     /// Who asks.
     pub actor: String,
+    /// What if it can't begin at once.
+    #[serde(default)]
+    pub turn: RequestedTurn,
 }
 
-/// Asks to pause or resume.
+/// What if a start can't begin at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RequestedTurn {
+    /// It waits behind what runs; it is refused in a freeze.
+    #[default]
+    Next,
+    /// It waits behind what runs, and for the end of a freeze.
+    Queue,
+    /// What runs is taken back first, and what waits gives way; it is refused in a freeze.
+    Supersede,
+}
+
+impl From<RequestedTurn> for Turn {
+    fn from(turn: RequestedTurn) -> Self {
+        match turn {
+            RequestedTurn::Next => Turn::Next,
+            RequestedTurn::Queue => Turn::Queue,
+            RequestedTurn::Supersede => Turn::Supersede,
+        }
+    }
+}
+
+/// What became of a start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Started {
+    /// It runs.
+    Rollout(Box<RolloutStatus>),
+    /// It waits for its turn.
+    Queued(QueuedStatus),
+}
+
+/// Asks to take a start out of the queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CancelRequest {
+    /// The version that would have been started.
+    pub to: String,
+    /// Who asks.
+    pub actor: String,
+}
+
+/// The starts that wait for their turn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueAnswer {
+    /// The engine's time of this answer.
+    pub now: Time,
+    /// By service; of each the next one first.
+    pub queue: Vec<QueuedStatus>,
+}
+
+/// Asks to pause, resume or approve.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ActRequest {

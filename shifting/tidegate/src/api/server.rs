@@ -12,16 +12,16 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::de::DeserializeOwned;
-use tidegate_engine::rollout::{Decision, Event, Refusal, RolloutStatus, Turn, Waiting};
+use tidegate_engine::rollout::{Decision, Event, Refusal, RolloutStatus, Waiting};
 use tidegate_xds::identity::Access;
 use tidegate_xds::server::{ClientKind, ClientStatus, Server};
 use tokio::net::TcpListener;
 
-use super::memory;
 use super::model::{
     AbortRequest, ActRequest, ErrorAnswer, MeshAnswer, RejectionStatus, RolloutsAnswer,
-    SidecarStatus, SidecarsAnswer, StartRequest, VersionAnswer,
+    SidecarStatus, SidecarsAnswer, VersionAnswer,
 };
+use super::{memory, turns};
 use crate::clock::{Clock, millis};
 use crate::daemon::{BrainHandle, CommandError, Published};
 
@@ -117,11 +117,14 @@ pub async fn serve(
         .route("/v1/version", get(version))
         .route("/v1/sidecars", get(sidecars))
         .route("/v1/rollouts", get(rollouts))
-        .route("/v1/rollouts/{service}", get(rollout).post(start))
+        .route("/v1/rollouts/{service}", get(rollout).post(turns::start))
         .route("/v1/rollouts/{service}/pause", post(pause))
         .route("/v1/rollouts/{service}/resume", post(resume))
         .route("/v1/rollouts/{service}/abort", post(abort))
         .route("/v1/rollouts/{service}/back", post(memory::back))
+        .route("/v1/rollouts/{service}/approve", post(turns::approve))
+        .route("/v1/queue", get(turns::queue))
+        .route("/v1/queue/{service}/cancel", post(turns::cancel))
         .route("/v1/quarantine", get(memory::quarantine))
         .route("/v1/quarantine/{service}/lift", post(memory::lift))
         .route("/v1/mesh", get(mesh))
@@ -207,21 +210,6 @@ async fn rollout(
     Service(service): Service,
 ) -> Answer<RolloutStatus> {
     status(&context, &service)
-}
-
-async fn start(
-    Extract(context): Extract<Context>,
-    Service(service): Service,
-    Body(request): Body<StartRequest>,
-) -> Result<(StatusCode, Json<RolloutStatus>), Failure> {
-    let event = Event::Start {
-        service: service.clone(),
-        to: request.to,
-        actor: actor(request.actor)?,
-        turn: Turn::Next,
-    };
-    context.brain.command(event).await?;
-    Ok((StatusCode::CREATED, status(&context, &service)?))
 }
 
 async fn pause(

@@ -1,7 +1,7 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::model::ErrorAnswer;
+use super::model::{ErrorAnswer, QueueAnswer, Started};
 use super::*;
 use crate::daemon::context_in;
 
@@ -31,6 +31,8 @@ async fn every_refusal_is_a_sentence_in_json() {
     let abort = "POST /v1/rollouts/checkout/abort HTTP/1.1\r\ncontent-type: application/json";
     let back = "POST /v1/rollouts/checkout/back HTTP/1.1\r\ncontent-type: application/json";
     let lift = "POST /v1/quarantine/checkout/lift HTTP/1.1\r\ncontent-type: application/json";
+    let approve = "POST /v1/rollouts/checkout/approve HTTP/1.1\r\ncontent-type: application/json";
+    let cancel = "POST /v1/queue/checkout/cancel HTTP/1.1\r\ncontent-type: application/json";
     let long = format!(
         "{{\"actor\": \"ann\", \"reason\": \"{}\"}}",
         "r".repeat(1_001)
@@ -49,6 +51,13 @@ async fn every_refusal_is_a_sentence_in_json() {
         (abort, long.as_str(), 422),
         (back, "{\"actor\": \"ann\"}", 409),
         (back, "{\"actor\": \"ann\", \"to\": \"v9\"}", 404),
+        (approve, "{\"actor\": \"ann\"}", 409),
+        (cancel, "{\"actor\": \"ann\", \"to\": \"v2\"}", 409),
+        (
+            post,
+            "{\"to\": \"v2\", \"actor\": \"ann\", \"turn\": \"unchecked\"}",
+            422,
+        ),
         (lift, "{\"actor\": \"ann\", \"version\": \"v2\"}", 422),
         (
             lift,
@@ -71,5 +80,40 @@ async fn every_refusal_is_a_sentence_in_json() {
         let answer: ErrorAnswer = serde_json::from_str(&answer).unwrap();
         assert!(!answer.error.is_empty());
     }
+    serving.abort();
+}
+
+#[tokio::test]
+async fn a_start_that_has_to_wait_is_answered_as_such_and_can_be_cancelled() {
+    let directory = tempfile::tempdir().unwrap();
+    let context = context_in(directory.path());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(serve(listener, context, std::future::pending()));
+    let post = |path: &str| format!("POST /v1/{path} HTTP/1.1\r\ncontent-type: application/json");
+    let start = post("rollouts/checkout");
+    let body = "{\"to\": \"v2\", \"actor\": \"ann\"}";
+    let (status, answer) = ask(address, &start, body).await;
+    assert_eq!(status, 201, "{answer}");
+    let Started::Rollout(rollout) = serde_json::from_str(&answer).unwrap() else {
+        panic!("{answer}");
+    };
+    assert_eq!(rollout.plan.to, "v2");
+    let abort = post("rollouts/checkout/abort");
+    let (status, answer) = ask(address, &abort, "{\"actor\": \"ann\"}").await;
+    assert_eq!(status, 200, "{answer}");
+    let (status, answer) = ask(address, &start, body).await;
+    assert_eq!(status, 202, "{answer}");
+    let Started::Queued(queued) = serde_json::from_str(&answer).unwrap() else {
+        panic!("{answer}");
+    };
+    assert_eq!(queued.command, "tidegate rollout cancel checkout v2");
+    let (_, answer) = ask(address, "GET /v1/queue HTTP/1.1", "").await;
+    let answer: QueueAnswer = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer.queue.len(), 1);
+    let (status, answer) = ask(address, &post("queue/checkout/cancel"), body).await;
+    assert_eq!(status, 200, "{answer}");
+    let answer: QueueAnswer = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer.queue, []);
     serving.abort();
 }

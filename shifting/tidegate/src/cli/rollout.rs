@@ -1,16 +1,19 @@
-//! `tidegate rollout start|back|status|watch|pause|resume|abort`.
+//! `tidegate rollout start|back|status|watch|pause|resume|approve|abort|queue|cancel`.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use tidegate_engine::rollout::{Decision, Phase, RolloutStatus};
+use tidegate_engine::rollout::{Decision, Phase, QueuedStatus, RolloutStatus};
 
 use super::{
     ApiArguments, EXIT_OVERDUE, EXIT_REVERTED, Failure, Outcome, WhoArguments, print_json,
     print_text,
 };
-use crate::api::model::{AbortRequest, ActRequest, BackRequest, StartRequest};
+use crate::api::model::{
+    AbortRequest, ActRequest, BackRequest, CancelRequest, QueueAnswer, RequestedTurn, StartRequest,
+    Started,
+};
 use crate::client::{Client, ClientError};
 use crate::show::{self, Live, Style};
 
@@ -33,8 +36,14 @@ pub(crate) enum RolloutCommand {
     Pause(ActArguments),
     /// Let a paused or overdue rollout go on
     Resume(ActArguments),
+    /// Approve: let a rollout leave the step it stands on, whose gate asks for a person
+    Approve(ActArguments),
     /// Take the canary back now
     Abort(AbortArguments),
+    /// Show the starts that wait for their turn
+    Queue(QueueArguments),
+    /// Take a start out of the queue
+    Cancel(CancelArguments),
 }
 
 #[derive(Debug, Args)]
@@ -44,9 +53,35 @@ pub(crate) struct StartArguments {
     /// The version that is to have the traffic
     #[arg(value_name = "VERSION")]
     to: String,
+    /// In a freeze, wait until it is over [default: refused; behind a running rollout it waits
+    /// anyway]
+    #[arg(long, conflicts_with = "supersede")]
+    queue: bool,
+    /// Take the running rollout back first, instead of waiting for its end
+    #[arg(long)]
+    supersede: bool,
     /// Follow it until it ends, as `watch` does
     #[arg(long)]
     watch: bool,
+    #[command(flatten)]
+    who: WhoArguments,
+    #[command(flatten)]
+    api: ApiArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QueueArguments {
+    #[command(flatten)]
+    api: ApiArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CancelArguments {
+    /// The service
+    service: String,
+    /// The version whose start waits
+    #[arg(value_name = "VERSION")]
+    to: String,
     #[command(flatten)]
     who: WhoArguments,
     #[command(flatten)]
@@ -117,6 +152,20 @@ pub(crate) async fn run(command: RolloutCommand, json: bool) -> Outcome {
         }
         RolloutCommand::Pause(act) => act_on(act, Verb::Pause, json).await,
         RolloutCommand::Resume(act) => act_on(act, Verb::Resume, json).await,
+        RolloutCommand::Approve(act) => act_on(act, Verb::Approve, json).await,
+        RolloutCommand::Queue(QueueArguments { api }) => {
+            let answer = api.client().queue().await.map_err(Failure::new)?;
+            print_queue(&answer, json)
+        }
+        RolloutCommand::Cancel(arguments) => {
+            let request = CancelRequest {
+                to: arguments.to,
+                actor: arguments.who.name(),
+            };
+            let client = arguments.api.client();
+            let answer = client.cancel(&arguments.service, &request).await;
+            print_queue(&answer.map_err(Failure::new)?, json)
+        }
         RolloutCommand::Abort(AbortArguments {
             reason,
             quarantine,
@@ -129,6 +178,7 @@ pub(crate) async fn run(command: RolloutCommand, json: bool) -> Outcome {
 enum Verb {
     Pause,
     Resume,
+    Approve,
     Abort { reason: String, quarantine: bool },
 }
 
@@ -137,16 +187,100 @@ async fn start(arguments: StartArguments, json: bool) -> Outcome {
     let request = StartRequest {
         to: arguments.to,
         actor: arguments.who.name(),
+        turn: match (arguments.queue, arguments.supersede) {
+            (true, _) => RequestedTurn::Queue,
+            (_, true) => RequestedTurn::Supersede,
+            _ => RequestedTurn::Next,
+        },
     };
-    let status = client
+    let started = client
         .start(&arguments.service, &request)
         .await
         .map_err(Failure::new)?;
-    if arguments.watch {
-        return watch(&client, &arguments.service, json).await;
+    match started {
+        Started::Rollout(status) if !arguments.watch => print_one(&status, json)?,
+        Started::Rollout(_) => return watch(&client, &arguments.service, json).await,
+        Started::Queued(queued) => {
+            if !json {
+                print_text(&show::queued(&queued))?;
+            } else if !arguments.watch {
+                print_json(&queued)?;
+            }
+            if arguments.watch {
+                await_turn(&client, &arguments.service, &request.to).await?;
+                return watch(&client, &arguments.service, json).await;
+            }
+        }
     }
-    print_one(&status, json)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Until the queued start has begun.
+async fn await_turn(client: &Client, service: &str, to: &str) -> Result<(), Failure> {
+    let mut patience = Patience::new();
+    loop {
+        match client.queue().await {
+            Ok(answer) => {
+                patience.renew();
+                let waits =
+                    |entry: &QueuedStatus| entry.queued.service == service && entry.queued.to == to;
+                if !answer.queue.iter().any(waits) {
+                    break;
+                }
+            }
+            Err(error) => patience.bear(error)?,
+        }
+        tokio::time::sleep(WATCH_INTERVAL).await;
+    }
+    let latest = client.rollout(service).await.map_err(Failure::new)?;
+    match latest {
+        Some(status) if status.plan.to == to => Ok(()),
+        _ => Err(Failure(format!(
+            "the queued start of `{to}` was dropped or cancelled; the control plane's log and \
+             `tidegate rollout status {service}` say why"
+        ))),
+    }
+}
+
+fn print_queue(answer: &QueueAnswer, json: bool) -> Outcome {
+    if json {
+        print_json(answer)?;
+    } else {
+        print_text(&show::queue(answer, &Style::of(&std::io::stdout())))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A control plane that restarts is part of the story, not its end.
+#[derive(Debug)]
+struct Patience {
+    last_answer: tokio::time::Instant,
+}
+
+// === impl Patience ===
+
+impl Patience {
+    fn new() -> Self {
+        Self {
+            last_answer: tokio::time::Instant::now(),
+        }
+    }
+
+    fn renew(&mut self) {
+        self.last_answer = tokio::time::Instant::now();
+    }
+
+    /// Fails when there is nothing more to wait for.
+    fn bear(&self, error: ClientError) -> Result<(), Failure> {
+        match error {
+            ClientError::Unreachable { .. } | ClientError::TimedOut { .. }
+                if self.last_answer.elapsed() < WATCH_PATIENCE =>
+            {
+                Ok(())
+            }
+            error => Err(Failure::new(error)),
+        }
+    }
 }
 
 async fn back(arguments: BackArguments, json: bool) -> Outcome {
@@ -192,6 +326,7 @@ async fn act_on(arguments: ActArguments, verb: Verb, json: bool) -> Outcome {
     let status = match verb {
         Verb::Pause => client.pause(service, &ActRequest { actor }).await,
         Verb::Resume => client.resume(service, &ActRequest { actor }).await,
+        Verb::Approve => client.approve(service, &ActRequest { actor }).await,
         Verb::Abort { reason, quarantine } => {
             let request = AbortRequest {
                 actor,
@@ -209,24 +344,22 @@ async fn act_on(arguments: ActArguments, verb: Verb, json: bool) -> Outcome {
 /// Follows a rollout until it ends. With `--json` it prints one document a line for each change.
 async fn watch(client: &Client, service: &str, json: bool) -> Outcome {
     let mut screen = Screen::new(json);
-    let mut last_answer = tokio::time::Instant::now();
+    let mut patience = Patience::new();
     loop {
         match client.rollout(service).await {
             Ok(Some(status)) => {
-                last_answer = tokio::time::Instant::now();
+                patience.renew();
                 screen.show(&status)?;
                 if let Some(code) = exit_code(&status) {
                     return Ok(ExitCode::from(code));
                 }
             }
             Ok(None) => return Err(no_rollout(service)),
-            // A control plane that restarts is part of the story, not its end.
-            Err(error @ (ClientError::Unreachable { .. } | ClientError::TimedOut { .. }))
-                if last_answer.elapsed() < WATCH_PATIENCE =>
-            {
-                screen.note(&error.to_string());
+            Err(error) => {
+                let text = error.to_string();
+                patience.bear(error)?;
+                screen.note(&text);
             }
-            Err(error) => return Err(Failure::new(error)),
         }
         tokio::time::sleep(WATCH_INTERVAL).await;
     }

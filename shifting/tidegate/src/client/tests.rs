@@ -3,6 +3,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 
 use super::*;
+use crate::api::model::RequestedTurn;
 
 async fn serve(router: Router) -> Client {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -45,6 +46,7 @@ async fn a_refusal_keeps_the_servers_words_and_status() {
     let request = StartRequest {
         to: "v2".into(),
         actor: "ann".into(),
+        turn: RequestedTurn::Next,
     };
     let error = client.start("checkout", &request).await.unwrap_err();
     assert_eq!(error.to_string(), "a rollout of `checkout` is running");

@@ -311,6 +311,9 @@ impl Brain {
             // The refusal is logged and shown; the mesh in force stays.
             let _ = self.read_mesh();
         }
+        if self.take_turns(now).is_err() {
+            return; // It was said when it began.
+        }
         // A watch begins after its arms were asked for: a later report without one says that it is unused.
         let seen = self.clock.now();
         let observations = self
@@ -331,6 +334,23 @@ impl Brain {
         }
         self.last_watched = now;
         self.renew(now);
+    }
+
+    /// What has become due without anybody asking: the civil time, and starts whose turn has come.
+    /// Fails only when the journal can't be written.
+    fn take_turns(&mut self, now: Time) -> Result<(), CommandError> {
+        let unix_ms = wall_ms();
+        let clock = self.state.needs_clock(unix_ms, now);
+        let clock = clock.then_some(Event::ClockRead { unix_ms });
+        let due: Vec<Event> = clock.into_iter().chain(self.state.due(now)).collect();
+        for event in due {
+            match self.accept(event) {
+                Err(error @ CommandError::Journal(_)) => return Err(error),
+                Err(error) => error!("what waits for its turn can't begin: {error}"),
+                Ok(()) => {}
+            }
+        }
+        Ok(())
     }
 
     fn command(&mut self, event: Event) -> Result<(), CommandError> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tidegate_engine::compile::cluster_name;
 use tidegate_engine::evidence::{Arms, Intake, SidecarReport, UpstreamCounts};
 use tidegate_engine::mesh::{EvidenceSource, LATENCY_EDGES_MS};
-use tidegate_engine::rollout::{Delivery, Observation, Rejection, State};
+use tidegate_engine::rollout::{Delivery, Observation, Rejection, Rollout, State};
 use tidegate_engine::time::Time;
 use tidegate_xds::report::{Asked, Latency, Report, UpstreamSample};
 use tidegate_xds::server::{ClientStatus, Server};
@@ -20,8 +20,9 @@ use crate::prometheus::Poll;
 pub(crate) struct Observer {
     intake: Intake,
     scraped: Scraped,
-    /// By service: the sidecars that were connected at some time of the running rollout.
-    needed: BTreeMap<String, BTreeSet<String>>,
+    /// By service: the number of the running rollout, and the sidecars that were connected at some
+    /// time of it.
+    needed: BTreeMap<String, (u64, BTreeSet<String>)>,
     /// Connected at the last tick.
     connected: BTreeSet<String>,
     /// By node id: when the latest report came.
@@ -129,7 +130,7 @@ impl Observer {
             observations.push(Observation {
                 service: plan.service.clone(),
                 epoch: run.epoch(),
-                delivery: self.delivery(&plan.service, &clients, views),
+                delivery: self.delivery(run, &clients, views),
                 evidence,
             });
         }
@@ -159,8 +160,13 @@ impl Observer {
         self.connected = connected;
     }
 
-    fn delivery(&mut self, service: &str, clients: &[&ClientStatus], views: &Views) -> Delivery {
-        let needed = self.needed.entry(service.to_owned()).or_default();
+    fn delivery(&mut self, run: &Rollout, clients: &[&ClientStatus], views: &Views) -> Delivery {
+        let service = run.plan().service.clone();
+        let (number, needed) = self.needed.entry(service).or_default();
+        if *number != run.number() {
+            *number = run.number();
+            needed.clear();
+        }
         let mut delivery = Delivery::default();
         for status in clients {
             let id = &status.client.node_id;

@@ -20,7 +20,7 @@ use super::report::Measurements;
 use super::stage::{CANARY_HOSTS, STABLE_HOSTS, Stage};
 use super::view::{Scene, View};
 use super::{Options, Scenario, wait};
-use crate::api::model::StartRequest;
+use crate::api::model::{RequestedTurn, StartRequest};
 use crate::client::ClientError;
 use crate::show;
 
@@ -85,8 +85,13 @@ pub(super) async fn play(
     let request = StartRequest {
         to: Arm::Canary.version().to_owned(),
         actor: "demo".to_owned(),
+        turn: RequestedTurn::Next,
     };
-    let latest = stage.client.start(SERVICE, &request).await?;
+    stage.client.start(SERVICE, &request).await?;
+    let latest = stage.client.rollout(SERVICE).await?;
+    let latest = latest.ok_or_else(|| DemoError::Forgotten {
+        service: SERVICE.to_owned(),
+    })?;
     let mut play = Play {
         scenario,
         stage,

@@ -164,6 +164,7 @@ fn with_settings(mesh: &Mesh, service: &str, settings: &Mesh) -> Mesh {
     ) {
         declared.slo = other.slo.clone();
         declared.ladder = other.ladder.clone();
+        declared.gates = other.gates.clone();
         declared.rollout = other.rollout.clone();
     }
     mesh

@@ -10,6 +10,7 @@
 mod lists;
 mod live;
 mod quarantine;
+mod queue;
 mod replay;
 mod rollout;
 mod style;
@@ -19,6 +20,7 @@ mod words;
 pub use lists::{mesh, rollouts, sidecars, version};
 pub use live::Live;
 pub use quarantine::quarantine;
+pub use queue::{queue, queued};
 pub use replay::replay;
 pub use rollout::{rollout, rollout_line, rollout_now, rollout_subject};
 pub use style::{Style, Tone};

@@ -26,6 +26,7 @@ pub fn rollout(status: &RolloutStatus, style: &Style) -> String {
         text: rollout_now(status, style),
         style,
     };
+    page.approvals(status);
     page.known_good(status);
     for (index, entry) in status.history.iter().enumerate() {
         let label = if index == 0 { "history" } else { "" };
@@ -64,6 +65,7 @@ pub fn rollout_now(status: &RolloutStatus, style: &Style) -> String {
     }
     page.decision(status);
     page.way_back(status);
+    page.queue(status);
     page.text
 }
 
@@ -210,38 +212,6 @@ impl Page<'_> {
         {
             self.field("", &clean(command), Some(Tone::Faint));
         }
-    }
-
-    /// Where the traffic could go back to, and how.
-    fn way_back(&mut self, status: &RolloutStatus) {
-        let Some(way_back) = &status.way_back else {
-            return;
-        };
-        if way_back.ready {
-            let version = way_back.version.as_deref().unwrap_or("-");
-            let text = format!("ready, to {}: {}", clean(version), clean(&way_back.text));
-            self.field("way back", &text, Some(Tone::Faint));
-        } else {
-            self.field("way back", &clean(&way_back.text), Some(Tone::Warning));
-        }
-    }
-
-    fn known_good(&mut self, status: &RolloutStatus) {
-        if status.known_good.is_empty() {
-            return;
-        }
-        let known = status.known_good.iter().rev();
-        let known: Vec<String> = known
-            .map(|good| {
-                let since = ago(status.now, good.since);
-                format!(
-                    "{} (rollout {}, {since})",
-                    clean(&good.version),
-                    good.rollout
-                )
-            })
-            .collect();
-        self.field("known good", &known.join(", "), None);
     }
 
     /// A labelled text, wrapped under itself.
@@ -470,5 +440,6 @@ fn name_list(names: &[String]) -> String {
     }
 }
 
+mod around;
 #[cfg(test)]
 mod tests;

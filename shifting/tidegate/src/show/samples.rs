@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tidegate_engine::mesh::{EvidenceSource, LatencyObjective, RolloutPolicy, Slo};
+use tidegate_engine::mesh::{EvidenceSource, Gate, LatencyObjective, RolloutPolicy, Slo};
 use tidegate_engine::rollout::{
     ArmCounts, BudgetStatus, Decision, EvidenceStatus, HistoryEntry, KnownGood, Pace, Phase, Plan,
     PlannedRung, ProofStatus, ReportFaults, RolloutStatus, Waiting, WayBack,
@@ -19,6 +19,7 @@ pub(crate) fn judging() -> RolloutStatus {
         name: name.into(),
         share: share(parts),
         hosts,
+        gate: Gate::default(),
     };
     let counts = |requests, bad, slow, in_flight| ArmCounts {
         requests,
@@ -109,6 +110,8 @@ pub(crate) fn judging() -> RolloutStatus {
         }),
         revert_reason: None,
         revert_cause: None,
+        approvals: Vec::new(),
+        queue: Vec::new(),
         way_back: Some(WayBack {
             version: Some("v1".into()),
             ready: true,

@@ -71,13 +71,7 @@ pub(crate) fn context_in(directory: &std::path::Path) -> Context {
 fn exposed(directory: &std::path::Path) -> (Brain, String) {
     let mut brain = brain_in(directory);
     brain.recover(None).unwrap();
-    let start = Event::Start {
-        service: "checkout".to_owned(),
-        to: "v2".to_owned(),
-        actor: "ann".to_owned(),
-        turn: Turn::Next,
-    };
-    brain.accept(start).unwrap();
+    brain.accept(start(Turn::Next)).unwrap();
     for _ in 0..4 {
         pass(&mut brain, 1_000);
         brain.accept(healthy(&brain)).unwrap();
@@ -131,6 +125,15 @@ fn block(directory: &std::path::Path) -> rusqlite::Connection {
     let shell = rusqlite::Connection::open(directory.join("data/journal.sqlite3")).unwrap();
     shell.execute_batch("BEGIN IMMEDIATE").unwrap();
     shell
+}
+
+fn start(turn: Turn) -> Event {
+    Event::Start {
+        service: "checkout".to_owned(),
+        to: "v2".to_owned(),
+        actor: "ann".to_owned(),
+        turn,
+    }
 }
 
 fn pause() -> Event {
@@ -294,6 +297,53 @@ fn a_commit_that_was_interrupted_is_renewed_again() {
     brain.tick();
     assert_eq!(brain.journal.revision(), revision + 1, "one observation");
     assert!(brain.last_watched >= begun.plus_ms(1_000));
+}
+
+#[test]
+fn a_start_that_waits_begins_by_itself_when_its_turn_comes() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut brain, _) = exposed(directory.path());
+    brain.command(abort()).unwrap();
+    brain.command(start(Turn::Next)).unwrap();
+    let waiting = |brain: &Brain| brain.state.queue(None, brain.clock.now()).len();
+    assert_eq!((phase(&brain), waiting(&brain)), (Phase::Reverting, 1));
+    for _ in 0..5 {
+        pass(&mut brain, 1_000);
+        if phase(&brain) == Phase::Reverting {
+            brain.accept(healthy(&brain)).unwrap();
+        }
+        brain.last_watched = brain.clock.now();
+    }
+    assert_eq!(phase(&brain), Phase::Reverted);
+    brain.tick();
+    assert_eq!((phase(&brain), waiting(&brain)), (Phase::Preparing, 0));
+    assert_eq!(brain.state.latest("checkout").unwrap().number(), 2);
+}
+
+#[test]
+fn the_civil_time_is_read_for_freeze_windows_and_only_for_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut brain = brain_in(directory.path());
+    brain.recover(None).unwrap();
+    let revision = brain.journal.revision();
+    brain.tick();
+    assert_eq!(brain.journal.revision(), revision);
+    // Frozen for all of the years that this program may see.
+    let window = "{from: \"2000-01-01T00:00\", to: \"9000-01-01T00:00\", zone: UTC}";
+    let frozen = MESH.replace("slo:", &format!("freeze: [{window}]\nslo:"));
+    std::fs::write(directory.path().join("mesh/mesh.yaml"), frozen).unwrap();
+    brain.read_mesh().unwrap();
+    let unknown = brain.command(start(Turn::Next)).unwrap_err().to_string();
+    assert!(unknown.contains("civil time is not known"), "{unknown}");
+    brain.tick();
+    let known = brain.command(start(Turn::Next)).unwrap_err().to_string();
+    assert!(known.contains("2000-01-01 00:00 to 9000-01-01"), "{known}");
+    // Once is enough: the engine's own time carries it on.
+    let revision = brain.journal.revision();
+    brain.tick();
+    assert_eq!(brain.journal.revision(), revision);
+    brain.command(start(Turn::Queue)).unwrap();
+    assert_eq!(brain.state.latest("checkout"), None);
 }
 
 /// Damages the journal's first record.

@@ -1,4 +1,4 @@
-use tidegate_engine::rollout::{HistoryEntry, Rejection};
+use tidegate_engine::rollout::{Approval, HistoryEntry, Queued, QueuedStatus, Rejection};
 use tidegate_engine::time::Time;
 
 use super::super::samples::judging;
@@ -58,6 +58,35 @@ fn a_way_back_that_is_closed_says_why() {
     });
     let text = rollout_now(&status, &Style::plain());
     assert!(text.contains("way back   nothing to go back to"), "{text}");
+}
+
+#[test]
+fn who_approved_and_what_waits_behind_it_is_shown() {
+    let mut status = judging();
+    status.approvals.push(Approval {
+        rung: 1,
+        actor: "ben".into(),
+        at: Time(90_000),
+    });
+    status.queue.push(QueuedStatus {
+        queued: Queued {
+            service: "checkout".into(),
+            to: "v3".into(),
+            actor: "ann".into(),
+            since: Time(95_000),
+            until: Time(900_000),
+        },
+        reason: "waits for the rollout to `v2`, at 1 host".into(),
+        command: "tidegate rollout cancel checkout v3".into(),
+    });
+    let text = rollout(&status, &Style::plain());
+    for part in [
+        "approved   5% by ben, 10 s ago",
+        "next       v3 waits for the rollout to `v2`, at 1 host",
+        "tidegate rollout cancel checkout v3",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
 }
 
 #[test]

@@ -1,0 +1,95 @@
+//! Freeze windows: while one of a service holds, nothing of it starts or advances. What goes back
+//! always goes, and so does a rollout back to what is known good.
+//!
+//! Windows are in civil time, and decisions depend on nothing but events (invariant S20): so the
+//! civil time comes as an event, [`Event::ClockRead`](crate::rollout::Event::ClockRead), and the
+//! engine's own time carries it on. A service with windows is frozen until the first of them came.
+
+use serde::{Deserialize, Serialize};
+
+use crate::mesh;
+use crate::rollout::{Pace, Refusal, State};
+use crate::time::Time;
+
+/// The civil time differs from what it should be by so much before it is read again.
+const DRIFT_MS: u64 = 1_000;
+
+/// A reading of the civil time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CivilClock {
+    /// Milliseconds since 1970, UTC.
+    pub(crate) unix_ms: u64,
+    /// The engine's time of the reading.
+    pub(crate) at: Time,
+}
+
+/// A freeze that holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Frozen {
+    /// When it is over, as far as is known.
+    pub(crate) until: Option<Time>,
+    /// A sentence.
+    pub(crate) reason: String,
+}
+
+// === impl State ===
+
+impl State {
+    /// Whether the program should hand in the civil time `unix_ms` (milliseconds since 1970) at
+    /// `now`: there are freeze windows, and the time differs from what is known.
+    #[must_use]
+    pub fn needs_clock(&self, unix_ms: u64, now: Time) -> bool {
+        let windows = |mesh: &mesh::Mesh| mesh.services.values().any(|s| !s.freeze.is_empty());
+        self.mesh().is_some_and(windows)
+            && self
+                .civil_ms(now)
+                .is_none_or(|known| known.abs_diff(unix_ms) >= DRIFT_MS)
+    }
+
+    /// The civil time at `now`, in milliseconds since 1970, as far as it was handed in.
+    fn civil_ms(&self, now: Time) -> Option<u64> {
+        let clock = self.civil?;
+        Some(clock.unix_ms.saturating_add(now.since_ms(clock.at)))
+    }
+
+    /// The freeze of a service that holds at `now`.
+    pub(crate) fn freeze_of(&self, service: &str, now: Time) -> Option<Frozen> {
+        let windows = &self.mesh()?.services.get(service)?.freeze;
+        if windows.is_empty() {
+            return None;
+        }
+        let Some(unix_ms) = self.civil_ms(now) else {
+            return Some(Frozen {
+                until: None,
+                reason: "it has freeze windows, and the civil time is not known yet".to_owned(),
+            });
+        };
+        let (until_ms, window) = mesh::frozen(windows, unix_ms)?;
+        let until = now.plus_ms(until_ms.saturating_sub(unix_ms));
+        Some(Frozen {
+            until: Some(until),
+            reason: format!("frozen for another {} ({window})", until.since_words(now)),
+        })
+    }
+
+    /// Refuses what may not start now.
+    pub(crate) fn check_freeze(&self, service: &str, pace: Pace) -> Result<(), Refusal> {
+        match self.freeze_of(service, self.latest) {
+            Some(frozen) if pace.heeds_freeze() => Err(Refusal::Frozen {
+                service: service.to_owned(),
+                reason: frozen.reason,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+// === impl Pace ===
+
+impl Pace {
+    /// Going back to what is known good is a way out of trouble, and waits for no calendar and no
+    /// gate.
+    pub(crate) fn heeds_freeze(self) -> bool {
+        self == Pace::Ordinary
+    }
+}
