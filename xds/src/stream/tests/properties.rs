@@ -82,7 +82,7 @@ struct Model {
     /// How often a content was rejected: in company, alone.
     rejected_alone: BTreeSet<(TypeUrl, String, Version)>,
     rejected_sets: BTreeSet<(TypeUrl, String)>,
-    nonces: BTreeSet<u64>,
+    nonces: BTreeMap<u64, TypeUrl>,
     /// What the session may send together with others, if it isolates the rest.
     proven: Option<Arc<Proven>>,
 }
@@ -91,7 +91,9 @@ impl Model {
     fn receive(&mut self, variant: Variant, response: Response, forced: bool) {
         let type_url = response.type_url.clone();
         assert!(
-            self.nonces.insert(response.nonce),
+            self.nonces
+                .insert(response.nonce, type_url.clone())
+                .is_none(),
             "C5: a nonce was used twice"
         );
         assert!(
@@ -207,10 +209,18 @@ impl Model {
         }
     }
 
-    fn reject(&mut self, response: &Response) {
+    /// `given_up`: the responses that were never answered, as far as the session knows.
+    fn reject(&mut self, response: &Response, given_up: &[u64]) {
         let type_url = &response.type_url;
-        self.rejected_sets
-            .insert((type_url.clone(), response.version.to_string()));
+        // The words may be about an earlier set that was given up (Envoy answers a burst of sets
+        // once, with its first error), so that this one gets one more chance.
+        let ambiguous = given_up
+            .iter()
+            .any(|nonce| self.nonces.get(nonce) == Some(type_url));
+        if !ambiguous {
+            self.rejected_sets
+                .insert((type_url.clone(), response.version.to_string()));
+        }
         if let [item] = &*response.items {
             let resource = &item.resource;
             let key = (
@@ -275,7 +285,7 @@ fn run(variant: Variant, settings: SessionSettings, steps: Vec<Step>) {
                 };
                 let response = model.open.remove(&type_url).unwrap();
                 if reject {
-                    model.reject(&response);
+                    model.reject(&response, &peer.session.given_up());
                     peer.nack(&response, "no");
                 } else {
                     model.acknowledge(variant, &response);
