@@ -9,6 +9,7 @@ mod advance;
 mod commands;
 mod delivery;
 mod evidence;
+mod kills;
 mod ladder;
 mod memory;
 mod meshes;
