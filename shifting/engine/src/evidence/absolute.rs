@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ratios::Ratios;
 use super::wealth::Wealth;
 #[cfg(test)]
 use super::{REVERT_AT, reaches};
@@ -26,7 +27,7 @@ const BAD_MIN: u64 = 3;
 /// Evidence that more than 5 × (1 − objective) of an arm's requests are bad.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Absolute {
-    objective: Ppm,
+    ratios: Ratios,
     wealth: Wealth,
     requests: u64,
     bad: u64,
@@ -36,8 +37,9 @@ pub(crate) struct Absolute {
 
 impl Absolute {
     pub(crate) fn new(objective: Ppm, horizon: u32) -> Self {
+        let tolerated = tolerated(objective);
         Self {
-            objective,
+            ratios: Ratios::new(&MULTIPLES.map(|m| (tolerated, (m * tolerated).min(RATE_MAX)))),
             wealth: Wealth::new(MULTIPLES.len(), horizon),
             requests: 0,
             bad: 0,
@@ -51,10 +53,7 @@ impl Absolute {
         let bad = bad.min(requests);
         self.requests = self.requests.saturating_add(requests);
         self.bad = self.bad.saturating_add(bad);
-        let tolerated = tolerated(self.objective);
-        let factors =
-            MULTIPLES.map(|m| bernoulli(bad, requests, tolerated, (m * tolerated).min(RATE_MAX)));
-        self.wealth.bet(&factors);
+        self.wealth.bet_each(self.ratios.log_factors(bad, requests));
     }
 
     pub(crate) fn ln_e(&self) -> f64 {
@@ -63,7 +62,9 @@ impl Absolute {
 
     /// Forgets what was seen.
     pub(crate) fn restart(&mut self, horizon: u32) {
-        *self = Self::new(self.objective, horizon);
+        self.wealth = Wealth::new(self.ratios.len(), horizon);
+        self.requests = 0;
+        self.bad = 0;
     }
 
     /// Enough requests, and enough bad ones, for people to call it a breach.

@@ -28,6 +28,7 @@ mod lost;
 mod proof;
 #[cfg(test)]
 pub(crate) mod random;
+mod ratios;
 mod regression;
 mod share;
 mod upstream;

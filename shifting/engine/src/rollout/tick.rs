@@ -131,7 +131,7 @@ impl Rollout {
         if self.environment || self.takes_everything() {
             return;
         }
-        let blameless = !reaches(self.battery.regression().ln_e, HOLD_AT);
+        let blameless = !reaches(self.battery.worse().0, HOLD_AT);
         let breach = match (self.battery.canary_breach(), self.battery.stable_breach()) {
             (Some(breach), None) if blameless => breach,
             (_, Some(breach)) if !self.battery.canary_clear() => breach,
