@@ -16,6 +16,7 @@ const BURN: f64 = 5.0;
 
 /// Multiples of the tolerated rate that the mixture bets on.
 const MULTIPLES: [f64; 7] = [1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 80.0];
+pub(crate) const ALTERNATIVES: usize = MULTIPLES.len();
 
 /// No rate above this is bet on: a single good request must not ruin a bet.
 const RATE_MAX: f64 = 0.95;
@@ -81,7 +82,7 @@ impl Absolute {
 /// The rate that is still tolerated: 5 × (1 − objective). A modest objective (below 90%) would
 /// put it near or above everything; half-way between the objective's rate and everything is the
 /// most, so that total failure is a breach of every objective.
-fn tolerated(objective: Ppm) -> f64 {
+pub(crate) fn tolerated(objective: Ppm) -> f64 {
     let budget = 1.0 - objective.fraction();
     (BURN * budget)
         .min(f64::midpoint(budget, 1.0))

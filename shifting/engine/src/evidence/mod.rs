@@ -25,6 +25,7 @@ mod edges;
 mod freshness;
 mod intake;
 mod lost;
+mod power;
 mod proof;
 #[cfg(test)]
 pub(crate) mod random;
@@ -37,6 +38,7 @@ mod wealth;
 pub use advance::Shortfall;
 pub use battery::{Battery, Finding, Metric};
 pub use intake::{Arms, Intake, SidecarReport, UpstreamCounts};
+pub use power::{Contrast, seconds_to_breach, tolerated_rate};
 
 /// E-value at which a rollout is reverted: 1/alpha for alpha = 0.001 (evidence §4.8).
 pub const REVERT_AT: f64 = 1000.0;

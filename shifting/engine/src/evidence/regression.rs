@@ -9,6 +9,7 @@ use super::wealth::Wealth;
 
 /// Odds ratios that the mixture bets on (evidence §4.1).
 const RATIOS: [f64; 8] = [1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 200.0];
+pub(crate) const ALTERNATIVES: usize = RATIOS.len();
 
 /// One metric's counts in one tick: how many, and how many of them were bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{REVERT_AT, bits};
 
 /// One tick multiplies wealth by at most 10, so that one burst never reverts (evidence §4.1).
-const CLIP: f64 = std::f64::consts::LN_10;
+pub(crate) const CLIP: f64 = std::f64::consts::LN_10;
 
 /// Evidence is not banked beyond 20 times what decides: lowering wealth keeps the test valid, and
 /// a hold can end soon after its cause.

@@ -5,7 +5,7 @@ use crate::rollout::delivery::list;
 use crate::rollout::judge::{Hold, Look};
 use crate::rollout::run::Context;
 use crate::rollout::signals::{fresh, seen};
-use crate::rollout::{Evidence, NoticeLevel, Observation, Phase, Rollout};
+use crate::rollout::{Evidence, NoticeLevel, Observation, Phase, PlannedRung, Rollout};
 use crate::time::Time;
 
 /// A tick stands for at most this much watched time.
@@ -23,8 +23,16 @@ const REVERT_DEADLINE_MS: u64 = 30_000;
 
 /// Odds ratio that is tolerated: more where a few hosts stand for a version, since hosts differ
 /// by nature (evidence §4.7f).
-const RHO: f64 = 1.5;
+pub(crate) const RHO: f64 = 1.5;
 const RHO_FEW_HOSTS: f64 = 2.0;
+
+/// The odds ratio that is tolerated on a rung.
+pub(crate) fn tolerated_odds(rung: &PlannedRung) -> f64 {
+    match rung.hosts {
+        Some(_) => RHO_FEW_HOSTS,
+        None => RHO,
+    }
+}
 
 // === impl Rollout ===
 
@@ -91,8 +99,7 @@ impl Rollout {
         ) {
             return;
         }
-        let few_hosts = self.planned_rung().is_some_and(|rung| rung.hosts.is_some());
-        let rho = if few_hosts { RHO_FEW_HOSTS } else { RHO };
+        let rho = self.planned_rung().map_or(RHO, tolerated_odds);
         if self.clock.acknowledged.is_some_and(|at| at < now) {
             self.battery.observe_proof(evidence, rho);
         }
