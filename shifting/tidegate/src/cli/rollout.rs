@@ -1,4 +1,4 @@
-//! `tidegate rollout start|back|status|watch|pause|resume|abort`.
+//! `tidegate rollout plan|start|back|status|watch|pause|resume|abort`.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::{
     ApiArguments, EXIT_OVERDUE, EXIT_REVERTED, Failure, Outcome, WhoArguments, print_json,
     print_text,
 };
-use crate::api::model::{AbortRequest, ActRequest, BackRequest, StartRequest};
+use crate::api::model::{AbortRequest, ActRequest, BackRequest, PlanQuery, StartRequest};
 use crate::client::{Client, ClientError};
 use crate::show::{self, Live, Style};
 
@@ -21,6 +21,8 @@ const WATCH_PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RolloutCommand {
+    /// Show what a rollout would do, which failures each step would see, and how soon
+    Plan(PlanArguments),
     /// Move a service's traffic to another version, in steps
     Start(StartArguments),
     /// Go back to an earlier version, by every step; faster when it is known good
@@ -35,6 +37,23 @@ pub(crate) enum RolloutCommand {
     Resume(ActArguments),
     /// Take the canary back now
     Abort(AbortArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArguments {
+    /// The service
+    service: String,
+    /// The version that is to have the traffic
+    #[arg(value_name = "VERSION")]
+    to: String,
+    /// Requests per second to plan for [default: as measured in the last minute]
+    #[arg(long, value_name = "NUMBER")]
+    rps: Option<f64>,
+    /// Part of them that fail, in percent [default: as measured; with --rps what the objective allows]
+    #[arg(long, value_name = "PERCENT")]
+    errors: Option<f64>,
+    #[command(flatten)]
+    api: ApiArguments,
 }
 
 #[derive(Debug, Args)]
@@ -109,6 +128,7 @@ pub(crate) struct AbortArguments {
 
 pub(crate) async fn run(command: RolloutCommand, json: bool) -> Outcome {
     match command {
+        RolloutCommand::Plan(arguments) => plan(arguments, json).await,
         RolloutCommand::Start(arguments) => start(arguments, json).await,
         RolloutCommand::Back(arguments) => back(arguments, json).await,
         RolloutCommand::Status(arguments) => status(arguments, json).await,
@@ -130,6 +150,23 @@ enum Verb {
     Pause,
     Resume,
     Abort { reason: String, quarantine: bool },
+}
+
+async fn plan(arguments: PlanArguments, json: bool) -> Outcome {
+    let query = PlanQuery {
+        to: arguments.to,
+        rps: arguments.rps,
+        error_rate: arguments.errors.map(|percent| percent / 100.0),
+    };
+    let client = arguments.api.client();
+    let answer = client.plan(&arguments.service, &query).await;
+    let answer = answer.map_err(Failure::new)?;
+    if json {
+        print_json(&answer)?;
+    } else {
+        print_text(&show::plan(&answer, &Style::of(&std::io::stdout())))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn start(arguments: StartArguments, json: bool) -> Outcome {

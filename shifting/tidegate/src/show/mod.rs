@@ -9,6 +9,7 @@
 
 mod lists;
 mod live;
+mod plan;
 mod quarantine;
 mod replay;
 mod rollout;
@@ -18,6 +19,7 @@ mod words;
 
 pub use lists::{mesh, rollouts, sidecars, version};
 pub use live::Live;
+pub use plan::plan;
 pub use quarantine::quarantine;
 pub use replay::replay;
 pub use rollout::{rollout, rollout_line, rollout_now, rollout_subject};
