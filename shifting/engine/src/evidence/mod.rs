@@ -22,6 +22,7 @@ mod bits;
 mod budget;
 mod difference;
 mod edges;
+mod exponential;
 mod freshness;
 mod intake;
 mod lost;

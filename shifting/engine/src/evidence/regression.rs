@@ -55,7 +55,11 @@ impl Regression {
         if pair.canary == 0 {
             return; // no exposure, no evidence
         }
-        self.wealth.bet(&log_factors(pair, rho));
+        if pair.canary_bad == 0 && pair.stable_bad == 0 {
+            self.wealth.pass(); // nothing failed: that tells nothing of the odds
+        } else {
+            self.wealth.bet(&log_factors(pair, rho));
+        }
     }
 
     pub(crate) fn ln_e(&self) -> f64 {
@@ -68,9 +72,6 @@ fn log_factors(pair: Pair, rho: f64) -> [f64; RATIOS.len()] {
     let (canary, stable) = (pair.canary as f64, pair.stable as f64);
     let canary_bad = pair.canary_bad.min(pair.canary) as f64;
     let bad = canary_bad + pair.stable_bad.min(pair.stable) as f64;
-    if bad == 0.0 {
-        return [0.0; RATIOS.len()]; // nothing failed: that tells nothing of the odds
-    }
     let theta = rho * canary / (rho * canary + stable);
     RATIOS.map(|r| canary_bad * r.ln() - bad * ((r - 1.0) * theta).ln_1p())
 }

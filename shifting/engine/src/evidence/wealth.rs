@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::exponential::exp;
 use super::{REVERT_AT, bits};
 
 /// One tick multiplies wealth by at most 10, so that one burst never reverts (evidence §4.1).
@@ -77,14 +78,25 @@ impl Wealth {
         let entering = weight(self.ticks, self.horizon);
         let alternatives = self.held.iter_mut().zip(self.entered.iter_mut());
         for ((held, entered), factor) in alternatives.zip(log_factors) {
-            *entered += entering;
-            if factor == 0.0 || factor.is_nan() {
-                continue;
-            }
-            let factor = factor.min(CLIP).exp();
+            // Not `min`, which would make the most of what is not a number.
+            let factor = exp(if factor > CLIP { CLIP } else { factor });
             *held = (*held * factor).min(CAP);
-            *entered = (*entered * factor).min(CAP);
+            *entered = ((*entered + entering) * factor).min(CAP);
         }
+        self.settle();
+    }
+
+    /// One tick that tells nothing.
+    pub(crate) fn pass(&mut self) {
+        self.ticks = self.ticks.saturating_add(1);
+        let entering = weight(self.ticks, self.horizon);
+        for entered in &mut self.entered {
+            *entered += entering;
+        }
+        self.settle();
+    }
+
+    fn settle(&mut self) {
         let entered = mean(&self.entered) + outstanding(self.ticks, self.horizon);
         let late = self.late();
         let whole = (1.0 - late) * mean(&self.held) + late * entered;
@@ -153,9 +165,11 @@ pub(crate) fn log_mean(values: &[f64]) -> f64 {
     sum - log_count(values.len())
 }
 
+/// In two sums, which do not wait for each other.
 #[allow(clippy::cast_precision_loss, reason = "a handful of alternatives")]
 fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len().max(1) as f64
+    let (front, back) = values.split_at(values.len() / 2);
+    (front.iter().sum::<f64>() + back.iter().sum::<f64>()) / values.len().max(1) as f64
 }
 
 /// Logarithm of a weighted mean of two e-values: `part` of `a`, the rest of `b`.
