@@ -65,9 +65,21 @@ async fn every_refusal_is_a_sentence_in_json() {
         ("GET /v1/rollouts/%ff HTTP/1.1", "", 400),
         ("GET /v1/rollouts/nope HTTP/1.1", "", 404),
         ("GET /v1/rollouts/checkout/plan HTTP/1.1", "", 400),
-        ("GET /v1/rollouts/checkout/plan?to=v2&rps=-1 HTTP/1.1", "", 422),
-        ("GET /v1/rollouts/checkout/plan?to=v2&rps=NaN HTTP/1.1", "", 422),
-        ("GET /v1/rollouts/checkout/plan?to=v9&rps=1 HTTP/1.1", "", 404),
+        (
+            "GET /v1/rollouts/checkout/plan?to=v2&rps=-1 HTTP/1.1",
+            "",
+            422,
+        ),
+        (
+            "GET /v1/rollouts/checkout/plan?to=v2&rps=NaN HTTP/1.1",
+            "",
+            422,
+        ),
+        (
+            "GET /v1/rollouts/checkout/plan?to=v9&rps=1 HTTP/1.1",
+            "",
+            404,
+        ),
         // Nobody reported its traffic.
         ("GET /v1/rollouts/checkout/plan?to=v2 HTTP/1.1", "", 409),
         ("GET /nope HTTP/1.1", "", 404),
