@@ -11,6 +11,18 @@ use super::wealth::Wealth;
 const RATIOS: [f64; 8] = [1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 200.0];
 pub(crate) const ALTERNATIVES: usize = RATIOS.len();
 
+/// Their logarithms, which are needed each tick.
+const LN_RATIOS: [f64; ALTERNATIVES] = [
+    0.405_465_108_108_164_4,
+    std::f64::consts::LN_2,
+    1.098_612_288_668_109_8,
+    1.609_437_912_434_100_3,
+    std::f64::consts::LN_10,
+    2.995_732_273_553_991,
+    3.912_023_005_428_146,
+    5.298_317_366_548_036,
+];
+
 /// One metric's counts in one tick: how many, and how many of them were bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Pair {
@@ -73,7 +85,11 @@ fn log_factors(pair: Pair, rho: f64) -> [f64; RATIOS.len()] {
     let canary_bad = pair.canary_bad.min(pair.canary) as f64;
     let bad = canary_bad + pair.stable_bad.min(pair.stable) as f64;
     let theta = rho * canary / (rho * canary + stable);
-    RATIOS.map(|r| canary_bad * r.ln() - bad * ((r - 1.0) * theta).ln_1p())
+    let mut factors = LN_RATIOS;
+    for (factor, r) in factors.iter_mut().zip(RATIOS) {
+        *factor = canary_bad * *factor - bad * ((r - 1.0) * theta).ln_1p();
+    }
+    factors
 }
 
 #[cfg(test)]
@@ -87,6 +103,13 @@ mod tests {
             canary_bad,
             stable,
             stable_bad,
+        }
+    }
+
+    #[test]
+    fn the_logarithms_are_those_of_the_ratios() {
+        for (ln, r) in LN_RATIOS.iter().zip(RATIOS) {
+            assert!((ln - r.ln()).abs() < 1e-15, "{r}");
         }
     }
 

@@ -68,10 +68,14 @@ impl State {
     /// # Errors
     /// A refusal changes nothing and is not to be journaled.
     pub fn step(&mut self, event: &Event, now: Time) -> Result<Vec<Effect>, Refusal> {
-        if let Event::Observed(observation) = event {
-            // The only refusal of an observation; after it, the fold does not stop half-way.
-            self.running_mut(&observation.service)?;
-            return self.fold(event, now);
+        if matches!(event, Event::Observed(_)) {
+            // An observation is refused before it changes anything but the time, or not at all.
+            let latest = self.latest;
+            let folded = self.fold(event, now);
+            if folded.is_err() {
+                self.latest = latest;
+            }
+            return folded;
         }
         let (next, effects) = self.apply(event, now)?;
         *self = next;
