@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use tidegate_engine::mesh::{
-    Fleet, Host, LatencyObjective, ListenerAddress, Mesh, Protocol, RolloutPolicy, Service, Slo,
-    TrafficPolicy, Version,
+    EvidenceSource, Fleet, Host, LatencyObjective, ListenerAddress, Mesh, Protocol, RolloutPolicy,
+    Service, Slo, TrafficPolicy, Version,
 };
-use tidegate_engine::rollout::Event;
+use tidegate_engine::rollout::{Event, Turn};
 use tidegate_engine::units::Ppm;
 
 pub(crate) const SERVICE: &str = "checkout";
@@ -43,6 +43,7 @@ pub(crate) fn start(service: &str) -> Event {
         service: service.to_owned(),
         to: TO.to_owned(),
         actor: "ann".to_owned(),
+        turn: Turn::Next,
     }
 }
 
@@ -52,6 +53,7 @@ pub(crate) fn abort(service: &str) -> Event {
         service: service.to_owned(),
         actor: "ann".to_owned(),
         reason: "not today".to_owned(),
+        quarantine: false,
     }
 }
 
@@ -95,5 +97,6 @@ fn service() -> Service {
         ladder: Service::default_ladder(),
         rollout: RolloutPolicy::default(),
         traffic: TrafficPolicy::default(),
+        evidence: EvidenceSource::default(),
     }
 }

@@ -23,8 +23,9 @@ const SLOW: f64 = 0.005;
 /// Different seconds; they come round and round, but not to the same rollout.
 const SECONDS: usize = 997;
 
-/// Events of one rollout.
-const EVENTS: usize = 1_000_000;
+/// Events of one rollout, an hour long, which begins anew until there were enough.
+const HOUR: usize = 3_600;
+const EVENTS: usize = 280 * HOUR;
 
 /// Rollouts at once, and the seconds for which they are watched.
 const ROLLOUTS: usize = 1_000;
@@ -78,22 +79,26 @@ struct Cost {
 
 /// The events one after the other, as a replay takes them.
 fn one_rollout(evidence: &[Evidence]) -> io::Result<Cost> {
-    let (mut state, mut now) = judging(1);
+    let (beginning, begun) = judging(1);
     let service = format!("{SERVICE}-0");
-    let epoch = state.latest(&service).map_or(0, |rollout| rollout.epoch());
+    let epoch = beginning.latest(&service).map_or(0, |run| run.epoch());
     let events: Vec<Event> = evidence
         .iter()
         .map(|evidence| observed(&service, epoch, evidence))
         .collect();
     measured(EVENTS, || {
-        for event in events.iter().cycle().take(EVENTS) {
-            now = now.plus_ms(1_000);
-            state.step(event, now).expect("it is running");
+        let mut source = events.iter().cycle();
+        for _ in 0..EVENTS / HOUR {
+            let (mut state, mut now) = (beginning.clone(), begun);
+            for event in source.by_ref().take(HOUR) {
+                now = now.plus_ms(1_000);
+                state.step(event, now).expect("it is running");
+            }
+            assert_eq!(
+                state.latest(&service).map(|run| run.phase()),
+                Some(Phase::Judging)
+            );
         }
-        assert_eq!(
-            state.latest(&service).map(|r| r.phase()),
-            Some(Phase::Judging)
-        );
     })
 }
 

@@ -44,7 +44,7 @@ impl Contrast {
             return None;
         }
         let growth = (bad + others) * divergence(actual, tolerated);
-        seconds(growth, regression::ALTERNATIVES, self.metrics)
+        seconds(growth, bad, regression::ALTERNATIVES, self.metrics)
     }
 }
 
@@ -57,7 +57,7 @@ pub fn seconds_to_breach(rps: f64, rate: f64, objective: Ppm, metrics: u32) -> O
         return None;
     }
     let growth = rps * divergence(rate, limit);
-    seconds(growth, absolute::ALTERNATIVES, metrics)
+    seconds(growth, rps * rate, absolute::ALTERNATIVES, metrics)
 }
 
 /// The failure rate that an arm may have at 100% (5 times the objective's).
@@ -66,17 +66,19 @@ pub fn tolerated_rate(objective: Ppm) -> f64 {
     tolerated(objective)
 }
 
-/// Of a wealth that grows by `growth` a second, up to the clip, on one of some alternatives.
+/// Of a wealth that grows by `growth` a second on one of some alternatives. A second in which
+/// anything fails (`bad` requests in the mean) adds no more than the clip.
 #[allow(clippy::cast_precision_loss, reason = "a handful of alternatives")]
-fn seconds(growth: f64, alternatives: usize, metrics: u32) -> Option<f64> {
-    // When even the clip is reached, about half of the alternatives grow as fast.
-    let betting = if growth > CLIP {
+fn seconds(growth: f64, bad: f64, alternatives: usize, metrics: u32) -> Option<f64> {
+    let most = CLIP * -(-bad).exp_m1();
+    // When even that is reached, about half of the alternatives grow as fast.
+    let betting = if growth > most {
         alternatives as f64 / 2.0
     } else {
         1.0
     };
     let share = betting / alternatives as f64 * EARLY / f64::from(metrics.max(1));
-    let growth = growth.min(CLIP);
+    let growth = growth.min(most);
     (growth > 0.0).then(|| (REVERT_AT / share).ln() / growth)
 }
 

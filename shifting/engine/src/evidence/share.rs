@@ -23,6 +23,7 @@ const NEXT_TO_NOTHING: f64 = 0.0005;
 /// Evidence that the measured share is not the wanted one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ShareTest {
+    wanted: Ppm,
     ratios: Ratios,
     wealth: Wealth,
     canary: u64,
@@ -33,16 +34,17 @@ pub(crate) struct ShareTest {
 
 impl ShareTest {
     pub(crate) fn new(wanted: Ppm, horizon: u32) -> Self {
-        let wanted = wanted.fraction();
-        let (low, high) = (LOWEST * wanted, HIGHEST * wanted);
+        let part = wanted.fraction();
+        let (low, high) = (LOWEST * part, HIGHEST * part);
         // An alternative on the wrong side of its bound is no bet.
         let below = |q: f64| if q < low { (low, q) } else { (low, low) };
         let above = |q: f64| if q > high { (high, q) } else { (high, high) };
         let bets: Vec<(f64, f64)> = std::iter::once(below(NEXT_TO_NOTHING))
-            .chain(TOO_LOW.iter().map(|m| below(m * wanted)))
-            .chain(TOO_HIGH.iter().map(|m| above((m * wanted).min(0.95))))
+            .chain(TOO_LOW.iter().map(|m| below(m * part)))
+            .chain(TOO_HIGH.iter().map(|m| above((m * part).min(0.95))))
             .collect();
         Self {
+            wanted,
             ratios: Ratios::new(&bets),
             wealth: Wealth::new(bets.len(), horizon),
             canary: 0,

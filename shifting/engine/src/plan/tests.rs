@@ -1,4 +1,5 @@
 use super::*;
+use crate::evidence::random::Random;
 use crate::evidence::{Battery, REVERT_AT, reaches};
 use crate::rollout::fixture::mesh;
 use crate::rollout::{ArmCounts, Evidence, RHO, State};
@@ -82,19 +83,10 @@ fn numbers_are_written_as_people_say_them() {
     assert_eq!(span(f64::from(7_200)), "2 h");
 }
 
-/// SplitMix64.
-fn uniform(seed: &mut u64) -> f64 {
-    *seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mut z = *seed;
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-}
-
-fn arm(requests: u64, rate: f64, seed: &mut u64) -> ArmCounts {
+fn arm(requests: u64, rate: f64, random: &mut Random) -> ArmCounts {
     ArmCounts {
         requests,
-        bad: (0..requests).filter(|_| uniform(seed) < rate).count() as u64,
+        bad: random.binomial(requests, rate),
         timed: requests,
         issued: requests,
         ..ArmCounts::default()
@@ -104,15 +96,15 @@ fn arm(requests: u64, rate: f64, seed: &mut u64) -> ArmCounts {
 /// Median seconds until the tests themselves revert.
 fn simulated(rate: f64, canary: u64, stable: u64) -> f64 {
     let slo = mesh().services["checkout"].slo.clone();
-    let mut seed = 1;
+    let mut random = Random::new(1);
     let mut times: Vec<u64> = (0..101)
         .map(|_| {
             let mut battery = Battery::new(&slo, 900);
             (1..=6_000)
                 .find(|second| {
                     let evidence = Evidence {
-                        canary: arm(canary, rate, &mut seed),
-                        stable: arm(stable, BUSY.error_rate, &mut seed),
+                        canary: arm(canary, rate, &mut random),
+                        stable: arm(stable, BUSY.error_rate, &mut random),
                         ..Evidence::default()
                     };
                     battery.observe(&evidence, RHO, Time(second * 1_000));

@@ -149,7 +149,6 @@ mod tests {
             (Judge::FlaggerTutorial, 110),
             (Judge::ArgoDocs, 1_200),
             (Judge::ArgoTight, 60),
-            (Judge::Kayenta, 300),
             (Judge::Naive, 5),
             (Judge::Burn, 5),
         ] {

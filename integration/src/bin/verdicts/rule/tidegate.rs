@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_engine::evidence::{Arms, Intake, SidecarReport, UpstreamCounts};
-use tidegate_engine::mesh::{Mesh, Rung};
+use tidegate_engine::mesh::{LATENCY_EDGES_MS, Mesh, Rung};
 use tidegate_engine::rollout::{
     ArmCounts, Decision, Delivery, Effect, Event, Evidence, Notice, NoticeLevel, Observation,
     Phase, Rollout, State,
@@ -144,7 +144,7 @@ impl Tidegate {
                 stable: arm(second.stable),
                 canary_fresh: fresh,
                 stable_fresh: fresh,
-                silent: Vec::new(),
+                ..Evidence::default()
             };
         };
         for (place, reporter) in second.reporters.iter().flatten().enumerate() {
@@ -249,6 +249,11 @@ pub(crate) fn counts(arm: Arm) -> ArmCounts {
         timed: arm.requests,
         slow: arm.slow,
         issued: arm.requests,
+        slow_at: LATENCY_EDGES_MS.map(|edge_ms| match edge_ms {
+            ..25 => arm.requests,
+            25..1_000 => arm.slow,
+            _ => 0,
+        }),
         buckets: buckets(arm),
         ..ArmCounts::default()
     }
