@@ -37,15 +37,17 @@ pub struct Section {
 #[derive(Debug, Default, Clone)]
 pub struct Row(Vec<(&'static str, Value)>);
 
-/// A number that must not be above another.
+/// A number that must not be above another, or not below it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Goal {
     /// What is measured.
     pub what: String,
     /// What came out.
     pub value: f64,
-    /// The most that it may be.
+    /// The most that it may be, or the least.
     pub limit: f64,
+    /// The limit is the least that it may be.
+    pub at_least: bool,
     /// Whether it is.
     pub met: bool,
 }
@@ -103,7 +105,19 @@ impl Goal {
             what: what.into(),
             value,
             limit,
+            at_least: false,
             met: value <= limit,
+        }
+    }
+
+    /// At least `limit`.
+    pub fn at_least(what: impl Into<String>, value: f64, limit: f64) -> Self {
+        Self {
+            what: what.into(),
+            value,
+            limit,
+            at_least: true,
+            met: value >= limit,
         }
     }
 }
@@ -112,7 +126,12 @@ impl fmt::Display for Goal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (value, limit) = (shown(&json!(self.value)), shown(&json!(self.limit)));
         let verdict = if self.met { "met   " } else { "MISSED" };
-        write!(f, "{verdict}  {value:>8}  (at most {limit})  {}", self.what)
+        let side = if self.at_least { "least" } else { "most" };
+        write!(
+            f,
+            "{verdict}  {value:>8}  (at {side} {limit})  {}",
+            self.what
+        )
     }
 }
 

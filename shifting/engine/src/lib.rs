@@ -17,6 +17,7 @@
 //! - [`rollout`]: the state machine that carries one change up the ladder
 //! - [`evidence`]: from sidecars' reports to what is known of each arm, and the tests on it
 //! - [`guard`]: what is refused
+//! - [`plan`]: what a rollout would be able to see
 //!
 //! What is deliberately absent: streams, sockets, files, clocks. `tidegate-xds` and this crate
 //! do not know each other; the program `tidegate` connects them.
@@ -25,6 +26,7 @@ pub mod compile;
 pub mod evidence;
 pub mod guard;
 pub mod mesh;
+pub mod plan;
 pub mod rollout;
 pub mod time;
 pub mod units;

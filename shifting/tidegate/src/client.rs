@@ -16,8 +16,8 @@ use tidegate_engine::rollout::RolloutStatus;
 
 use crate::api::model::{
     AbortRequest, ActRequest, BackRequest, CancelRequest, ErrorAnswer, LiftRequest, MeshAnswer,
-    QuarantineAnswer, QueueAnswer, RolloutsAnswer, SidecarsAnswer, StartRequest, Started,
-    VersionAnswer,
+    PlanAnswer, PlanQuery, QuarantineAnswer, QueueAnswer, RolloutsAnswer, SidecarsAnswer,
+    StartRequest, Started, VersionAnswer,
 };
 
 /// Time within which the control plane must have answered a request in full.
@@ -151,6 +151,22 @@ impl Client {
             Err(ClientError::Refused { status, .. }) if status == StatusCode::NOT_FOUND => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// What a rollout of `service` would do and be able to see; changes nothing.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; a refusal has status 404 (no such service or version) or 409 (it could
+    /// not begin, or its traffic is not known).
+    pub async fn plan(&self, service: &str, query: &PlanQuery) -> Result<PlanAnswer, ClientError> {
+        let mut path = rollout_path(service, "/plan?to=");
+        path.push_str(&escape_segment(&query.to));
+        for (name, value) in [("rps", query.rps), ("error_rate", query.error_rate)] {
+            if let Some(value) = value {
+                path.push_str(&format!("&{name}={value}"));
+            }
+        }
+        self.get(&path).await
     }
 
     /// Asks to move the traffic of `service` to another version; it begins, or waits for its turn.

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ratios::Ratios;
 use super::wealth::Wealth;
 #[cfg(test)]
 use super::{REVERT_AT, reaches};
@@ -15,6 +16,7 @@ const BURN: f64 = 5.0;
 
 /// Multiples of the tolerated rate that the mixture bets on.
 const MULTIPLES: [f64; 7] = [1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 80.0];
+pub(crate) const ALTERNATIVES: usize = MULTIPLES.len();
 
 /// No rate above this is bet on: a single good request must not ruin a bet.
 const RATE_MAX: f64 = 0.95;
@@ -26,7 +28,7 @@ const BAD_MIN: u64 = 3;
 /// Evidence that more than 5 × (1 − objective) of an arm's requests are bad.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Absolute {
-    objective: Ppm,
+    ratios: Ratios,
     wealth: Wealth,
     requests: u64,
     bad: u64,
@@ -36,8 +38,9 @@ pub(crate) struct Absolute {
 
 impl Absolute {
     pub(crate) fn new(objective: Ppm, horizon: u32) -> Self {
+        let tolerated = tolerated(objective);
         Self {
-            objective,
+            ratios: Ratios::new(&MULTIPLES.map(|m| (tolerated, (m * tolerated).min(RATE_MAX)))),
             wealth: Wealth::new(MULTIPLES.len(), horizon),
             requests: 0,
             bad: 0,
@@ -51,10 +54,7 @@ impl Absolute {
         let bad = bad.min(requests);
         self.requests = self.requests.saturating_add(requests);
         self.bad = self.bad.saturating_add(bad);
-        let tolerated = tolerated(self.objective);
-        let factors =
-            MULTIPLES.map(|m| bernoulli(bad, requests, tolerated, (m * tolerated).min(RATE_MAX)));
-        self.wealth.bet(&factors);
+        self.wealth.bet_each(self.ratios.log_factors(bad, requests));
     }
 
     pub(crate) fn ln_e(&self) -> f64 {
@@ -63,7 +63,9 @@ impl Absolute {
 
     /// Forgets what was seen.
     pub(crate) fn restart(&mut self, horizon: u32) {
-        *self = Self::new(self.objective, horizon);
+        self.wealth = Wealth::new(self.ratios.len(), horizon);
+        self.requests = 0;
+        self.bad = 0;
     }
 
     /// Enough requests, and enough bad ones, for people to call it a breach.
@@ -80,7 +82,7 @@ impl Absolute {
 /// The rate that is still tolerated: 5 × (1 − objective). A modest objective (below 90%) would
 /// put it near or above everything; half-way between the objective's rate and everything is the
 /// most, so that total failure is a breach of every objective.
-fn tolerated(objective: Ppm) -> f64 {
+pub(crate) fn tolerated(objective: Ppm) -> f64 {
     let budget = 1.0 - objective.fraction();
     (BURN * budget)
         .min(f64::midpoint(budget, 1.0))

@@ -181,7 +181,7 @@ impl Battery {
     /// How much worse the canary is than stable.
     #[must_use]
     pub fn regression(&self) -> Finding {
-        let (ln_e, metric) = combine(self.errors.regression.ln_e(), self.slower());
+        let (ln_e, metric) = self.worse();
         Finding {
             ln_e,
             metric,
@@ -213,6 +213,12 @@ impl Battery {
             .filter(|edge| ln_e(edge) > threshold)
     }
 
+    /// [`Self::regression`] without the sentence, which costs more than all tests of a tick.
+    #[must_use]
+    pub fn worse(&self) -> (f64, Metric) {
+        combine(self.errors.regression.ln_e(), self.slower())
+    }
+
     /// [`Self::regression`] when it is certain and matters: the canary must go back.
     #[must_use]
     pub fn regressed(&self) -> Option<Finding> {
@@ -228,13 +234,16 @@ impl Battery {
     }
 
     fn regression_at(&self, mark: f64) -> Option<Finding> {
-        let finding = self.regression();
-        let difference = match (finding.metric, self.worst_edge()) {
+        let (ln_e, metric) = self.worse();
+        if !reaches(ln_e, mark) {
+            return None;
+        }
+        let difference = match (metric, self.worst_edge()) {
             (Metric::Latency, Some(edge)) => Some(&edge.difference),
             (metric, _) => self.judged(metric).map(|judged| &judged.difference),
         };
         let matters = difference.is_some_and(Difference::matters);
-        (reaches(finding.ln_e, mark) && matters).then_some(finding)
+        matters.then(|| self.regression())
     }
 
     /// Whether the canary breaches the objective by itself, and how.

@@ -7,7 +7,11 @@ pub(crate) fn serialize<S: Serializer>(values: &[f64], to: S) -> Result<S::Ok, S
     bits.serialize(to)
 }
 
-pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<f64>, D::Error> {
+pub(crate) fn deserialize<'de, D, T>(from: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromIterator<f64>,
+{
     let bits = Vec::<u64>::deserialize(from)?;
     Ok(bits.into_iter().map(f64::from_bits).collect())
 }

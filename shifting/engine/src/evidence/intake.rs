@@ -226,6 +226,16 @@ impl Intake {
         }
     }
 
+    /// When the watch on both arms began.
+    fn watched_since(&self, arms: Arms<'_>) -> Time {
+        [arms.canary, arms.stable]
+            .iter()
+            .filter_map(|cluster| self.watched.get(*cluster))
+            .map(|watch| watch.since)
+            .max()
+            .unwrap_or_default()
+    }
+
     fn reporter<'a>(&self, name: &'a str, arms: Arms<'_>, now: Time) -> Reporter<'a> {
         let sidecar = self.sidecars.get(name);
         let weight = |cluster: &str| {
@@ -239,6 +249,9 @@ impl Intake {
                 now.since_ms(sidecar.latest.unwrap_or(sidecar.since))
             }),
             reported: sidecar.is_some_and(|sidecar| sidecar.latest.is_some()),
+            weighed: sidecar
+                .and_then(|sidecar| sidecar.latest)
+                .is_some_and(|latest| self.watched_since(arms) < latest),
             canary_weight: weight(arms.canary),
             stable_weight: weight(arms.stable),
         }

@@ -354,3 +354,54 @@ fn what_was_not_reported_between_two_rollouts_is_no_evidence() {
     let evidence = bench.tick(&["a"], &[("checkout/v1", healthy(100))]);
     assert_eq!((evidence.stable.requests, evidence.stable.bad), (100, 0));
 }
+
+/// Fresh enough to judge by, by the count of one second.
+fn judged(part: crate::units::Ppm) -> bool {
+    part.get() >= crate::evidence::FRESH_ENOUGH_PPM
+}
+
+#[test]
+fn who_falls_silent_soon_after_the_watch_began_is_not_outweighed() {
+    let mut bench = Bench::of(&[]);
+    bench.expected = ["a", "b", "c"].map(str::to_owned).into();
+    for _ in 0..2 {
+        bench.tick(&["a", "b", "c"], &[("checkout/v1", healthy(100))]);
+    }
+    for second in 1..60 {
+        let evidence = bench.tick(&["a", "b"], &[("checkout/v1", healthy(100))]);
+        assert!(second <= 2 || !judged(evidence.stable_fresh), "{second}");
+    }
+}
+
+#[test]
+fn who_fell_silent_before_a_raise_is_not_outweighed_after_it() {
+    let mut bench = Bench::of(&["a", "b", "c"]);
+    let all = &["a", "b", "c"];
+    let before = [("checkout/v1", healthy(90)), ("checkout/v2", healthy(10))];
+    for _ in 0..20 {
+        bench.tick(all, &before);
+    }
+    let after = [("checkout/v1", healthy(0)), ("checkout/v2", healthy(100))];
+    for second in 1..60 {
+        let evidence = bench.tick(&["a", "b"], &after);
+        assert!(second <= 2 || !judged(evidence.canary_fresh), "{second}");
+    }
+}
+
+#[test]
+fn who_reported_only_before_the_watch_began_is_not_left_out() {
+    let mut bench = Bench::of(&[]);
+    bench.intake = Intake::default();
+    bench.intake.record(&SidecarReport {
+        sidecar: "c".to_owned(),
+        at: bench.now,
+        upstreams: BTreeMap::from([("checkout/v1".to_owned(), healthy(100))]),
+        ..SidecarReport::default()
+    });
+    bench.expected = ["a", "b", "c"].map(str::to_owned).into();
+    bench.intake.observe(ARMS, &bench.expected, bench.now);
+    for second in 1..60 {
+        let evidence = bench.tick(&["a", "b"], &[("checkout/v1", healthy(100))]);
+        assert!(second <= 2 || !judged(evidence.stable_fresh), "{second}");
+    }
+}

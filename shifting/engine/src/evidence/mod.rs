@@ -22,6 +22,7 @@ mod bits;
 mod budget;
 mod difference;
 mod edges;
+mod exponential;
 mod freshness;
 #[cfg(test)]
 mod guarantees;
@@ -29,9 +30,11 @@ mod host_ratio;
 mod intake;
 mod judged;
 mod lost;
+mod power;
 mod proof;
 #[cfg(test)]
 pub(crate) mod random;
+mod ratios;
 mod regression;
 mod report;
 mod share;
@@ -43,6 +46,7 @@ pub use advance::Shortfall;
 pub use battery::{Battery, Finding, Metric};
 pub use host_ratio::HostHistory;
 pub use intake::{Arms, Intake};
+pub use power::{Contrast, seconds_to_breach, tolerated_rate};
 pub use report::{SidecarReport, Taken, UpstreamCounts};
 pub use values::EValues;
 

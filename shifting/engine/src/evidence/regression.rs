@@ -9,6 +9,19 @@ use super::wealth::Wealth;
 
 /// Odds ratios that the mixture bets on (evidence §4.1).
 const RATIOS: [f64; 8] = [1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 200.0];
+pub(crate) const ALTERNATIVES: usize = RATIOS.len();
+
+/// Their logarithms, which are needed each tick.
+const LN_RATIOS: [f64; ALTERNATIVES] = [
+    0.405_465_108_108_164_4,
+    std::f64::consts::LN_2,
+    1.098_612_288_668_109_8,
+    1.609_437_912_434_100_3,
+    std::f64::consts::LN_10,
+    2.995_732_273_553_991,
+    3.912_023_005_428_146,
+    5.298_317_366_548_036,
+];
 
 /// One metric's counts in one tick: how many, and how many of them were bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -54,7 +67,11 @@ impl Regression {
         if pair.canary == 0 {
             return; // no exposure, no evidence
         }
-        self.wealth.bet(&log_factors(pair, rho));
+        if pair.canary_bad == 0 && pair.stable_bad == 0 {
+            self.wealth.pass(); // nothing failed: that tells nothing of the odds
+        } else {
+            self.wealth.bet(&log_factors(pair, rho));
+        }
     }
 
     pub(crate) fn ln_e(&self) -> f64 {
@@ -68,7 +85,11 @@ fn log_factors(pair: Pair, rho: f64) -> [f64; RATIOS.len()] {
     let canary_bad = pair.canary_bad.min(pair.canary) as f64;
     let bad = canary_bad + pair.stable_bad.min(pair.stable) as f64;
     let theta = rho * canary / (rho * canary + stable);
-    RATIOS.map(|r| canary_bad * r.ln() - bad * ((r - 1.0) * theta).ln_1p())
+    let mut factors = LN_RATIOS;
+    for (factor, r) in factors.iter_mut().zip(RATIOS) {
+        *factor = canary_bad * *factor - bad * ((r - 1.0) * theta).ln_1p();
+    }
+    factors
 }
 
 /// The other way round: the logarithm of a factor whose mean is at most 1 while the canary's odds
@@ -98,6 +119,13 @@ mod tests {
             canary_bad,
             stable,
             stable_bad,
+        }
+    }
+
+    #[test]
+    fn the_logarithms_are_those_of_the_ratios() {
+        for (ln, r) in LN_RATIOS.iter().zip(RATIOS) {
+            assert!((ln - r.ln()).abs() < 1e-15, "{r}");
         }
     }
 

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::absolute::bernoulli;
+use super::ratios::Ratios;
 use super::wealth::Wealth;
 use crate::units::Ppm;
 
@@ -24,6 +24,7 @@ const NEXT_TO_NOTHING: f64 = 0.0005;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ShareTest {
     wanted: Ppm,
+    ratios: Ratios,
     wealth: Wealth,
     canary: u64,
     both: u64,
@@ -33,10 +34,19 @@ pub(crate) struct ShareTest {
 
 impl ShareTest {
     pub(crate) fn new(wanted: Ppm, horizon: u32) -> Self {
-        let alternatives = 1 + TOO_LOW.len() + TOO_HIGH.len();
+        let part = wanted.fraction();
+        let (low, high) = (LOWEST * part, HIGHEST * part);
+        // An alternative on the wrong side of its bound is no bet.
+        let below = |q: f64| if q < low { (low, q) } else { (low, low) };
+        let above = |q: f64| if q > high { (high, q) } else { (high, high) };
+        let bets: Vec<(f64, f64)> = std::iter::once(below(NEXT_TO_NOTHING))
+            .chain(TOO_LOW.iter().map(|m| below(m * part)))
+            .chain(TOO_HIGH.iter().map(|m| above((m * part).min(0.95))))
+            .collect();
         Self {
             wanted,
-            wealth: Wealth::new(alternatives, horizon),
+            ratios: Ratios::new(&bets),
+            wealth: Wealth::new(bets.len(), horizon),
             canary: 0,
             both: 0,
         }
@@ -50,28 +60,7 @@ impl ShareTest {
         }
         self.canary = self.canary.saturating_add(canary);
         self.both = self.both.saturating_add(both);
-        let wanted = self.wanted.fraction();
-        let (low, high) = (LOWEST * wanted, HIGHEST * wanted);
-        let below = |q: f64| {
-            if q < low {
-                bernoulli(canary, both, low, q)
-            } else {
-                0.0
-            }
-        };
-        let above = |q: f64| {
-            let q = q.min(0.95);
-            if q > high {
-                bernoulli(canary, both, high, q)
-            } else {
-                0.0
-            }
-        };
-        let factors: Vec<f64> = std::iter::once(below(NEXT_TO_NOTHING))
-            .chain(TOO_LOW.iter().map(|m| below(m * wanted)))
-            .chain(TOO_HIGH.iter().map(|m| above(m * wanted)))
-            .collect();
-        self.wealth.bet(&factors);
+        self.wealth.bet_each(self.ratios.log_factors(canary, both));
     }
 
     /// The canary is meant to be the only arm.

@@ -237,6 +237,12 @@ impl Upstream {
 
     fn weigh(&mut self, counts: &UpstreamCounts) {
         let requests = counts.requests.max(counts.responses.iter().sum());
-        self.weight = (self.weight - self.weight / 10).saturating_add(requests.saturating_mul(100));
+        // The first report stands for those before it: who falls silent soon after weighs as much
+        // as who goes on.
+        self.weight = if self.weight == 0 {
+            requests.saturating_mul(1_000)
+        } else {
+            (self.weight - self.weight / 10).saturating_add(requests.saturating_mul(100))
+        };
     }
 }

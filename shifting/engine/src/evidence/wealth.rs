@@ -7,23 +7,23 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::exponential::exp;
 use super::{REVERT_AT, bits};
 
 /// One tick multiplies wealth by at most 10, so that one burst never reverts (evidence §4.1).
-const CLIP: f64 = std::f64::consts::LN_10;
+pub(crate) const CLIP: f64 = std::f64::consts::LN_10;
 
-/// Evidence is not banked far beyond what decides: lowering wealth keeps the test valid, and a
-/// hold can end soon after its cause.
-fn cap() -> f64 {
-    REVERT_AT.ln() + 3.0
-}
+/// Evidence is not banked beyond 20 times what decides: lowering wealth keeps the test valid, and
+/// a hold can end soon after its cause.
+const CAP: f64 = REVERT_AT * 20.0;
 
 /// Part of the capital that enters late: half where trouble may start at any time, an eighth where
 /// what is looked for is there from the first tick on.
 const LATE: f64 = 0.5;
 const LATE_STEADY: f64 = 0.125;
 
-/// E-process over a fixed list of alternatives. All in logarithms.
+/// E-process over a fixed list of alternatives. What was lost below the smallest number there is
+/// stays lost: that too only lowers wealth.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Wealth {
     /// Bet from the first tick, by alternative.
@@ -32,6 +32,8 @@ pub(crate) struct Wealth {
     /// Entered tick by tick, by alternative.
     #[serde(with = "bits")]
     entered: Vec<f64>,
+    /// Bits of the logarithm of all of it: it is asked for many times a tick.
+    ln_e: u64,
     /// Bets taken.
     ticks: u64,
     /// Ticks over which half of the late capital enters.
@@ -47,8 +49,9 @@ impl Wealth {
     /// Capital 1, spread over `alternatives`; trouble is expected within `horizon` ticks.
     pub(crate) fn new(alternatives: usize, horizon: u32) -> Self {
         Self {
-            held: vec![0.0; alternatives],
-            entered: vec![f64::NEG_INFINITY; alternatives],
+            held: vec![1.0; alternatives],
+            entered: vec![0.0; alternatives],
+            ln_e: 0.0_f64.to_bits(),
             ticks: 0,
             horizon: horizon.max(60),
             steady: false,
@@ -66,26 +69,43 @@ impl Wealth {
     /// One tick. `log_factors` has one logarithm per alternative; under the null each factor is
     /// at most 1 in the mean. A factor that is not a number is no evidence.
     pub(crate) fn bet(&mut self, log_factors: &[f64]) {
+        self.bet_each(log_factors.iter().copied());
+    }
+
+    /// The same, one after the other.
+    pub(crate) fn bet_each(&mut self, log_factors: impl Iterator<Item = f64>) {
         self.ticks = self.ticks.saturating_add(1);
-        let entering = weight(self.ticks, self.horizon).ln();
+        let entering = weight(self.ticks, self.horizon);
         let alternatives = self.held.iter_mut().zip(self.entered.iter_mut());
         for ((held, entered), factor) in alternatives.zip(log_factors) {
-            let factor = if factor.is_nan() {
-                0.0
-            } else {
-                factor.min(CLIP)
-            };
-            *held = (*held + factor).min(cap());
-            *entered = (log_add(*entered, entering) + factor).min(cap());
+            // Not `min`, which would make the most of what is not a number.
+            let factor = exp(if factor > CLIP { CLIP } else { factor });
+            *held = (*held * factor).min(CAP);
+            *entered = ((*entered + entering) * factor).min(CAP);
         }
+        self.settle();
+    }
+
+    /// One tick that tells nothing.
+    pub(crate) fn pass(&mut self) {
+        self.ticks = self.ticks.saturating_add(1);
+        let entering = weight(self.ticks, self.horizon);
+        for entered in &mut self.entered {
+            *entered += entering;
+        }
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        let entered = mean(&self.entered) + outstanding(self.ticks, self.horizon);
+        let late = self.late();
+        let whole = (1.0 - late) * mean(&self.held) + late * entered;
+        self.ln_e = whole.ln().to_bits();
     }
 
     /// Logarithm of the e-value; 0 is no evidence.
     pub(crate) fn ln_e(&self) -> f64 {
-        let cash = outstanding(self.ticks, self.horizon).ln();
-        let second = log_add(log_mean(&self.entered), cash);
-        let late = self.late();
-        log_add((1.0 - late).ln() + log_mean(&self.held), late.ln() + second)
+        f64::from_bits(self.ln_e)
     }
 
     /// Logarithm of a part of the e-value (what is held, without what enters late) after so many
@@ -95,7 +115,7 @@ impl Wealth {
             .held
             .iter()
             .zip(growth)
-            .map(|(held, growth)| held + growth * draws)
+            .map(|(held, growth)| held.ln() + growth * draws)
             .collect();
         (1.0 - self.late()).ln() + log_mean(&held)
     }
@@ -143,6 +163,13 @@ pub(crate) fn log_mean(values: &[f64]) -> f64 {
         .iter()
         .fold(f64::NEG_INFINITY, |sum, value| log_add(sum, *value));
     sum - log_count(values.len())
+}
+
+/// In two sums, which do not wait for each other.
+#[allow(clippy::cast_precision_loss, reason = "a handful of alternatives")]
+fn mean(values: &[f64]) -> f64 {
+    let (front, back) = values.split_at(values.len() / 2);
+    (front.iter().sum::<f64>() + back.iter().sum::<f64>()) / values.len().max(1) as f64
 }
 
 /// Logarithm of a weighted mean of two e-values: `part` of `a`, the rest of `b`.

@@ -67,3 +67,6 @@ pub use refusal::Refusal;
 pub use run::{Cause, Rollout};
 pub use state::State;
 pub use status::*;
+#[cfg(test)]
+pub(crate) use tick::RHO;
+pub(crate) use tick::tolerated_odds;

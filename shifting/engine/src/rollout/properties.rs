@@ -168,10 +168,16 @@ fn observe(world: &World, odd: &Odd) -> Option<Observation> {
     Some(observation)
 }
 
-/// Applies one event; a refusal must change nothing, an acceptance must be repeatable.
+/// Applies one event; a refusal must change nothing, an acceptance must be repeatable, in place too.
 fn step(world: &mut World, event: Event) {
     let before = world.state.clone();
     let twice = before.apply(&event, world.now);
+    let mut in_place = before.clone();
+    let effects = in_place.step(&event, world.now);
+    match &twice {
+        Ok((next, follow)) => assert_eq!((&in_place, effects.as_ref()), (next, Ok(follow))),
+        Err(refusal) => assert_eq!((&in_place, effects.as_ref()), (&before, Err(refusal))),
+    }
     // `World::apply` checks the invariants.
     match world.apply(event) {
         Ok(()) => {

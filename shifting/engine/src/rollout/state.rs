@@ -65,54 +65,80 @@ impl State {
     /// A refusal changes nothing and is not to be journaled.
     pub fn apply(&self, event: &Event, now: Time) -> Result<(State, Vec<Effect>), Refusal> {
         let mut next = self.clone();
-        next.latest = self.latest.max(now);
+        let effects = next.fold(event, now)?;
+        Ok((next, effects))
+    }
+
+    /// [`Self::apply`] for whoever needs the state before no more: to replay, or to take a second's
+    /// observations on one copy. An observation copies nothing that no other state shares.
+    ///
+    /// # Errors
+    /// A refusal changes nothing and is not to be journaled.
+    pub fn step(&mut self, event: &Event, now: Time) -> Result<Vec<Effect>, Refusal> {
+        if matches!(event, Event::Observed(_)) {
+            // An observation is refused before it changes anything but the time, or not at all.
+            let latest = self.latest;
+            let folded = self.fold(event, now);
+            if folded.is_err() {
+                self.latest = latest;
+            }
+            return folded;
+        }
+        let (next, effects) = self.apply(event, now)?;
+        *self = next;
+        Ok(effects)
+    }
+
+    /// A refusal may leave half of a change behind.
+    fn fold(&mut self, event: &Event, now: Time) -> Result<Vec<Effect>, Refusal> {
+        self.latest = self.latest.max(now);
         let mut context = Context {
-            now: next.latest,
+            now: self.latest,
             epoch: self.epoch,
             effects: Vec::new(),
             frozen: None,
         };
         match event {
-            Event::MeshAccepted { mesh } => next.accept(mesh, &mut context)?,
+            Event::MeshAccepted { mesh } => self.accept(mesh, &mut context)?,
             Event::Start {
                 service,
                 to,
                 actor,
                 turn,
-            } => next.start(service, to, actor, *turn, &mut context)?,
-            Event::Pause { service, actor } => next.pause(service, actor, &mut context)?,
-            Event::Resume { service, actor } => next.resume(service, actor, &mut context)?,
+            } => self.start(service, to, actor, *turn, &mut context)?,
+            Event::Pause { service, actor } => self.pause(service, actor, &mut context)?,
+            Event::Resume { service, actor } => self.resume(service, actor, &mut context)?,
             Event::Abort {
                 service,
                 actor,
                 reason,
                 quarantine,
-            } => next.abort(service, actor, reason, *quarantine, &mut context)?,
+            } => self.abort(service, actor, reason, *quarantine, &mut context)?,
             Event::Back { service, to, actor } => {
-                next.back(service, to.as_deref(), actor, &mut context)?;
+                self.back(service, to.as_deref(), actor, &mut context)?;
             }
             Event::LiftQuarantine {
                 service,
                 version,
                 actor,
                 reason,
-            } => next.lift(service, version, actor, reason, &mut context)?,
-            Event::Approve { service, actor } => next.approve(service, actor, &mut context)?,
+            } => self.lift(service, version, actor, reason, &mut context)?,
+            Event::Approve { service, actor } => self.approve(service, actor, &mut context)?,
             Event::Cancel { service, to, actor } => {
-                next.cancel(service, to, actor, &mut context)?;
+                self.cancel(service, to, actor, &mut context)?;
             }
-            Event::Admit { service } => next.admit(service, &mut context)?,
+            Event::Admit { service } => self.admit(service, &mut context)?,
             Event::ClockRead { unix_ms } => {
-                next.civil = Some(CivilClock {
+                self.civil = Some(CivilClock {
                     unix_ms: *unix_ms,
-                    at: next.latest,
+                    at: self.latest,
                 });
             }
-            Event::Observed(observation) => next.observe(observation, &mut context)?,
-            Event::Recovered { outage_ms } => next.recover(*outage_ms, &mut context),
+            Event::Observed(observation) => self.observe(observation, &mut context)?,
+            Event::Recovered { outage_ms } => self.recover(*outage_ms, &mut context),
         }
-        next.epoch = context.epoch;
-        Ok((next, context.effects))
+        self.epoch = context.epoch;
+        Ok(context.effects)
     }
 
     /// What was last served, without its rollouts: for a program whose journal cannot be read. It

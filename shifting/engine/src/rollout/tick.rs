@@ -5,7 +5,7 @@ use crate::rollout::delivery::list;
 use crate::rollout::judge::{Hold, Look};
 use crate::rollout::run::Context;
 use crate::rollout::signals::{fresh, seen};
-use crate::rollout::{Evidence, NoticeLevel, Observation, Phase, Rollout};
+use crate::rollout::{Evidence, NoticeLevel, Observation, Phase, PlannedRung, Rollout};
 use crate::time::Time;
 
 /// A tick stands for at most this much watched time.
@@ -23,8 +23,16 @@ const REVERT_DEADLINE_MS: u64 = 30_000;
 
 /// Odds ratio that is tolerated: more where a few hosts stand for a version, since hosts differ
 /// by nature (evidence §4.7f).
-const RHO: f64 = 1.5;
+pub(crate) const RHO: f64 = 1.5;
 const RHO_FEW_HOSTS: f64 = 2.0;
+
+/// The odds ratio that is tolerated on a rung.
+pub(crate) fn tolerated_odds(rung: &PlannedRung) -> f64 {
+    match rung.hosts {
+        Some(_) => RHO_FEW_HOSTS,
+        None => RHO,
+    }
+}
 
 // === impl Rollout ===
 
@@ -122,13 +130,16 @@ impl Rollout {
     /// The odds ratio that is tolerated. A host that was worse than its peers before the new version
     /// came to it may be as much worse with it.
     fn tolerated(&self, evidence: &Evidence) -> f64 {
-        let few_hosts = self.planned_rung().is_some_and(|rung| rung.hosts.is_some());
-        if !few_hosts {
+        let Some(rung) = self.planned_rung() else {
             return RHO;
+        };
+        let tolerated = tolerated_odds(rung);
+        match evidence.host_ratio_ppm {
+            Some(ratio_ppm) if rung.hosts.is_some() => {
+                tolerated.max(f64::from(ratio_ppm) / 1_000_000.0)
+            }
+            _ => tolerated,
         }
-        evidence.host_ratio_ppm.map_or(RHO_FEW_HOSTS, |ratio_ppm| {
-            RHO_FEW_HOSTS.max(f64::from(ratio_ppm) / 1_000_000.0)
-        })
     }
 
     /// Below 100%, a breach that the canary does not have alone is not its fault (evidence §4.3).
@@ -142,7 +153,7 @@ impl Rollout {
         if self.environment || self.takes_everything() {
             return;
         }
-        let blameless = !reaches(self.battery.regression().ln_e, HOLD_AT);
+        let blameless = !reaches(self.battery.worse().0, HOLD_AT);
         let breach = match (self.battery.canary_breach(), self.battery.stable_breach()) {
             (Some(breach), None) if blameless => breach,
             (_, Some(breach)) if !self.battery.canary_clear() => breach,

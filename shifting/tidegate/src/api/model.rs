@@ -7,6 +7,7 @@
 //! | `GET /v1/rollouts` | | [`RolloutsAnswer`]: the latest of each service |
 //! | `GET /v1/rollouts/{service}` | | `RolloutStatus`; 404 without one |
 //! | `POST /v1/rollouts/{service}` | [`StartRequest`] | 201 `RolloutStatus`, 202 `QueuedStatus`; 404, 409 |
+//! | `GET /v1/rollouts/{service}/plan?to=VERSION` | | [`PlanAnswer`]; 404, 409; [`PlanQuery`] |
 //! | `POST /v1/rollouts/{service}/pause`, `/resume`, `/approve` | [`ActRequest`] | `RolloutStatus` |
 //! | `POST /v1/rollouts/{service}/abort` | [`AbortRequest`] | `RolloutStatus` |
 //! | `POST /v1/rollouts/{service}/back` | [`BackRequest`] | 201 `RolloutStatus`; 404, 409 |
@@ -23,7 +24,8 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tidegate_engine::rollout::{Quarantined, QueuedStatus, RolloutStatus, Turn};
+use tidegate_engine::plan::Outlook;
+use tidegate_engine::rollout::{Plan, Quarantined, QueuedStatus, RolloutStatus, Turn};
 use tidegate_engine::time::Time;
 
 /// What failed, as sentences.
@@ -108,6 +110,32 @@ pub struct RejectionStatus {
 pub struct RolloutsAnswer {
     /// By service name.
     pub rollouts: Vec<RolloutStatus>,
+}
+
+/// Asks what a rollout would do and be able to see.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanQuery {
+    /// The version to move to.
+    pub to: String,
+    /// Requests per second to plan for; as measured when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rps: Option<f64>,
+    /// Part of them that fail, 0 to 1; as measured when left out, or with `rps` what the objective
+    /// allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_rate: Option<f64>,
+}
+
+/// What a rollout would do and be able to see. It changes nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlanAnswer {
+    /// What it would do.
+    pub plan: Plan,
+    /// What it would be able to see.
+    pub outlook: Outlook,
+    /// The traffic is what sidecars reported in the last minute, not what was given.
+    pub measured: bool,
 }
 
 /// Asks to move a service's traffic to another version.

@@ -1,6 +1,8 @@
 //! Answers the table in [`super::model`]. Reads come from what the brain published; only
 //! commands go to the brain itself.
 
+mod plan;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -118,6 +120,7 @@ pub async fn serve(
         .route("/v1/sidecars", get(sidecars))
         .route("/v1/rollouts", get(rollouts))
         .route("/v1/rollouts/{service}", get(rollout).post(turns::start))
+        .route("/v1/rollouts/{service}/plan", get(plan::plan))
         .route("/v1/rollouts/{service}/pause", post(pause))
         .route("/v1/rollouts/{service}/resume", post(resume))
         .route("/v1/rollouts/{service}/abort", post(abort))

@@ -73,6 +73,24 @@ async fn every_refusal_is_a_sentence_in_json() {
         ("DELETE /v1/rollouts/checkout HTTP/1.1", "", 405),
         ("GET /v1/rollouts/%ff HTTP/1.1", "", 400),
         ("GET /v1/rollouts/nope HTTP/1.1", "", 404),
+        ("GET /v1/rollouts/checkout/plan HTTP/1.1", "", 400),
+        (
+            "GET /v1/rollouts/checkout/plan?to=v2&rps=-1 HTTP/1.1",
+            "",
+            422,
+        ),
+        (
+            "GET /v1/rollouts/checkout/plan?to=v2&rps=NaN HTTP/1.1",
+            "",
+            422,
+        ),
+        (
+            "GET /v1/rollouts/checkout/plan?to=v9&rps=1 HTTP/1.1",
+            "",
+            404,
+        ),
+        // Nobody reported its traffic.
+        ("GET /v1/rollouts/checkout/plan?to=v2 HTTP/1.1", "", 409),
         ("GET /nope HTTP/1.1", "", 404),
     ] {
         let (status, answer) = ask(address, head, body).await;
@@ -115,5 +133,23 @@ async fn a_start_that_has_to_wait_is_answered_as_such_and_can_be_cancelled() {
     assert_eq!(status, 200, "{answer}");
     let answer: QueueAnswer = serde_json::from_str(&answer).unwrap();
     assert_eq!(answer.queue, []);
+    serving.abort();
+}
+
+#[tokio::test]
+async fn a_plan_for_given_traffic_says_what_each_step_sees() {
+    let directory = tempfile::tempdir().unwrap();
+    let context = context_in(directory.path());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(serve(listener, context, std::future::pending()));
+    let head = "GET /v1/rollouts/checkout/plan?to=v2&rps=200 HTTP/1.1";
+    let (status, answer) = ask(address, head, "").await;
+    assert_eq!(status, 200, "{answer}");
+    let answer: super::model::PlanAnswer = serde_json::from_str(&answer).unwrap();
+    assert!(!answer.measured);
+    assert_eq!(answer.outlook.steps.len(), answer.plan.rungs.len());
+    let allowed = 1.0 - answer.plan.slo.success.fraction();
+    assert!((answer.outlook.traffic.error_rate - allowed).abs() < 1e-9);
     serving.abort();
 }

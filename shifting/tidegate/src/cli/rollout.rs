@@ -1,4 +1,4 @@
-//! `tidegate rollout start|back|status|watch|pause|resume|approve|abort|queue|cancel`.
+//! `tidegate rollout plan|start|back|status|watch|pause|resume|approve|abort|queue|cancel`.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use super::{
     print_text,
 };
 use crate::api::model::{
-    AbortRequest, ActRequest, BackRequest, CancelRequest, QueueAnswer, RequestedTurn, StartRequest,
-    Started,
+    AbortRequest, ActRequest, BackRequest, CancelRequest, PlanQuery, QueueAnswer, RequestedTurn,
+    StartRequest, Started,
 };
 use crate::client::{Client, ClientError};
 use crate::show::{self, Live, Style};
@@ -24,6 +24,8 @@ const WATCH_PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RolloutCommand {
+    /// Show what a rollout would do, which failures each step would see, and how soon
+    Plan(PlanArguments),
     /// Move a service's traffic to another version, in steps
     Start(StartArguments),
     /// Go back to an earlier version, by every step; faster when it is known good
@@ -44,6 +46,23 @@ pub(crate) enum RolloutCommand {
     Queue(QueueArguments),
     /// Take a start out of the queue
     Cancel(CancelArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArguments {
+    /// The service
+    service: String,
+    /// The version that is to have the traffic
+    #[arg(value_name = "VERSION")]
+    to: String,
+    /// Requests per second to plan for [default: as measured in the last minute]
+    #[arg(long, value_name = "NUMBER")]
+    rps: Option<f64>,
+    /// Part of them that fail, in percent [default: as measured; with --rps what the objective allows]
+    #[arg(long, value_name = "PERCENT")]
+    errors: Option<f64>,
+    #[command(flatten)]
+    api: ApiArguments,
 }
 
 #[derive(Debug, Args)]
@@ -144,6 +163,7 @@ pub(crate) struct AbortArguments {
 
 pub(crate) async fn run(command: RolloutCommand, json: bool) -> Outcome {
     match command {
+        RolloutCommand::Plan(arguments) => plan(arguments, json).await,
         RolloutCommand::Start(arguments) => start(arguments, json).await,
         RolloutCommand::Back(arguments) => back(arguments, json).await,
         RolloutCommand::Status(arguments) => status(arguments, json).await,
@@ -180,6 +200,23 @@ enum Verb {
     Resume,
     Approve,
     Abort { reason: String, quarantine: bool },
+}
+
+async fn plan(arguments: PlanArguments, json: bool) -> Outcome {
+    let query = PlanQuery {
+        to: arguments.to,
+        rps: arguments.rps,
+        error_rate: arguments.errors.map(|percent| percent / 100.0),
+    };
+    let client = arguments.api.client();
+    let answer = client.plan(&arguments.service, &query).await;
+    let answer = answer.map_err(Failure::new)?;
+    if json {
+        print_json(&answer)?;
+    } else {
+        print_text(&show::plan(&answer, &Style::of(&std::io::stdout())))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn start(arguments: StartArguments, json: bool) -> Outcome {

@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tidegate_engine::mesh::Mesh;
+use tidegate_engine::plan::Traffic;
 use tidegate_engine::rollout::{Decided, Effect, Event, NoticeLevel, State};
 use tidegate_engine::time::Time;
 use tidegate_xds::report::{Asked, Report};
@@ -76,6 +77,7 @@ pub(crate) struct Brain {
     reload: Arc<AtomicBool>,
     records: Vec<Record>,
     last_reports: Arc<BTreeMap<String, Time>>,
+    traffic: Arc<BTreeMap<String, Traffic>>,
 }
 
 /// What the data directory holds.
@@ -203,6 +205,7 @@ impl Brain {
             reload: Arc::default(),
             records,
             last_reports: Arc::default(),
+            traffic: Arc::default(),
         }
     }
 
@@ -302,6 +305,7 @@ impl Brain {
             self.observer.record(report, &self.clock);
         }
         self.last_reports = Arc::new(self.observer.last_reports(now));
+        self.traffic = Arc::new(self.observer.traffic(now));
         self.publish();
         if self.catch_up().is_err() {
             self.fall_back_in_time(now);
@@ -476,6 +480,7 @@ impl Brain {
             state: Arc::clone(&self.state),
             mesh_refused: self.mesh_refused.clone(),
             last_reports: Arc::clone(&self.last_reports),
+            traffic: Arc::clone(&self.traffic),
             journal_failed: self.trouble.as_ref().map(|trouble| trouble.text.clone()),
         }));
     }

@@ -14,6 +14,7 @@
 
 mod brain;
 mod error;
+mod meter;
 mod observe;
 mod past;
 mod published;

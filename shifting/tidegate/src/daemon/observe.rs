@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use tidegate_engine::compile::cluster_name;
 use tidegate_engine::evidence::{Arms, Intake, SidecarReport, UpstreamCounts};
 use tidegate_engine::mesh::{EvidenceSource, LATENCY_EDGES_MS};
+use tidegate_engine::plan::Traffic;
 use tidegate_engine::rollout::{Delivery, Observation, Rejection, Rollout, State};
 use tidegate_engine::time::Time;
 use tidegate_xds::report::{Asked, Latency, Report, UpstreamSample};
 use tidegate_xds::server::{ClientStatus, Server};
 
+use super::meter::Meter;
 use super::scraped::Scraped;
 use super::views::{Views, kind_of};
 use crate::clock::Clock;
@@ -20,6 +22,7 @@ use crate::prometheus::Poll;
 pub(crate) struct Observer {
     intake: Intake,
     scraped: Scraped,
+    meter: Meter,
     /// By service: the number of the running rollout, and the sidecars that were connected at some
     /// time of it.
     needed: BTreeMap<String, (u64, BTreeSet<String>)>,
@@ -40,6 +43,9 @@ const GONE_AFTER_MS: u64 = 10_000;
 impl Observer {
     pub(crate) fn record(&mut self, report: Report, clock: &Clock) {
         let at = clock.at(report.received_at);
+        for (cluster, sample) in &report.upstreams {
+            self.meter.record(cluster, sample, at);
+        }
         let upstreams = report
             .upstreams
             .into_iter()
@@ -76,6 +82,11 @@ impl Observer {
         self.last_reports
             .retain(|_, at| now.since_ms(*at) < FORGET_REPORTS_MS);
         self.last_reports.clone()
+    }
+
+    /// Traffic of each cluster in the last minute.
+    pub(crate) fn traffic(&mut self, now: Time) -> BTreeMap<String, Traffic> {
+        self.meter.traffic(now)
     }
 
     /// One observation for each running rollout.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tidegate_engine::plan::Traffic;
 use tidegate_engine::rollout::State;
 use tidegate_engine::time::Time;
 
@@ -17,4 +18,6 @@ pub struct Published {
     pub journal_failed: Option<String>,
     /// When each sidecar reported last, by node id; renewed every tick.
     pub last_reports: Arc<BTreeMap<String, Time>>,
+    /// Traffic of the last minute, by cluster; renewed every tick. Empty in the first seconds.
+    pub traffic: Arc<BTreeMap<String, Traffic>>,
 }

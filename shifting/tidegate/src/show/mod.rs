@@ -9,6 +9,7 @@
 
 mod lists;
 mod live;
+mod plan;
 mod quarantine;
 mod queue;
 mod replay;
@@ -19,6 +20,7 @@ mod words;
 
 pub use lists::{mesh, rollouts, sidecars, version};
 pub use live::Live;
+pub use plan::plan;
 pub use quarantine::quarantine;
 pub use queue::{queue, queued};
 pub use replay::replay;

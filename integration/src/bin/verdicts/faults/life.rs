@@ -1,0 +1,255 @@
+//! One rollout from its start to its end, with everything that goes wrong on the way.
+
+use tidegate_engine::mesh::{RolloutPolicy, Rung};
+use tidegate_engine::rollout::{Event, Observation, Phase, Rollout, State, invariants};
+use tidegate_engine::time::Time;
+use tidegate_engine::units::Ppm;
+
+use super::fleet::{Fleet, SIDECARS, Wanted};
+use super::plan::{Canary, Plan};
+use crate::declared::{self, SERVICE};
+use crate::random::{Coins, Random};
+
+/// Nobody watches longer: what is not over then is held.
+const SECONDS_MAX: u64 = 300;
+
+/// How it ended, and what was wrong with that.
+#[derive(Debug, Clone)]
+pub(crate) struct End {
+    pub(crate) canary: Canary,
+    pub(crate) phase: Phase,
+    pub(crate) seconds: u64,
+    pub(crate) events: u64,
+    pub(crate) wrong: Option<String>,
+}
+
+struct Life<'a> {
+    state: State,
+    now: Time,
+    plan: Plan,
+    fleet: Fleet,
+    random: Random,
+    coins: &'a mut Coins,
+    events: u64,
+    wrong: Option<String>,
+    /// Prints what happens.
+    aloud: bool,
+}
+
+/// Short waits: a rollout takes a minute. The shares are as they are.
+fn state() -> State {
+    let mut mesh = declared::mesh();
+    declared::change(&mut mesh, |service| {
+        service.ladder = vec![
+            Rung::Hosts(1),
+            Rung::Share(Ppm::of(10, 100)),
+            Rung::Share(Ppm::WHOLE),
+        ];
+        service.rollout = RolloutPolicy {
+            bake_ms: 10_000,
+            soak_ms: 10_000,
+            hold_deadline_ms: 30_000,
+            acknowledge_deadline_ms: 10_000,
+            ..RolloutPolicy::default()
+        };
+    });
+    let accepted = State::default().apply(&Event::MeshAccepted { mesh }, Time(0));
+    accepted.expect("the mesh is accepted").0
+}
+
+/// A rollout to live through; shared by all.
+#[derive(Debug)]
+pub(crate) struct Beginning(State);
+
+impl Default for Beginning {
+    fn default() -> Self {
+        let started = state().apply(&declared::start(SERVICE), Time(1_000));
+        Self(started.expect("it starts").0)
+    }
+}
+
+/// Lives through the rollout of this seed.
+pub(crate) fn live(beginning: &Beginning, seed: u64, coins: &mut Coins, aloud: bool) -> End {
+    let mut random = Random::new(seed);
+    let plan = Plan::new(&mut random, SIDECARS);
+    live_through(beginning, plan, random, coins, aloud)
+}
+
+/// Lives through what is planned.
+pub(crate) fn live_through(
+    beginning: &Beginning,
+    plan: Plan,
+    random: Random,
+    coins: &mut Coins,
+    aloud: bool,
+) -> End {
+    if aloud {
+        println!("{plan:#?}");
+    }
+    let state = beginning.0.clone();
+    let wanted = wanted(rollout(&state));
+    let mut life = Life {
+        state,
+        now: Time(1_000),
+        plan,
+        fleet: Fleet::new(wanted),
+        random,
+        coins,
+        events: 0,
+        wrong: None,
+        aloud,
+    };
+    let mut seconds = 0;
+    while seconds < SECONDS_MAX && life.wrong.is_none() && !life.phase().is_final() {
+        seconds += 1;
+        life.second(seconds);
+    }
+    let phase = life.phase();
+    if phase == Phase::Committed && life.plan.canary == Canary::Harmful {
+        let what = format!("promoted, though {} of its requests failed", life.plan.rate);
+        life.wrong.get_or_insert(what);
+    }
+    End {
+        canary: life.plan.canary,
+        phase,
+        seconds,
+        events: life.events,
+        wrong: life.wrong,
+    }
+}
+
+fn rollout(state: &State) -> &Rollout {
+    state.latest(SERVICE).expect("it was started")
+}
+
+fn wanted(rollout: &Rollout) -> Wanted {
+    Wanted {
+        epoch: rollout.epoch(),
+        share: rollout.share().fraction(),
+    }
+}
+
+// === impl Life ===
+
+impl Life<'_> {
+    fn phase(&self) -> Phase {
+        rollout(&self.state).phase()
+    }
+
+    fn second(&mut self, at: u64) {
+        self.now = self.now.plus_ms(1_000);
+        let wanted = wanted(rollout(&self.state));
+        self.fleet.second(
+            &self.plan,
+            at,
+            self.now,
+            wanted,
+            self.coins,
+            &mut self.random,
+        );
+        self.operators(at);
+        self.kills(at);
+        if self.phase().is_final() {
+            return;
+        }
+        let wanted = self::wanted(rollout(&self.state));
+        let (delivery, evidence) = self.fleet.observe(wanted, self.now);
+        self.apply(&Event::Observed(Observation {
+            service: SERVICE.to_owned(),
+            epoch: wanted.epoch,
+            delivery,
+            evidence,
+        }));
+    }
+
+    fn operators(&mut self, at: u64) {
+        let service = || SERVICE.to_owned();
+        let actor = || "ann".to_owned();
+        if let Some((from, until)) = self.plan.paused {
+            if from == at {
+                self.command(&Event::Pause {
+                    service: service(),
+                    actor: actor(),
+                });
+            }
+            if until == at {
+                self.command(&Event::Resume {
+                    service: service(),
+                    actor: actor(),
+                });
+            }
+        }
+        if self.plan.aborted == Some(at) {
+            self.command(&declared::abort(SERVICE));
+        }
+    }
+
+    fn kills(&mut self, at: u64) {
+        let kills: Vec<Option<u64>> = self
+            .plan
+            .kills
+            .iter()
+            .filter(|(when, _)| *when == at)
+            .map(|(_, outage_ms)| *outage_ms)
+            .collect();
+        for outage_ms in kills {
+            // The clock goes on from the latest record; an unknown outage adds nothing to it.
+            self.now = self.now.plus_ms(outage_ms.unwrap_or(0));
+            let ttl_ms = RolloutPolicy::default().dead_man_ttl_ms;
+            let dropped = outage_ms.is_none_or(|ms| ms >= ttl_ms);
+            self.fleet.control_plane_restarted(dropped);
+            self.apply(&Event::Recovered { outage_ms });
+        }
+    }
+
+    /// Operators may be refused.
+    fn command(&mut self, event: &Event) {
+        if self.state.apply(event, self.now).is_ok() {
+            self.apply(event);
+        }
+    }
+
+    fn apply(&mut self, event: &Event) {
+        self.events += 1;
+        let next = match self.state.apply(event, self.now) {
+            Ok((next, effects)) => {
+                if self.aloud {
+                    for effect in &effects {
+                        println!("{:>7} ms  {effect:?}", self.now.0);
+                    }
+                }
+                next
+            }
+            Err(refusal) => {
+                self.wrong = Some(format!("refused: {refusal}"));
+                return;
+            }
+        };
+        if let Err(broken) = invariants::check(&self.state, event, &next) {
+            self.wrong = Some(broken.to_string());
+        }
+        self.look_for_wrong_advance(&next);
+        self.state = next;
+    }
+
+    /// Whatever the engine was told: may exposure rise, as things truly are?
+    fn look_for_wrong_advance(&mut self, next: &State) {
+        let (before, after) = (rollout(&self.state), rollout(next));
+        let rises = after.share() > before.share();
+        let settles = before.phase() != after.phase()
+            && matches!(after.phase(), Phase::Soaking | Phase::Committing);
+        if !rises && !settles {
+            return;
+        }
+        if let Some(objection) = self.fleet.objection(wanted(before), self.now) {
+            let what = format!(
+                "{:?} at {} became {:?} at {}, though {objection}",
+                before.phase(),
+                before.share(),
+                after.phase(),
+                after.share()
+            );
+            self.wrong.get_or_insert(what);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! How long the tests need for what they are to see (evidence §4.1: T ≈ ln(J/alpha)/(λ·KL)).
+//!
+//! Estimates of the median, for people who plan; nothing is decided from them. The simulation of
+//! [`crate::plan`] holds them to within 30% of what the tests themselves do.
+
+use super::REVERT_AT;
+use super::absolute::{self, tolerated};
+use super::regression;
+use super::wealth::CLIP;
+use crate::units::Ppm;
+
+/// Part of the capital that is bet from the first tick.
+const EARLY: f64 = 0.5;
+
+/// What the regression test is to tell apart: requests per second and failure rates of both arms.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Contrast {
+    /// The canary's requests per second.
+    pub canary_rps: f64,
+    /// Stable's requests per second.
+    pub stable_rps: f64,
+    /// Part of the canary's requests that fail, 0 to 1.
+    pub canary_rate: f64,
+    /// Part of stable's requests that fail, 0 to 1.
+    pub stable_rate: f64,
+    /// The odds ratio that is tolerated.
+    pub rho: f64,
+    /// Metrics whose e-values are averaged; the others are taken to say nothing.
+    pub metrics: u32,
+}
+
+// === impl Contrast ===
+
+impl Contrast {
+    /// Seconds until the regression test reverts; `None`: never, it is within what is tolerated.
+    #[must_use]
+    pub fn seconds_to_revert(&self) -> Option<f64> {
+        let (canary, stable) = (self.canary_rps, self.stable_rps);
+        let (bad, others) = (canary * self.canary_rate, stable * self.stable_rate);
+        let tolerated = self.rho * canary / (self.rho * canary + stable);
+        let actual = bad / (bad + others);
+        // NaN, where there is no traffic or no failure, is no contrast either.
+        if actual.partial_cmp(&tolerated) != Some(std::cmp::Ordering::Greater) {
+            return None;
+        }
+        let growth = (bad + others) * divergence(actual, tolerated);
+        seconds(growth, bad, regression::ALTERNATIVES, self.metrics)
+    }
+}
+
+/// Seconds until a failure rate of `rate` (0 to 1) at `rps` requests per second is a certain breach
+/// of `objective`, at 100%; `None`: never, it is within what is tolerated.
+#[must_use]
+pub fn seconds_to_breach(rps: f64, rate: f64, objective: Ppm, metrics: u32) -> Option<f64> {
+    let limit = tolerated(objective);
+    if rate <= limit || rps <= 0.0 {
+        return None;
+    }
+    let growth = rps * divergence(rate, limit);
+    seconds(growth, rps * rate, absolute::ALTERNATIVES, metrics)
+}
+
+/// The failure rate that an arm may have at 100% (5 times the objective's).
+#[must_use]
+pub fn tolerated_rate(objective: Ppm) -> f64 {
+    tolerated(objective)
+}
+
+/// Of a wealth that grows by `growth` a second on one of some alternatives. A second in which
+/// anything fails (`bad` requests in the mean) adds no more than the clip.
+#[allow(clippy::cast_precision_loss, reason = "a handful of alternatives")]
+fn seconds(growth: f64, bad: f64, alternatives: usize, metrics: u32) -> Option<f64> {
+    let most = CLIP * -(-bad).exp_m1();
+    // When even that is reached, about half of the alternatives grow as fast.
+    let betting = if growth > most {
+        alternatives as f64 / 2.0
+    } else {
+        1.0
+    };
+    let share = betting / alternatives as f64 * EARLY / f64::from(metrics.max(1));
+    let growth = growth.min(most);
+    (growth > 0.0).then(|| (REVERT_AT / share).ln() / growth)
+}
+
+/// Kullback-Leibler divergence of Bernoulli(`a`) from Bernoulli(`b`).
+fn divergence(a: f64, b: f64) -> f64 {
+    let part = |x: f64, y: f64| if x > 0.0 { x * (x / y).ln() } else { 0.0 };
+    part(a, b) + part(1.0 - a, 1.0 - b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contrast(canary_rate: f64) -> Contrast {
+        Contrast {
+            canary_rps: 10.0,
+            stable_rps: 190.0,
+            canary_rate,
+            stable_rate: 0.001,
+            rho: 1.5,
+            metrics: 1,
+        }
+    }
+
+    #[test]
+    fn the_worse_the_sooner_and_health_never() {
+        let times: Vec<f64> = [0.003, 0.01, 0.05, 0.5, 1.0]
+            .iter()
+            .map(|rate| contrast(*rate).seconds_to_revert().unwrap())
+            .collect();
+        assert!(times.is_sorted_by(|a, b| a >= b), "{times:?}");
+        for rate in [0.0, 0.001, 0.0015] {
+            assert_eq!(contrast(rate).seconds_to_revert(), None, "{rate}");
+        }
+    }
+
+    #[test]
+    fn no_traffic_sees_nothing() {
+        let silent = Contrast {
+            canary_rps: 0.0,
+            ..contrast(1.0)
+        };
+        assert_eq!(silent.seconds_to_revert(), None);
+        let objective = Ppm::of(999, 1_000);
+        assert_eq!(seconds_to_breach(0.0, 1.0, objective, 1), None);
+        assert_eq!(seconds_to_breach(200.0, 0.005, objective, 1), None);
+    }
+}
