@@ -66,15 +66,20 @@ impl Observer {
         self.scraped.record(poll, clock);
     }
 
-    /// What reports must tell from now on: the two arms of every running rollout, from its start to its end.
-    /// What is known of other clusters is forgotten, for it ages unseen.
+    /// What reports must tell from now on: the two arms of every running rollout, from its start
+    /// to its end, and each service's stable version, whose traffic is what a plan goes by. What
+    /// is known of arms whose rollout is over is forgotten, for it ages unseen.
     pub(crate) fn attend(&mut self, state: &State) -> Asked {
         let plans = state.active().map(|run| run.plan());
         let arms: BTreeSet<String> = plans
             .flat_map(|plan| [&plan.from, &plan.to].map(|arm| cluster_name(&plan.service, arm)))
             .collect();
         self.intake.forget_others(&arms);
-        Asked::upstreams(arms)
+        let splits = state.splits();
+        let stable = splits
+            .iter()
+            .map(|(service, split)| cluster_name(service, &split.stable));
+        Asked::upstreams(arms.into_iter().chain(stable))
     }
 
     /// When each sidecar reported last.
