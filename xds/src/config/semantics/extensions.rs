@@ -202,9 +202,15 @@ pub(super) fn http_filters(message: &DynamicMessage, findings: &mut Findings<'_>
             "needs a router at least",
         );
     }
-    check_chain(&filters, "http_filters", findings, |name| {
-        name.starts_with(HTTP_FILTERS).then_some(name == ROUTER)
-    });
+    let ends = |name: &str| name.starts_with(HTTP_FILTERS).then_some(name == ROUTER);
+    check_chain(&filters, "http_filters", findings, ends);
+    for (index, upgrade) in subs(message, "upgrade_configs").iter().enumerate() {
+        findings.path.field("upgrade_configs");
+        findings.path.index(index);
+        check_chain(&subs(upgrade, "filters"), "filters", findings, ends);
+        findings.path.pop();
+        findings.path.pop();
+    }
 }
 
 /// `is_terminal` knows the filters of Envoy itself.
