@@ -30,6 +30,10 @@ fn tls_parameters_are_those_that_envoy_knows() {
             "ecdh_curves[2]: P-256 a second time",
         ),
         (
+            tls("alpn_protocols: [h2, '']"),
+            "alpn_protocols[1]: a protocol's name has 1 to 255 bytes",
+        ),
+        (
             parameters("signature_algorithms: [md5]"),
             "there is no signature algorithm `md5`",
         ),

@@ -51,3 +51,28 @@ fn tokens_come_from_providers_that_are_configured() {
         &["rules[0]: there is no provider `knwon`; did you mean `known`?"],
     );
 }
+
+#[test]
+fn connections_are_proxied_early_or_in_tunnels_that_say_how() {
+    let proxy = |more: &str| {
+        let listener = format!(
+            "api_listener: {{api_listener: {{'@type': type.googleapis.com/\
+             envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: a, cluster: c, {more}}}}}"
+        );
+        found(LISTENER, &listener)
+    };
+    for good in [
+        "upstream_connect_mode: ON_DOWNSTREAM_DATA, max_early_data_bytes: 4",
+        "tunneling_config: {hostname: a, use_post: true, post_path: /x}",
+    ] {
+        assert_eq!(proxy(good), [""; 0], "{good}");
+    }
+    only(
+        &proxy("upstream_connect_mode: ON_DOWNSTREAM_DATA"),
+        &["max_early_data_bytes: is required"],
+    );
+    only(
+        &proxy("tunneling_config: {hostname: a, post_path: /x}"),
+        &["tunneling_config.post_path: needs `use_post: true`"],
+    );
+}

@@ -77,6 +77,7 @@ pub(super) fn check(message: &DynamicMessage, findings: &mut Findings<'_>) {
         }
         "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TunnelingConfig" => {
             formats::tunnel(message, findings);
+            extensions::own(message, findings);
             headers::changed(message, findings);
         }
         "envoy.config.core.v3.HealthCheck.Payload" => health_checks::payload(message, findings),
