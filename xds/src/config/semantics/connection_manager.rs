@@ -3,9 +3,7 @@
 use prost_reflect::DynamicMessage;
 
 use super::{at, at_item, extensions};
-use crate::config::fields::{
-    choice, count_of, has, number, sub, subs, text, truth, type_name, unpacked,
-};
+use crate::config::fields::{choice, count_of, has, number, sub, subs, truth, type_name, unpacked};
 use crate::config::rules::Findings;
 
 const RULE: &str = "envoy.http";
@@ -39,8 +37,7 @@ pub(super) fn scopes(message: &DynamicMessage, findings: &mut Findings<'_>) {
     findings.path.field(list);
     let scopes = subs(&scopes, "scoped_route_configurations");
     for (index, scope) in scopes.iter().enumerate() {
-        let named = !text(scope, "route_configuration_name").is_empty();
-        if named || !has(scope, "route_configuration") {
+        if !has(scope, "route_configuration") {
             let text = "needs a `route_configuration`: only scopes that are fetched name theirs";
             let item = ("scoped_route_configurations", index);
             at_item(findings, item, "envoy.scope", text);
