@@ -2,6 +2,8 @@
 
 use prost_reflect::{DynamicMessage, ReflectMessage as _, Value};
 
+use super::schema::message_of;
+
 pub(super) fn get(message: &DynamicMessage, name: &str) -> Option<Value> {
     let field = message.descriptor().get_field_by_name(name)?;
     message
@@ -86,6 +88,13 @@ pub(super) fn type_name(any: &DynamicMessage) -> String {
     let url = text(any, "type_url");
     url.rsplit_once('/')
         .map_or_else(String::new, |(_, name)| name.to_owned())
+}
+
+/// The message in an `Any`, if its type is known.
+pub(super) fn unpacked(any: &DynamicMessage) -> Option<DynamicMessage> {
+    let bytes = get(any, "value").and_then(|value| value.as_bytes().cloned());
+    let kind = message_of(&text(any, "type_url"))?;
+    DynamicMessage::decode(kind, bytes.unwrap_or_default()).ok()
 }
 
 /// How many items a list has.

@@ -184,6 +184,11 @@ fn whole(text: &str) -> Option<i128> {
 
 fn number(scalar: &Scalar<'_>, text: &str) -> Result<f64, Fault> {
     let expected = || Fault::new(format!("expected a number, found {}", shown(text)), "");
+    // Envoy's parser of JSON minds no blanks around a fraction in quotes.
+    let scalar = match scalar {
+        Scalar::Text(text) => &Scalar::Text(text.trim_ascii()),
+        other => other,
+    };
     match scalar {
         // Rounding is what a double does.
         Scalar::Integer(value) => Ok(*value as f64),
@@ -227,6 +232,17 @@ fn from_base64(text: &str) -> Result<Value, Fault> {
         })
 }
 
+/// The value of an enum that has this number.
+fn numbered(descriptor: &EnumDescriptor, number: i128, text: &str) -> Result<Value, Fault> {
+    match i32::try_from(number) {
+        Ok(number) if descriptor.get_value(number).is_some() => Ok(Value::EnumNumber(number)),
+        _ => Err(Fault::new(
+            format!("{} is no {}", shown(text), descriptor.name()),
+            "write its name",
+        )),
+    }
+}
+
 fn enumeration(
     descriptor: &EnumDescriptor,
     scalar: &Scalar<'_>,
@@ -240,6 +256,10 @@ fn enumeration(
             if let Some(value) = same {
                 return Ok(Value::EnumNumber(value.number()));
             }
+            // Nor does it mind quotes around a number.
+            if let Ok(number) = name.trim_ascii().parse() {
+                return numbered(descriptor, number, text);
+            }
             let names = values.iter().map(|value| value.name());
             let upper = name.to_ascii_uppercase();
             Err(Fault::new(
@@ -247,13 +267,7 @@ fn enumeration(
                 suggest(&upper, names, "there are"),
             ))
         }
-        Scalar::Integer(number) => match i32::try_from(*number) {
-            Ok(number) if descriptor.get_value(number).is_some() => Ok(Value::EnumNumber(number)),
-            _ => Err(Fault::new(
-                format!("{} is no {}", shown(text), descriptor.name()),
-                "write its name",
-            )),
-        },
+        Scalar::Integer(number) => numbered(descriptor, *number, text),
         Scalar::Bool(_) => Err(Fault::new(
             format!("expected a name of {}, found a boolean", descriptor.name()),
             format!("put it in quotes: \"{text}\""),
@@ -294,6 +308,24 @@ mod tests {
         for bad in ["4294967296", "-1", "5.5", "true", "five", "1e99", ""] {
             assert_eq!(read(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn numbers_in_quotes_are_values_of_enums_and_fractions_with_blanks_are_numbers() {
+        let pool = crate::config::schema::pool();
+        let family = pool.get_enum_by_name("envoy.config.cluster.v3.Cluster.DnsLookupFamily");
+        let kind = Kind::Enum(family.unwrap());
+        for text in ["1", "+1", " 1 ", "v4_only"] {
+            let value = read(&kind, text, false).unwrap();
+            assert_eq!(value, Value::EnumNumber(1), "{text}");
+        }
+        for text in ["9", "1.0", "4294967297", " V4_ONLY"] {
+            assert!(read(&kind, text, false).is_err(), "{text}");
+        }
+        for text in ["1.5", " 1.5", "1.5\n"] {
+            assert_eq!(read(&Kind::Double, text, false).ok(), Some(Value::F64(1.5)));
+        }
+        assert!(read(&Kind::Double, " ", false).is_err());
     }
 
     #[test]

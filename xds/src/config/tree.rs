@@ -12,6 +12,9 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput};
 use super::diagnostic::{Diagnostic, Fault, shown};
 use super::limits;
 
+/// How the parser's words end when it finds a tab before a word, where YAML and Envoy take one.
+const TAB: &str = "must be followed by a valid YAML whitespace";
+
 /// A value of a [`Tree`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct NodeId(usize);
@@ -59,6 +62,8 @@ impl<'a> Tree<'a> {
                 documents: Vec::new(),
             },
             anchors: BTreeMap::new(),
+            after_tabs: after_tabs(text),
+            flows: 0,
             diagnostics: Vec::new(),
         };
         if text.len() > limits::FILE_BYTES_MAX {
@@ -145,6 +150,26 @@ impl<'a> Tree<'a> {
     }
 }
 
+/// Lines whose first key or value, behind the dashes of a list, has a tab right before it; with the
+/// column where that starts.
+fn after_tabs(text: &str) -> BTreeMap<usize, usize> {
+    let before_content = |c: char| matches!(c, ' ' | '\t' | '-' | '?');
+    let lines = text.lines().enumerate();
+    let lines = lines.filter(|(_, line)| line.contains('\t'));
+    lines
+        .filter_map(|(index, line)| {
+            let content = line.trim_start_matches(before_content);
+            let start = line.len() - content.len();
+            let before = line.get(..start)?;
+            let blank = before.trim_end_matches([' ', '\t']).len();
+            before
+                .get(blank..)?
+                .contains('\t')
+                .then_some((index + 1, start))
+        })
+        .collect()
+}
+
 /// The parser cannot go on, or must not.
 struct Stopped(Box<Diagnostic>);
 
@@ -153,6 +178,10 @@ struct Builder<'a> {
     tree: Tree<'a>,
     /// Finished values by the parser's number of their anchor.
     anchors: BTreeMap<usize, NodeId>,
+    /// Lines whose first key or value has a tab before it, each with the column where that starts.
+    after_tabs: BTreeMap<usize, usize>,
+    /// How many lists and mappings in brackets and braces are open.
+    flows: usize,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -183,10 +212,13 @@ impl<'a> Builder<'a> {
             Some(Ok(event)) => Ok(event),
             Some(Err(error)) => {
                 let marker = *error.marker();
-                let fault = Fault::new(
-                    format!("neither YAML nor JSON: {}", error.info()),
-                    "the rest of this file was not checked",
-                );
+                let rest = "the rest of this file was not checked";
+                let fault = if error.info().ends_with(TAB) {
+                    let help = format!("write a space; {rest}");
+                    Fault::new("a tab before a value", help)
+                } else {
+                    Fault::new(format!("neither YAML nor JSON: {}", error.info()), rest)
+                };
                 Err(self.stop(marker.line(), marker.col() + 1, fault))
             }
             None => Ok((Event::StreamEnd, Span::default())),
@@ -237,13 +269,20 @@ impl<'a> Builder<'a> {
             }
             Event::SequenceStart(anchor, tag) => {
                 let id = self.add(span, Value::List(Vec::new()))?;
+                // In block style, nothing marks the start.
+                let flow = usize::from(!span.is_empty());
+                self.flows += flow;
                 let items = self.list(depth)?;
+                self.flows -= flow;
                 self.set(id, Value::List(items));
                 (id, anchor, tag.is_some())
             }
             Event::MappingStart(anchor, tag) => {
                 let id = self.add(span, Value::Mapping(Vec::new()))?;
+                let flow = usize::from(!span.is_empty());
+                self.flows += flow;
                 let entries = self.mapping(depth)?;
+                self.flows -= flow;
                 self.set(id, Value::Mapping(entries));
                 (id, anchor, tag.is_some())
             }
@@ -296,8 +335,12 @@ impl<'a> Builder<'a> {
             if matches!(event, Event::MappingEnd | Event::StreamEnd) {
                 return Ok(entries);
             }
-            let line = span.start.line();
+            let (line, column) = (span.start.line(), span.start.col());
             let key = self.node(event, span, depth + 1)?;
+            if self.flows == 0 && self.after_tabs.get(&line) == Some(&column) {
+                let help = "write spaces: Envoy takes no key there";
+                self.report(key, Fault::new("a tab before a key", help));
+            }
             let (event, span) = self.next()?;
             let value = self.node(event, span, depth + 1)?;
             let Some(name) = self.tree.text(key).map(str::to_owned) else {

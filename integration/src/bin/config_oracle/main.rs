@@ -7,7 +7,7 @@
 //! Good configurations (`fixtures/envoy-configs/good`) get one mistake each; the result goes
 //! through [`Reader`](tidegate_xds::config::Reader) and through `envoy --mode validate`, until Envoy
 //! has refused `--refusals` different ones (or `--count` were made). What Envoy refuses, we must
-//! refuse, and the other way round; what is meant to differ is in `explained.rs`, and any other
+//! refuse, and the other way round; what is meant to differ is in `explanations.rs`, and any other
 //! disagreement makes the program fail. `--keep` names a directory for the configurations on which
 //! the judges disagree; `--jobs` tells how many Envoys run at once.
 
@@ -18,6 +18,7 @@
 )]
 
 mod explained;
+mod explanations;
 mod judges;
 mod kinds;
 mod lines;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::explained::{EXPLANATIONS, Refusal};
+use crate::explained::Refusal;
+use crate::explanations::EXPLANATIONS;
 use crate::judges::{Verdict, category, stage};
 use crate::kinds::KINDS;
 use crate::mutate::Mutant;
@@ -83,7 +84,7 @@ impl Tally {
         }
         let refusals: Vec<Refusal> = match &verdict.envoys {
             Some(reason) if !we => vec![Refusal::OnlyEnvoy(reason.clone())],
-            None => verdict.ours.iter().cloned().map(Refusal::OnlyWe).collect(),
+            None => Refusal::ours(&verdict.ours),
             Some(_) => Vec::new(),
         };
         for refusal in &refusals {
@@ -103,7 +104,7 @@ impl Tally {
                 entry.example = example;
             }
         }
-        !refusals.is_empty()
+        envoy != we
     }
 
     /// Configurations that Envoy refused.

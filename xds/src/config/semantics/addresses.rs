@@ -1,7 +1,7 @@
 //! Addresses of listeners and endpoints.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use prost_reflect::DynamicMessage;
 
@@ -17,30 +17,65 @@ const EDS: i32 = 3;
 const ORIGINAL_DST: i32 = 4;
 
 pub(super) fn listener(message: &DynamicMessage, findings: &mut Findings<'_>) {
-    if has(message, "api_listener") {
+    if let Some(api) = sub(message, "api_listener") {
+        if !has(&api, "api_listener") {
+            let text = "needs an `api_listener` of its own, which says what listens";
+            at(findings, "api_listener", "envoy.required", text);
+        }
         return;
     }
     extensions::listener_filters(message, findings);
     let chains = count_of(message, "filter_chains") > 0 || has(message, "default_filter_chain");
     let Some(address) = sub(message, "address") else {
-        if has(message, "internal_listener") && !chains {
-            findings.add("envoy.filters", "needs a filter chain");
-        }
         if !has(message, "internal_listener") {
             findings.add("envoy.address", "needs an `address`");
+            return;
         }
+        if !chains {
+            findings.add("envoy.filters", "needs a filter chain");
+        }
+        filter_chains::distinct(message, findings);
         return;
     };
+    if has(message, "internal_listener") {
+        let text = "doesn't go with `internal_listener`, which is within Envoy";
+        at(findings, "address", "envoy.address", text);
+    }
     findings.path.field("address");
     check_ip(&address, findings);
     findings.path.pop();
     additional(message, findings);
+    same_kind(message, &address, findings);
     let is_tcp = sub(&address, "socket_address").is_some_and(|s| choice(&s, "protocol") == 0);
     if is_tcp && !chains && !has(message, "filter_chain_matcher") {
         findings.add("envoy.filters", "needs a filter chain");
     }
-    if !has(message, "filter_chain_matcher") {
-        filter_chains::distinct(message, findings);
+    filter_chains::distinct(message, findings);
+}
+
+/// A listener's addresses are of one protocol, and none is within Envoy.
+fn same_kind(message: &DynamicMessage, first: &DynamicMessage, findings: &mut Findings<'_>) {
+    let protocol = |address: &DynamicMessage| {
+        let socket = sub(address, "socket_address");
+        socket.map_or(0, |socket| choice(&socket, "protocol"))
+    };
+    for (index, more) in subs(message, "additional_addresses").iter().enumerate() {
+        let Some(address) = sub(more, "address") else {
+            continue;
+        };
+        let text = if has(&address, "envoy_internal_address") {
+            "can't be within Envoy; such a listener has an `internal_listener`"
+        } else if protocol(&address) != protocol(first) {
+            "must be of the same protocol as the listener's `address`"
+        } else {
+            continue;
+        };
+        at_item(
+            findings,
+            ("additional_addresses", index),
+            "envoy.address",
+            text,
+        );
     }
 }
 
@@ -207,13 +242,18 @@ fn endpoints(assignment: &DynamicMessage, resolved: bool, findings: &mut Finding
 /// Addresses beside the first.
 fn additional(message: &DynamicMessage, findings: &mut Findings<'_>) {
     for (index, more) in subs(message, "additional_addresses").iter().enumerate() {
-        if let Some(address) = sub(more, "address") {
-            findings.path.field("additional_addresses");
-            findings.path.index(index);
-            findings.path.field("address");
-            check_ip(&address, findings);
-            (0..3).for_each(|_| findings.path.pop());
+        findings.path.field("additional_addresses");
+        findings.path.index(index);
+        match sub(more, "address") {
+            Some(address) => {
+                findings.path.field("address");
+                check_ip(&address, findings);
+                findings.path.pop();
+            }
+            None => findings.add("envoy.address", "needs an `address`"),
         }
+        findings.path.pop();
+        findings.path.pop();
     }
 }
 
@@ -235,6 +275,12 @@ fn check_socket(socket: &DynamicMessage, findings: &mut Findings<'_>) {
             shown(&host)
         );
         at(findings, "address", "envoy.address", message);
+    }
+    let compatible = host.parse::<Ipv6Addr>();
+    let compatible = compatible.is_ok_and(|a| a.is_unspecified() || a.to_ipv4_mapped().is_some());
+    if truth(socket, "ipv4_compat") && !host.is_empty() && !compatible {
+        let text = "goes with `::` and addresses such as `::ffff:10.0.0.1` only";
+        at(findings, "ipv4_compat", "envoy.address", text);
     }
     if has(socket, "named_port") && !has(socket, "resolver_name") {
         at(

@@ -1,6 +1,4 @@
-//! Runtime layers, overload actions, tags of statistics, names of static resources.
-
-use std::collections::BTreeSet;
+//! Runtime layers, tags of statistics, names of static resources.
 
 use prost_reflect::{DynamicMessage, Value};
 
@@ -9,22 +7,9 @@ use crate::config::diagnostic::{shown, suggest};
 use crate::config::fields::{get, has, sub, subs, text, type_name};
 use crate::config::rules::Findings;
 
-/// The actions that Envoy knows.
-const ACTIONS: [&str; 9] = [
-    "envoy.overload_actions.disable_http_keepalive",
-    "envoy.overload_actions.inject_delay",
-    "envoy.overload_actions.reduce_timeouts",
-    "envoy.overload_actions.reject_incoming_connections",
-    "envoy.overload_actions.reset_high_memory_stream",
-    "envoy.overload_actions.shrink_heap",
-    "envoy.overload_actions.stop_accepting_connections",
-    "envoy.overload_actions.stop_accepting_requests",
-    "envoy.overload_actions.disable_http2_and_above",
-];
 const INTERNAL_LISTENER: &str = "envoy.extensions.bootstrap.internal_listener.v3.InternalListener";
 /// The most instructions of RE2 that a regular expression may compile to.
 const REGEX_PROGRAM: &str = "re2.max_program_size.error_level";
-const SCALE_TIMERS: &str = "envoy.overload_actions.reduce_timeouts";
 
 /// Tags for which Envoy 1.40 has expressions of its own.
 const TAGS: [&str; 48] = [
@@ -142,6 +127,14 @@ pub(super) fn layer(message: &DynamicMessage, findings: &mut Findings<'_>) {
             "needs an `rtds_config`",
         );
     }
+    if let Some(layer) = sub(message, "disk_layer")
+        && text(&layer, "symlink_root").is_empty()
+    {
+        findings.path.field("disk_layer");
+        let text = "must be the directory that the values are in";
+        at(findings, "symlink_root", "envoy.layers", text);
+        findings.path.pop();
+    }
     if let Some(layer) = sub(message, "static_layer") {
         findings.path.field("static_layer");
         runtime_values(&layer, findings);
@@ -179,6 +172,15 @@ fn runtime_value(layer: &DynamicMessage, name: &str) -> Option<DynamicMessage> {
     })
 }
 
+/// What Envoy takes for a fraction as a whole, whatever else is in it.
+fn is_fraction(value: &DynamicMessage) -> bool {
+    let Some(Value::Map(entries)) = get(value, "fields") else {
+        return false;
+    };
+    let mut keys = entries.keys().filter_map(|key| key.as_str());
+    keys.any(|key| matches!(key, "numerator" | "denominator"))
+}
+
 /// Texts, numbers, booleans and mappings of them.
 fn runtime_values(layer: &DynamicMessage, findings: &mut Findings<'_>) {
     let Some(Value::Map(entries)) = get(layer, "fields") else {
@@ -197,57 +199,14 @@ fn runtime_values(layer: &DynamicMessage, findings: &mut Findings<'_>) {
                 findings.add("envoy.runtime", "a runtime value can't be nothing");
             }
             Some(value) => {
-                if let Some(inner) = sub(value, "struct_value") {
+                let inner = sub(value, "struct_value");
+                if let Some(inner) = inner.filter(|inner| !is_fraction(inner)) {
                     runtime_values(&inner, findings);
                 }
             }
             None => {}
         }
         findings.path.pop();
-    }
-}
-
-pub(super) fn overload(message: &DynamicMessage, findings: &mut Findings<'_>) {
-    let monitors = subs(message, "resource_monitors");
-    let names: BTreeSet<String> = monitors
-        .iter()
-        .map(|monitor| text(monitor, "name"))
-        .collect();
-    let keys = monitors.iter().map(|monitor| text(monitor, "name"));
-    unique(findings, "resource_monitors", keys, "monitor");
-    for field in ["actions", "loadshed_points"] {
-        let actions = subs(message, field);
-        let keys = actions.iter().map(|action| text(action, "name"));
-        unique(findings, field, keys, "action");
-        for (index, action) in actions.iter().enumerate() {
-            findings.path.field(field);
-            findings.path.index(index);
-            let triggers = subs(action, "triggers");
-            let keys = triggers.iter().map(|trigger| text(trigger, "name"));
-            unique(findings, "triggers", keys, "trigger");
-            for (index, trigger) in triggers.iter().enumerate() {
-                let name = text(trigger, "name");
-                if !names.contains(&name) {
-                    let message = format!("there is no resource monitor {}", shown(&name));
-                    at_item(findings, ("triggers", index), "envoy.overload", message);
-                }
-                scaled(trigger, index, findings);
-            }
-            let name = text(action, "name");
-            if field == "actions" && !ACTIONS.contains(&name.as_str()) {
-                at(
-                    findings,
-                    "name",
-                    "envoy.overload",
-                    "Envoy has no such action",
-                );
-            }
-            if name == SCALE_TIMERS && !has(action, "typed_config") {
-                at(findings, "name", "envoy.overload", "needs a `typed_config`");
-            }
-            findings.path.pop();
-            findings.path.pop();
-        }
     }
 }
 
@@ -262,32 +221,5 @@ pub(super) fn tag(message: &DynamicMessage, findings: &mut Findings<'_>) {
             shown(&name)
         );
         findings.add("envoy.tag", message);
-    }
-}
-
-fn scaled(trigger: &DynamicMessage, index: usize, findings: &mut Findings<'_>) {
-    let Some(scaled) = sub(trigger, "scaled") else {
-        return;
-    };
-    let threshold = |name| {
-        get(&scaled, name)
-            .and_then(|v| v.as_f64())
-            .unwrap_or_default()
-    };
-    if threshold("scaling_threshold") >= threshold("saturation_threshold") {
-        let message = "`scaling_threshold` must be less than `saturation_threshold`";
-        at_item(findings, ("triggers", index), "envoy.overload", message);
-    }
-}
-
-pub(super) fn fixed_heap(message: &DynamicMessage, findings: &mut Findings<'_>) {
-    let bytes = get(message, "max_heap_size_bytes").and_then(|value| value.as_u64());
-    if bytes.unwrap_or_default() == 0 {
-        at(
-            findings,
-            "max_heap_size_bytes",
-            "envoy.overload",
-            "must be greater than 0",
-        );
     }
 }

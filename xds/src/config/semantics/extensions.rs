@@ -7,7 +7,7 @@ use prost_reflect::{DynamicMessage, ReflectMessage as _, Value};
 use super::registry::{self, Kind};
 use super::{at, at_item};
 use crate::config::diagnostic::{shown, suggest};
-use crate::config::fields::{choice, get, has, sub, subs, text, texts, type_name};
+use crate::config::fields::{choice, get, has, sub, subs, text, texts, truth, type_name};
 use crate::config::rules::Findings;
 use crate::config::schema;
 
@@ -202,9 +202,15 @@ pub(super) fn http_filters(message: &DynamicMessage, findings: &mut Findings<'_>
             "needs a router at least",
         );
     }
-    check_chain(&filters, "http_filters", findings, |name| {
-        name.starts_with(HTTP_FILTERS).then_some(name == ROUTER)
-    });
+    let ends = |name: &str| name.starts_with(HTTP_FILTERS).then_some(name == ROUTER);
+    check_chain(&filters, "http_filters", findings, ends);
+    for (index, upgrade) in subs(message, "upgrade_configs").iter().enumerate() {
+        findings.path.field("upgrade_configs");
+        findings.path.index(index);
+        check_chain(&subs(upgrade, "filters"), "filters", findings, ends);
+        findings.path.pop();
+        findings.path.pop();
+    }
 }
 
 /// `is_terminal` knows the filters of Envoy itself.
@@ -313,6 +319,23 @@ pub(super) fn own(message: &DynamicMessage, findings: &mut Findings<'_>) {
     match message.descriptor().full_name() {
         "envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit" => {
             needs(message, "max_connections", findings);
+        }
+        "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy" => {
+            let early = "max_early_data_bytes";
+            if choice(message, "upstream_connect_mode") != 0 && !has(message, early) {
+                at(
+                    findings,
+                    early,
+                    "envoy.filter",
+                    "is required: it goes with this `upstream_connect_mode`",
+                );
+            }
+        }
+        "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TunnelingConfig"
+            if !text(message, "post_path").is_empty() && !truth(message, "use_post") =>
+        {
+            let text = "needs `use_post: true`";
+            at(findings, "post_path", "envoy.filter", text);
         }
         "envoy.extensions.filters.http.buffer.v3.Buffer" => {
             needs(message, "max_request_bytes", findings);

@@ -20,8 +20,17 @@ const RULE: &str = "envoy.filter_chains";
 /// Criteria of a match that are lists.
 const LISTS: usize = 6;
 
-/// The chains of a listener.
+/// The chains of a listener, unless a matcher of its own chooses among them.
 pub(super) fn distinct(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    if has(message, "filter_chain_matcher") {
+        for (index, chain) in subs(message, "filter_chains").iter().enumerate() {
+            if text(chain, "name").is_empty() {
+                let text = "needs a `name`, by which the `filter_chain_matcher` chooses it";
+                at_item(findings, ("filter_chains", index), RULE, text);
+            }
+        }
+        return;
+    }
     let chains = subs(message, "filter_chains");
     let (mut whole, mut parts) = (BTreeMap::new(), BTreeMap::new());
     let mut budget = CHAIN_MATCHES_MAX;

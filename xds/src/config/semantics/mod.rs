@@ -6,17 +6,24 @@
 //! silent.
 
 mod addresses;
+mod balancers;
 mod bootstrap;
 mod clusters;
+mod connection_manager;
 mod extensions;
 mod filter_chains;
 mod formats;
 mod headers;
+mod health_checks;
+mod listeners;
+mod overload;
+mod per_route;
 mod regexes;
 mod registry;
 mod routes;
 mod sources;
 mod tls;
+mod upstreams;
 
 pub(super) use self::bootstrap::regex_program_max;
 
@@ -31,10 +38,13 @@ pub(super) fn check(message: &DynamicMessage, findings: &mut Findings<'_>) {
     sources::transport_version(message, findings);
     match message.descriptor().full_name() {
         "google.protobuf.Duration" => duration(message, findings),
-        "envoy.config.bootstrap.v3.Bootstrap" => bootstrap::brought(message, findings),
+        "envoy.config.bootstrap.v3.Bootstrap" => {
+            bootstrap::brought(message, findings);
+            sources::primary(message, findings);
+        }
         "envoy.config.bootstrap.v3.LayeredRuntime" => bootstrap::layers(message, findings),
         "envoy.config.bootstrap.v3.RuntimeLayer" => bootstrap::layer(message, findings),
-        "envoy.config.overload.v3.OverloadManager" => bootstrap::overload(message, findings),
+        "envoy.config.overload.v3.OverloadManager" => overload::manager(message, findings),
         "envoy.config.bootstrap.v3.Bootstrap.StaticResources" => {
             bootstrap::static_resources(message, findings);
             addresses::distinct_listeners(message, findings);
@@ -43,7 +53,15 @@ pub(super) fn check(message: &DynamicMessage, findings: &mut Findings<'_>) {
             addresses::cluster(message, findings);
             clusters::cluster(message, findings);
         }
-        "envoy.config.listener.v3.Listener" => addresses::listener(message, findings),
+        "envoy.config.listener.v3.Listener" => {
+            addresses::listener(message, findings);
+            connection_manager::of_listener(message, findings);
+            listeners::options(message, findings);
+        }
+        "envoy.config.core.v3.Pipe" => listeners::pipe(message, findings),
+        "envoy.extensions.filters.network.http_connection_manager.v3.ScopedRoutes" => {
+            connection_manager::scopes(message, findings);
+        }
         "envoy.config.listener.v3.FilterChain" => extensions::filter_chain(message, findings),
         "envoy.config.listener.v3.FilterChainMatch" => {
             filter_chains::chain_match(message, findings);
@@ -59,35 +77,46 @@ pub(super) fn check(message: &DynamicMessage, findings: &mut Findings<'_>) {
         }
         "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TunnelingConfig" => {
             formats::tunnel(message, findings);
+            extensions::own(message, findings);
             headers::changed(message, findings);
         }
-        "envoy.config.core.v3.HealthCheck.Payload" => clusters::payload(message, findings),
+        "envoy.config.core.v3.HealthCheck.Payload" => health_checks::payload(message, findings),
         "envoy.config.core.v3.HealthCheck.GrpcHealthCheck"
         | "envoy.extensions.filters.network.http_connection_manager.v3.ResponseMapper" => {
             headers::changed(message, findings);
         }
-        "envoy.config.route.v3.VirtualHost" | "envoy.config.route.v3.Route" => {
+        "envoy.config.route.v3.VirtualHost" => {
+            routes::virtual_host(message, findings);
+            per_route::filters(message, findings);
             headers::changed(message, findings);
         }
+        "envoy.config.route.v3.Route" => {
+            routes::route(message, findings);
+            per_route::filters(message, findings);
+            headers::changed(message, findings);
+        }
+        "envoy.config.route.v3.WeightedCluster" => routes::weighted(message, findings),
         "envoy.config.route.v3.RouteAction" => routes::action(message, findings),
         extensions::HTTP_CONNECTION_MANAGER => {
+            connection_manager::options(message, findings);
             extensions::http_filters(message, findings);
             routes::upgrades(message, findings);
         }
         "envoy.config.core.v3.ApiConfigSource" => sources::api_config_source(message, findings),
         "envoy.config.route.v3.RouteConfiguration" => {
             routes::configuration(message, findings);
+            per_route::filters(message, findings);
             headers::changed(message, findings);
         }
         "envoy.config.bootstrap.v3.Admin"
         | "envoy.config.metrics.v3.StatsdSink"
         | "envoy.config.metrics.v3.DogStatsdSink" => addresses::fixed(message, findings),
         "envoy.config.core.v3.HealthCheck.HttpHealthCheck" => {
-            clusters::http_health_check(message, findings);
+            health_checks::http(message, findings);
             headers::changed(message, findings);
         }
         "envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig" => {
-            bootstrap::fixed_heap(message, findings);
+            overload::fixed_heap(message, findings);
         }
         "envoy.extensions.filters.network.http_connection_manager.v3.ScopedRoutes.ScopeKeyBuilder.FragmentBuilder.HeaderValueExtractor" =>
         {
@@ -98,6 +127,7 @@ pub(super) fn check(message: &DynamicMessage, findings: &mut Findings<'_>) {
         }
         "envoy.config.route.v3.WeightedCluster.ClusterWeight" => {
             routes::cluster_weight(message, findings);
+            per_route::filters(message, findings);
             headers::changed(message, findings);
         }
         "envoy.config.route.v3.RouteAction.RequestMirrorPolicy" => {
@@ -120,9 +150,15 @@ pub(super) fn check(message: &DynamicMessage, findings: &mut Findings<'_>) {
         "envoy.config.cluster.v3.Cluster.TransportSocketMatch" => {
             clusters::matched_socket(message, findings);
         }
-        "envoy.config.cluster.v3.LoadBalancingPolicy" => clusters::balancing(message, findings),
+        "envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash" => {
+            balancers::ring(message, findings);
+        }
+        "envoy.extensions.load_balancing_policies.maglev.v3.Maglev" => {
+            balancers::maglev(message, findings);
+        }
+        "envoy.config.cluster.v3.LoadBalancingPolicy" => balancers::balancing(message, findings),
         "envoy.config.cluster.v3.Cluster.LbSubsetConfig.LbSubsetSelector" => {
-            clusters::subset_selector(message, findings);
+            balancers::subset_selector(message, findings);
         }
         "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy" => {
             clusters::drops(message, findings);

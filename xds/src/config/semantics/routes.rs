@@ -1,21 +1,29 @@
 //! Routes: domains, rewrites, what they answer with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use prost_reflect::{DynamicMessage, Value};
 
 use super::{at, at_item, regexes, unique};
 use crate::config::diagnostic::shown;
-use crate::config::fields::{get, has, number, sub, subs, text};
+use crate::config::fields::{get, has, number, sub, subs, text, type_name};
 use crate::config::rules::{Findings, nanoseconds};
 
 /// Of a direct response, when nothing is said.
 const BODY_BYTES_MAX: u64 = 4_096;
+const RULE: &str = "envoy.route";
+const TEMPLATE_MATCH: &str = "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig";
+const TEMPLATE_REWRITE: &str =
+    "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig";
 
 pub(super) fn configuration(message: &DynamicMessage, findings: &mut Findings<'_>) {
     let hosts = subs(message, "virtual_hosts");
     let most = number(message, "max_direct_response_body_size_bytes").unwrap_or(BODY_BYTES_MAX);
-    direct_responses(&hosts, most, findings);
+    // Envoy takes 0 for any length.
+    if most > 0 {
+        direct_responses(&hosts, most, findings);
+    }
+    plugins(message, &hosts, findings);
     unique(
         findings,
         "virtual_hosts",
@@ -65,7 +73,86 @@ fn direct_responses(hosts: &[DynamicMessage], most: u64, findings: &mut Findings
                 let text = format!(
                     "{size} bytes; at most {most}, unless `max_direct_response_body_size_bytes` is more"
                 );
-                at(findings, "body", "envoy.route", text);
+                at(findings, "body", RULE, text);
+                (0..5).for_each(|_| findings.path.pop());
+            }
+        }
+    }
+}
+
+/// `Route`: what it matches, and what it does then.
+pub(super) fn route(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    let Some(action) = sub(message, "route") else {
+        return;
+    };
+    let policy = sub(message, "match").and_then(|matched| sub(&matched, "path_match_policy"));
+    findings.path.field("route");
+    if policy.is_some() && has(&action, "prefix_rewrite") {
+        let text = "doesn't go with a `path_match_policy`, which has no prefix";
+        at(findings, "prefix_rewrite", RULE, text);
+    }
+    let kind_of = |policy: Option<DynamicMessage>| {
+        let config = policy.and_then(|policy| sub(&policy, "typed_config"));
+        config.map(|config| type_name(&config)).unwrap_or_default()
+    };
+    let rewrite = sub(&action, "path_rewrite_policy");
+    if kind_of(rewrite) == TEMPLATE_REWRITE && kind_of(policy) != TEMPLATE_MATCH {
+        let text = "rewrites what a template matched: needs one as the `path_match_policy`";
+        at(findings, "path_rewrite_policy", RULE, text);
+    }
+    findings.path.pop();
+}
+
+/// `VirtualHost`.
+pub(super) fn virtual_host(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    if has(message, "matcher") && has(message, "routes") {
+        let text = "doesn't go with `routes`: requests find their route in one way";
+        at(findings, "matcher", RULE, text);
+    }
+}
+
+/// `WeightedCluster`: shares of requests.
+pub(super) fn weighted(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    let clusters = subs(message, "clusters");
+    let weights = clusters
+        .iter()
+        .map(|c| number(c, "weight").unwrap_or_default());
+    match weights.sum::<u64>() {
+        // What has none is told on its own.
+        0 if clusters.iter().all(|cluster| has(cluster, "weight")) => at(
+            findings,
+            "clusters",
+            RULE,
+            "no request would go anywhere: all weights are 0",
+        ),
+        sum if sum > u64::from(u32::MAX) => {
+            let text = format!("the weights make {sum}; at most {}", u32::MAX);
+            at(findings, "clusters", RULE, text);
+        }
+        _ => {}
+    }
+}
+
+/// Plugins that choose clusters, by their names.
+fn plugins(message: &DynamicMessage, hosts: &[DynamicMessage], findings: &mut Findings<'_>) {
+    let plugins = subs(message, "cluster_specifier_plugins");
+    let plugins = plugins.iter().filter_map(|plugin| sub(plugin, "extension"));
+    let names: BTreeSet<String> = plugins.map(|plugin| text(&plugin, "name")).collect();
+    for (host_index, host) in hosts.iter().enumerate() {
+        for (index, route) in subs(host, "routes").iter().enumerate() {
+            let action = sub(route, "route");
+            let action = action.filter(|action| has(action, "cluster_specifier_plugin"));
+            let Some(name) = action.map(|a| text(&a, "cluster_specifier_plugin")) else {
+                continue;
+            };
+            if !names.contains(&name) {
+                findings.path.field("virtual_hosts");
+                findings.path.index(host_index);
+                findings.path.field("routes");
+                findings.path.index(index);
+                findings.path.field("route");
+                let text = format!("there is no plugin {}", shown(&name));
+                at(findings, "cluster_specifier_plugin", RULE, text);
                 (0..5).for_each(|_| findings.path.pop());
             }
         }
@@ -78,7 +165,7 @@ pub(super) fn action(message: &DynamicMessage, findings: &mut Findings<'_>) {
     let mut set = rewrites.into_iter().filter(|field| has(message, field));
     if let (Some(first), Some(second)) = (set.next(), set.next()) {
         let text = format!("goes without `{first}`: a path is rewritten in one way");
-        at(findings, second, "envoy.route", text);
+        at(findings, second, RULE, text);
     }
     upgrades(message, findings);
 }
@@ -93,7 +180,7 @@ pub(super) fn upgrades(message: &DynamicMessage, findings: &mut Findings<'_>) {
     for (index, (upgrade, kind)) in upgrades.iter().zip(&kinds).enumerate() {
         if has(upgrade, "connect_config") && kind != "connect" && kind != "connect-udp" {
             let text = "`connect_config` goes with `upgrade_type: CONNECT` only";
-            at_item(findings, ("upgrade_configs", index), "envoy.route", text);
+            at_item(findings, ("upgrade_configs", index), RULE, text);
         }
     }
     unique(findings, "upgrade_configs", kinds, "upgrade");
@@ -102,11 +189,8 @@ pub(super) fn upgrades(message: &DynamicMessage, findings: &mut Findings<'_>) {
 /// `RequestMirrorPolicy`.
 pub(super) fn mirror(message: &DynamicMessage, findings: &mut Findings<'_>) {
     match ["cluster", "cluster_header"].map(|field| !text(message, field).is_empty()) {
-        [false, false] => findings.add("envoy.route", "needs a `cluster`"),
-        [true, true] => findings.add(
-            "envoy.route",
-            "has a `cluster` and a `cluster_header`: keep one",
-        ),
+        [false, false] => findings.add(RULE, "needs a `cluster`"),
+        [true, true] => findings.add(RULE, "has a `cluster` and a `cluster_header`: keep one"),
         _ => {}
     }
 }
@@ -115,21 +199,18 @@ pub(super) fn mirror(message: &DynamicMessage, findings: &mut Findings<'_>) {
 pub(super) fn virtual_cluster(message: &DynamicMessage, findings: &mut Findings<'_>) {
     if subs(message, "headers").is_empty() {
         let text = "must say which requests belong to it";
-        at(findings, "headers", "envoy.route", text);
+        at(findings, "headers", RULE, text);
     }
 }
 
 pub(super) fn cluster_weight(message: &DynamicMessage, findings: &mut Findings<'_>) {
     match ["name", "cluster_header"].map(|field| !text(message, field).is_empty()) {
-        [false, false] => findings.add("envoy.route", "needs a `name`"),
-        [true, true] => findings.add(
-            "envoy.route",
-            "has a `name` and a `cluster_header`: keep one",
-        ),
+        [false, false] => findings.add(RULE, "needs a `name`"),
+        [true, true] => findings.add(RULE, "has a `name` and a `cluster_header`: keep one"),
         _ => {}
     }
     if !has(message, "weight") {
-        findings.add("envoy.route", "needs a `weight`");
+        findings.add(RULE, "needs a `weight`");
     }
 }
 
@@ -139,7 +220,7 @@ pub(super) fn route_match(message: &DynamicMessage, findings: &mut Findings<'_>)
         at(
             findings,
             "path_separated_prefix",
-            "envoy.route",
+            RULE,
             "can't end with `/`",
         );
     }
@@ -182,6 +263,6 @@ pub(super) fn back_off(message: &DynamicMessage, findings: &mut Findings<'_>) {
         && most < base
     {
         let text = "must be at least the `base_interval`";
-        at(findings, "max_interval", "envoy.route", text);
+        at(findings, "max_interval", RULE, text);
     }
 }

@@ -1,9 +1,12 @@
 //! Where configuration comes from.
 
+use std::collections::BTreeSet;
+
 use prost_reflect::DynamicMessage;
 
-use super::at;
-use crate::config::fields::{choice, count_of, has, number, sub, text};
+use super::{at, at_item};
+use crate::config::diagnostic::shown;
+use crate::config::fields::{choice, count_of, has, number, sub, subs, text, texts};
 use crate::config::rules::Findings;
 
 /// `ApiConfigSource.ApiType`.
@@ -12,6 +15,8 @@ const GRPC: i32 = 2;
 const DELTA_GRPC: i32 = 3;
 const AGGREGATED_GRPC: i32 = 5;
 const AGGREGATED_DELTA_GRPC: i32 = 6;
+/// `Cluster.DiscoveryType`.
+const EDS: i32 = 3;
 /// `ApiVersion`.
 const V2: i32 = 1;
 const V3: i32 = 2;
@@ -63,6 +68,92 @@ pub(super) fn api_config_source(message: &DynamicMessage, findings: &mut Finding
             "envoy.source",
             "must be set: DELTA_GRPC, GRPC or REST",
         ),
+    }
+}
+
+/// What Envoy asks before it knows endpoints can't be behind clusters whose endpoints it asks for;
+/// of a bootstrap.
+pub(super) fn primary(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    let statics = sub(message, "static_resources");
+    let clusters = statics.map(|statics| subs(&statics, "clusters"));
+    let clusters = clusters.unwrap_or_default();
+    let fetched: BTreeSet<String> = clusters
+        .iter()
+        .filter(|cluster| !has(cluster, "cluster_type") && choice(cluster, "type") == EDS)
+        .map(|cluster| text(cluster, "name"))
+        .collect();
+    if let Some(dynamic) = sub(message, "dynamic_resources") {
+        findings.path.field("dynamic_resources");
+        if let Some(source) = sub(&dynamic, "ads_config") {
+            findings.path.field("ads_config");
+            reachable(&source, &fetched, findings);
+            findings.path.pop();
+        }
+        known_early(&dynamic, "cds_config", &fetched, findings);
+        findings.path.pop();
+    }
+    let runtime = sub(message, "layered_runtime");
+    let layers = runtime.map(|runtime| subs(&runtime, "layers"));
+    for (index, layer) in layers.iter().flatten().enumerate() {
+        if let Some(layer) = sub(layer, "rtds_layer") {
+            findings.path.field("layered_runtime");
+            findings.path.field("layers");
+            findings.path.index(index);
+            findings.path.field("rtds_layer");
+            known_early(&layer, "rtds_config", &fetched, findings);
+            (0..4).for_each(|_| findings.path.pop());
+        }
+    }
+    for (index, cluster) in clusters.iter().enumerate() {
+        if let Some(config) = sub(cluster, "eds_cluster_config") {
+            findings.path.field("static_resources");
+            findings.path.field("clusters");
+            findings.path.index(index);
+            findings.path.field("eds_cluster_config");
+            known_early(&config, "eds_config", &fetched, findings);
+            (0..4).for_each(|_| findings.path.pop());
+        }
+    }
+}
+
+/// A source that Envoy looks into when it loads it: not one over DELTA_GRPC.
+fn known_early(
+    holder: &DynamicMessage,
+    field: &str,
+    fetched: &BTreeSet<String>,
+    findings: &mut Findings<'_>,
+) {
+    let source = sub(holder, field).and_then(|source| sub(&source, "api_config_source"));
+    let source = source.filter(|source| [REST, GRPC].contains(&choice(source, "api_type")));
+    if let Some(source) = source {
+        findings.path.field(field);
+        findings.path.field("api_config_source");
+        reachable(&source, fetched, findings);
+        findings.path.pop();
+        findings.path.pop();
+    }
+}
+
+fn reachable(source: &DynamicMessage, fetched: &BTreeSet<String>, findings: &mut Findings<'_>) {
+    let services = subs(source, "grpc_services");
+    let services = services.iter().filter_map(|service| {
+        let service = sub(service, "envoy_grpc")?;
+        Some(text(&service, "cluster_name"))
+    });
+    let services: Vec<String> = services.collect();
+    for (field, names) in [
+        ("grpc_services", services),
+        ("cluster_names", texts(source, "cluster_names")),
+    ] {
+        for (index, name) in names.iter().enumerate() {
+            if fetched.contains(name) {
+                let message = format!(
+                    "{} is an EDS cluster, whose endpoints have to be fetched first",
+                    shown(name)
+                );
+                at_item(findings, (field, index), "envoy.source", message);
+            }
+        }
     }
 }
 

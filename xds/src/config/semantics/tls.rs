@@ -8,6 +8,8 @@ use crate::config::diagnostic::{shown, suggest};
 use crate::config::fields::{count_of, has, sub, text, texts};
 use crate::config::rules::Findings;
 
+/// Of the name of a protocol, whose length is one byte.
+const ALPN_BYTES_MAX: usize = 255;
 /// Those of BoringSSL, as OpenSSL calls them.
 const CIPHER_SUITES: [&str; 22] = [
     "AES128-GCM-SHA256",
@@ -180,6 +182,12 @@ fn suites(entry: &str) -> impl Iterator<Item = &str> {
 
 /// What a context checks of certificates itself, not what it adds to what it fetches.
 pub(super) fn common(message: &DynamicMessage, findings: &mut Findings<'_>) {
+    for (index, protocol) in texts(message, "alpn_protocols").iter().enumerate() {
+        if !(1..=ALPN_BYTES_MAX).contains(&protocol.len()) {
+            let text = format!("a protocol's name has 1 to {ALPN_BYTES_MAX} bytes");
+            at_item(findings, ("alpn_protocols", index), "envoy.tls", text);
+        }
+    }
     let Some(validation) = sub(message, "validation_context") else {
         return;
     };

@@ -25,7 +25,8 @@ const RULE: &str = "envoy.regex";
 pub(super) fn matcher(message: &DynamicMessage, findings: &mut Findings<'_>) {
     let expression = text(message, "regex");
     let most = findings.regex_program_max;
-    let checked = compiles(&expression).and_then(|()| re2::check(&expression, most));
+    let plain = re2::with_plain_braces(&expression);
+    let checked = compiles(&plain).and_then(|()| re2::check(&plain, most));
     report(findings, &expression, checked);
 }
 
@@ -37,9 +38,9 @@ pub(super) fn tag(message: &DynamicMessage, findings: &mut Findings<'_>) {
     }
 }
 
-/// The groups of an expression, if it is one.
+/// The groups of an expression of RE2, if it is one.
 pub(super) fn groups(expression: &str) -> Option<usize> {
-    let regex = RegexBuilder::new(expression)
+    let regex = RegexBuilder::new(&re2::with_plain_braces(expression))
         .size_limit(REGEX_BYTES_MAX)
         .build();
     regex

@@ -18,6 +18,46 @@ const INSTRUCTIONS_OF_SEARCH: u64 = 2;
 /// Scripts whose full names are as long as the abbreviations that RE2 doesn't know.
 const SHORT_SCRIPTS: [&str; 7] = ["Cham", "Kawi", "Lisu", "Modi", "Newa", "Thai", "Toto"];
 
+/// An expression with a backslash before each brace that starts no repetition, which RE2 takes for
+/// itself and the parser here for a mistake.
+pub(super) fn with_plain_braces(expression: &str) -> String {
+    let mut out = String::with_capacity(expression.len());
+    let mut characters = expression.char_indices();
+    while let Some((at, c)) = characters.next() {
+        let rest = expression.get(at..).unwrap_or_default();
+        match c {
+            // With the braces of `\x{…}`, `\p{…}` and `\P{…}`.
+            '\\' => {
+                let braced = ["\\x{", "\\p{", "\\P{"]
+                    .iter()
+                    .any(|start| rest.starts_with(start));
+                out.push(c);
+                out.extend(
+                    characters
+                        .by_ref()
+                        .take(1 + usize::from(braced))
+                        .map(|(_, c)| c),
+                );
+            }
+            '{' if !starts_repetition(rest) => out.push_str("\\{"),
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+/// `{2}`, `{2,}` or `{2,5}`.
+fn starts_repetition(text: &str) -> bool {
+    let digit = |c: char| c.is_ascii_digit();
+    let inner = text.strip_prefix('{').unwrap_or_default();
+    let after = inner.trim_start_matches(digit);
+    let end = match after.strip_prefix(',') {
+        Some(most) => most.trim_start_matches(digit),
+        None => after,
+    };
+    after.len() < inner.len() && end.starts_with('}')
+}
+
 /// Whether RE2 takes what the parser here does, and Envoy a program of that size.
 pub(super) fn check(expression: &str, program_max: u64) -> Result<(), String> {
     let dialect = Re2 {
