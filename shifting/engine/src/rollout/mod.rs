@@ -51,6 +51,8 @@ mod view;
 #[cfg(test)]
 pub(crate) mod fixture;
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod simulation;

@@ -1,0 +1,139 @@
+//! The model check: every order of a few surprises, in every place of a short rollout.
+//!
+//! Two sidecars that may be slow, reject, disconnect or fall silent; a service that fails on
+//! either arm or has no requests; a program that crashes for a moment or for long; an operator
+//! who pauses, resumes and aborts. The world is this file's [`World`]; what is checked in each of
+//! its states is in `properties`; `faults` are bugs put in on purpose, each of which must be
+//! found.
+//!
+//! `TIDEGATE_MODEL_SURPRISES=3` explores more than the tests do (minutes instead of seconds).
+
+mod faults;
+mod properties;
+mod world;
+
+use stateright::{Checker, HasDiscoveries, Model, Property};
+
+use faults::Fault;
+use world::{Action, World};
+
+/// A rollout of a few ticks and its surprises, with one bug or none.
+#[derive(Clone)]
+struct Rollouts {
+    surprises: u8,
+    fault: Option<Fault>,
+}
+
+impl Model for Rollouts {
+    type State = World;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<World> {
+        vec![World::new(self.surprises)]
+    }
+
+    fn actions(&self, world: &World, actions: &mut Vec<Action>) {
+        world.actions(actions);
+    }
+
+    fn next_state(&self, world: &World, action: Action) -> Option<World> {
+        world.step(action, self.fault)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always("the step kept its invariants", |_, world: &World| {
+                world.broken().is_none()
+            }),
+            Property::always("L5: what goes back arrives", |_, world: &World| {
+                properties::goes_back(world)
+            }),
+            Property::always("L3: nothing is stuck", |_, world: &World| {
+                properties::ends(world)
+            }),
+            Property::sometimes("a rollout is committed", |_, world: &World| {
+                world.committed()
+            }),
+            Property::sometimes("a rollout is reverted", |_, world: &World| world.reverted()),
+            Property::sometimes("a share ran out by itself", |_, world: &World| {
+                world.ran_out()
+            }),
+        ]
+    }
+}
+
+const NEVER: [&str; 3] = [
+    "the step kept its invariants",
+    "L5: what goes back arrives",
+    "L3: nothing is stuck",
+];
+
+fn surprises() -> u8 {
+    std::env::var("TIDEGATE_MODEL_SURPRISES")
+        .ok()
+        .map_or(2, |text| text.parse().expect("a small number"))
+}
+
+#[test]
+fn every_order_of_surprises_keeps_the_invariants() {
+    let model = Rollouts {
+        surprises: surprises(),
+        fault: None,
+    };
+    let checker = model.checker().threads(2).spawn_bfs().join();
+    println!(
+        "{} states, {} of them unique, up to {} steps deep",
+        checker.state_count(),
+        checker.unique_state_count(),
+        checker.max_depth()
+    );
+    for name in NEVER {
+        if let Some(path) = checker.discovery(name) {
+            let last = path.last_state().clone();
+            panic!(
+                "{name}: {:?} after {:#?}",
+                last.broken(),
+                path.into_actions()
+            );
+        }
+    }
+    for name in [
+        "a rollout is committed",
+        "a rollout is reverted",
+        "a share ran out by itself",
+    ] {
+        assert!(checker.discovery(name).is_some(), "{name} is never seen");
+    }
+    assert!(checker.unique_state_count() > 10_000);
+}
+
+#[test]
+fn every_bug_that_is_put_in_is_found() {
+    let mut missed = Vec::new();
+    for fault in Fault::ALL {
+        let model = Rollouts {
+            surprises: 1,
+            fault: Some(fault),
+        };
+        let checker = model
+            .checker()
+            .threads(2)
+            .finish_when(HasDiscoveries::AnyOf(NEVER.into_iter().collect()))
+            .spawn_bfs()
+            .join();
+        let found = NEVER.iter().find_map(|name| {
+            let path = checker.discovery(name)?;
+            let why = path.last_state().broken().map(str::to_owned);
+            Some((*name, why, path.into_actions().len()))
+        });
+        match found {
+            Some((name, why, steps)) => println!(
+                "{fault:?}: found after {steps} steps, {} states: {}",
+                checker.state_count(),
+                why.as_deref().unwrap_or(name)
+            ),
+            None => missed.push(fault),
+        }
+    }
+    assert!(missed.is_empty(), "not found: {missed:?}");
+}

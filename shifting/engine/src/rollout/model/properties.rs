@@ -1,0 +1,123 @@
+//! What must hold in the model's world, beyond the engine's own invariants, which see one step.
+
+use super::world::{Weather, World};
+use crate::rollout::{Decision, Event, Phase, State};
+use crate::units::Ppm;
+
+/// Seconds within which half of the canary failing must take it back. Evidence of a second may be
+/// clipped, and three of them are needed.
+const FAILING_MAX: u8 = 6;
+/// Seconds in which a revert or a healthy rollout must be over.
+const REVERT_MAX: usize = 45;
+const HEALTHY_MAX: usize = 120;
+
+/// What is wrong with the step from `before` to `after`, which `world` was in.
+pub(super) fn of_step(
+    world: &World,
+    before: &State,
+    event: &Event,
+    after: &State,
+) -> Option<String> {
+    let (was, is) = (before.latest("checkout")?, after.latest("checkout")?);
+    let raised = is.share() > was.share();
+    let going_back = matches!(is.phase(), Phase::Reverting | Phase::Reverted);
+    match event {
+        Event::Abort { .. } if !going_back && was.phase() != Phase::Committed => {
+            Some(format!("S5: an abort left it at {:?}", is.phase()))
+        }
+        Event::Recovered { outage_ms } => {
+            let dropped = outage_ms.is_some_and(|ms| ms >= 2_000);
+            let exposed = is.share() > Ppm::ZERO && is.phase() != Phase::Committing;
+            if raised {
+                Some("S8: coming back raised the exposure".to_owned())
+            } else if dropped && exposed {
+                Some("S8: a share that ran out is wanted again, undecided".to_owned())
+            } else {
+                None
+            }
+        }
+        Event::Observed(_) if raised && world.weather != Weather::Healthy => {
+            // Before the first exposure only stable can be seen, and only its silence matters.
+            let exposed = was.share() > Ppm::ZERO;
+            let wrong = match world.weather {
+                Weather::AllSilent => true,
+                Weather::CanarySilent | Weather::CanaryFails | Weather::BothFail => exposed,
+                Weather::Idle | Weather::Healthy => false,
+            };
+            wrong.then(|| format!("S4: it advanced while {:?}", world.weather))
+        }
+        Event::Observed(_) if raised => {
+            let behind = world
+                .sidecars
+                .iter()
+                .any(|sidecar| sidecar.connected && sidecar.has.0 != was.epoch());
+            let gone = world.sidecars.iter().any(|sidecar| !sidecar.connected);
+            (behind || gone).then(|| "S3: it advanced without every sidecar".to_owned())
+        }
+        Event::Observed(observation) => {
+            let bad = observation.evidence.canary.bad > 0;
+            let late = world.failing > FAILING_MAX && bad && !going_back;
+            let exposed = matches!(was.phase(), Phase::Judging | Phase::Soaking);
+            if late && exposed {
+                return Some(format!(
+                    "L2: half of the canary failed for {} s, and it is at {:?}",
+                    world.failing,
+                    is.phase()
+                ));
+            }
+            let healthy = world.weather == Weather::Healthy && world.failing == 0;
+            let blamed = matches!(is.decision, Decision::Revert { .. })
+                && is
+                    .revert_reason
+                    .as_ref()
+                    .is_some_and(|reason| reason.starts_with("errors"));
+            if blamed && healthy && was.revert_reason.is_none() {
+                return Some("a healthy canary was blamed for errors".to_owned());
+            }
+            let both = world.weather == Weather::BothFail && blamed && was.revert_reason.is_none();
+            both.then(|| "T6: a fault of both arms was blamed on the canary".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// L5: from wherever it goes back, it arrives, whatever the sidecars do.
+pub(super) fn goes_back(world: &World) -> bool {
+    if world.run().phase() != Phase::Reverting {
+        return true;
+    }
+    let mut world = world.clone();
+    for _ in 0..REVERT_MAX {
+        if world.reverted() {
+            return true;
+        }
+        world.tick(None);
+    }
+    world.reverted()
+}
+
+/// L3: when the weather is fine and everybody obliges, it ends, or says that it is held past its
+/// deadline. Looked at where a surprise has just passed and at a part of the other states, since
+/// it costs a whole rollout.
+pub(super) fn ends(world: &World) -> bool {
+    if !world.now.0.is_multiple_of(4_000) {
+        return true;
+    }
+    let mut world = world.clone();
+    world.weather = Weather::Healthy;
+    for _ in 0..HEALTHY_MAX {
+        let run = world.run();
+        let held = matches!(&run.decision, Decision::Wait(waiting) if waiting.overdue);
+        if run.phase().is_final() || held || run.paused.is_some() {
+            return true;
+        }
+        for sidecar in &mut world.sidecars {
+            sidecar.connected = true;
+            if let Some(sent) = sidecar.sent.take() {
+                sidecar.has = sent;
+            }
+        }
+        world.tick(None);
+    }
+    false
+}
