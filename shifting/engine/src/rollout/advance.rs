@@ -3,8 +3,13 @@
 
 use crate::evidence::{ADVANCE_AT, Metric, Shortfall};
 use crate::rollout::judge::Hold;
-use crate::rollout::{BudgetStatus, Phase, Rollout};
+use crate::rollout::{BudgetStatus, Evidence, Phase, Rollout};
 use crate::time::Time;
+use crate::units::Ppm;
+
+/// So many failures at once, at so many times the rate that the objective sustains, are not chance.
+const FAILING_LEAST: u64 = 3;
+const FAILING_BURN_RATE: u32 = 10;
 
 /// The hold that lacks evidence to advance.
 pub(crate) const PROOF: &str = "proof";
@@ -75,6 +80,20 @@ impl Rollout {
             format!("{requests}, at the present traffic {}", span(seconds)),
             (seconds.saturating_mul(1_000) < left_ms).then_some(until),
         )
+    }
+
+    /// Much of what the canary answered in the latest interval failed: whatever was proven
+    /// before, this is no moment to advance.
+    pub(crate) fn failing_now(&self, evidence: &Evidence) -> Option<Hold> {
+        let (requests, bad) = (evidence.canary.requests, evidence.canary.bad);
+        let allowed = Ppm::WHOLE.get() - self.plan.slo.success.get();
+        let burn_rate = self.plan.policy.advance_burn_rate.max(FAILING_BURN_RATE);
+        let most = u128::from(requests) * u128::from(allowed) * u128::from(burn_rate);
+        let failing = bad >= FAILING_LEAST && u128::from(bad) * 1_000_000 > most;
+        (self.has_rules() && failing).then(|| {
+            let reason = format!("{bad} of the canary's latest {requests} requests failed");
+            Hold::new("evidence", reason).clock_runs()
+        })
     }
 
     /// What the rollout cost, and may cost.

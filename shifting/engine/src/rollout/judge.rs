@@ -369,6 +369,9 @@ impl Rollout {
         if let Some(hold) = self.proof_missing(look.now) {
             return Some(hold);
         }
+        if let Some(hold) = self.failing_now(look.evidence) {
+            return Some(hold);
+        }
         let evidence = look.evidence;
         let whole = self.takes_everything();
         let canary = seen(&evidence.canary) && evidence.canary.requests > 0;

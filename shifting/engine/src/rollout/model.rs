@@ -45,9 +45,10 @@ impl Model for Rollouts {
             Property::always("the step kept its invariants", |_, world: &World| {
                 world.broken().is_none()
             }),
-            Property::always("L5: what goes back arrives", |_, world: &World| {
-                properties::goes_back(world)
-            }),
+            Property::always(
+                "L5: what goes back arrives",
+                |model: &Self, world: &World| properties::goes_back(world, model.fault),
+            ),
             Property::always("L3: nothing is stuck", |_, world: &World| {
                 properties::ends(world)
             }),

@@ -1,5 +1,6 @@
 //! What must hold in the model's world, beyond the engine's own invariants, which see one step.
 
+use super::faults::Fault;
 use super::world::{Weather, World};
 use crate::rollout::{Decision, Event, Phase, State};
 use crate::units::Ppm;
@@ -54,6 +55,14 @@ pub(super) fn of_step(
             let gone = world.sidecars.iter().any(|sidecar| !sidecar.connected);
             (behind || gone).then(|| "S3: it advanced without every sidecar".to_owned())
         }
+        Event::Observed(_)
+            if is.phase() == Phase::Committed && was.phase() != Phase::Committing =>
+        {
+            Some(format!(
+                "S10: committed from {:?}, without a soak",
+                was.phase()
+            ))
+        }
         Event::Observed(observation) => {
             let bad = observation.evidence.canary.bad > 0;
             let late = world.failing > FAILING_MAX && bad && !going_back;
@@ -81,9 +90,10 @@ pub(super) fn of_step(
     }
 }
 
-/// L5: from wherever it goes back, it arrives, whatever the sidecars do.
-pub(super) fn goes_back(world: &World) -> bool {
-    if world.run().phase() != Phase::Reverting {
+/// L5: from wherever it begins to go back, it arrives, though no sidecar answers any more.
+pub(super) fn goes_back(world: &World, fault: Option<Fault>) -> bool {
+    let run = world.run();
+    if run.phase() != Phase::Reverting || run.since != world.now {
         return true;
     }
     let mut world = world.clone();
@@ -91,16 +101,15 @@ pub(super) fn goes_back(world: &World) -> bool {
         if world.reverted() {
             return true;
         }
-        world.tick(None);
+        world.tick(fault);
     }
     world.reverted()
 }
 
 /// L3: when the weather is fine and everybody obliges, it ends, or says that it is held past its
-/// deadline. Looked at where a surprise has just passed and at a part of the other states, since
-/// it costs a whole rollout.
+/// deadline. Looked at in a part of all states, since it costs a whole rollout.
 pub(super) fn ends(world: &World) -> bool {
-    if !world.now.0.is_multiple_of(4_000) {
+    if !world.digest.is_multiple_of(61) {
         return true;
     }
     let mut world = world.clone();

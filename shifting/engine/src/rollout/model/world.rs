@@ -29,6 +29,8 @@ pub(super) enum Action {
     Tick,
     /// A sidecar takes the exposure that was sent to it.
     Acknowledge(usize),
+    /// A sidecar does not answer for now.
+    Stall(usize),
     /// A sidecar refuses it.
     Reject(usize),
     /// A sidecar's stream breaks, or comes back.
@@ -70,6 +72,7 @@ pub(super) struct Sidecar {
     pub(super) sent: Option<(u64, u32)>,
     pub(super) rejected: Option<u64>,
     pub(super) connected: bool,
+    pub(super) stalled: bool,
 }
 
 /// A rollout, the sidecars that carry it, and what may still go wrong.
@@ -85,7 +88,7 @@ pub(super) struct World {
     paused: bool,
     ran_out: bool,
     broken: Option<String>,
-    digest: u64,
+    pub(super) digest: u64,
 }
 
 // === impl World ===
@@ -102,6 +105,7 @@ impl World {
                 sent: None,
                 rejected: None,
                 connected: true,
+                stalled: false,
             }; SIDECARS],
             surprises,
             paused: false,
@@ -148,9 +152,14 @@ impl World {
         if self.broken.is_some() || self.run().phase().is_final() {
             return;
         }
-        actions.push(Action::Tick);
+        let asked = |sidecar: &Sidecar| sidecar.sent.is_some() && sidecar.connected;
+        match self.sidecars.iter().position(|it| asked(it) && !it.stalled) {
+            // Whoever is not stalled answers before the next tick.
+            Some(prompt) => actions.push(Action::Acknowledge(prompt)),
+            None => actions.push(Action::Tick),
+        }
         for (index, sidecar) in self.sidecars.iter().enumerate() {
-            if sidecar.sent.is_some() && sidecar.connected {
+            if asked(sidecar) && sidecar.stalled {
                 actions.push(Action::Acknowledge(index));
             }
             if !sidecar.connected {
@@ -167,8 +176,9 @@ impl World {
             return;
         }
         // The two sidecars are alike: only the first surprises.
-        if self.sidecars[0].sent.is_some() && self.sidecars[0].connected {
+        if asked(&self.sidecars[0]) && !self.sidecars[0].stalled {
             actions.push(Action::Reject(0));
+            actions.push(Action::Stall(0));
         }
         if self.sidecars[0].connected {
             actions.push(Action::Disconnect(0));
@@ -214,7 +224,9 @@ impl World {
             Action::Acknowledge(index) => {
                 let sidecar = &mut next.sidecars[index];
                 sidecar.has = sidecar.sent.take()?;
+                sidecar.stalled = false;
             }
+            Action::Stall(index) => next.sidecars[index].stalled = true,
             Action::Reject(index) => {
                 let sidecar = &mut next.sidecars[index];
                 sidecar.rejected = Some(sidecar.sent.take()?.0);

@@ -358,3 +358,19 @@ fn a_host_that_was_worse_than_its_peers_before_is_not_blamed_on_the_version() {
     assert!(reverted(Some(1_000_000)), "never stricter than without");
     assert!(!reverted(Some(4_500_000)));
 }
+
+#[test]
+fn a_second_in_which_much_failed_is_no_moment_to_advance() {
+    let mut world = strict();
+    world.reach("5%");
+    let mut before = world.clone();
+    while world.status().rung == "5%" {
+        before = world.clone();
+        world.tick(|_| {});
+    }
+    let mut world = before;
+    world.tick(|o| o.evidence.canary.bad = o.evidence.canary.requests / 2);
+    assert_eq!(world.status().rung, "5%", "it would have advanced");
+    let reason = world.waiting().reason;
+    assert!(reason.contains("12 of the canary's latest 25"), "{reason}");
+}
