@@ -316,6 +316,12 @@ impl Planner<'_> {
             Some(_) => Gate::Wait(None),
             None => removal_gate(gates.types(), gates.view, type_url, name, gates.reconnected),
         };
+        let gate = match gate {
+            Gate::SetRefused(start) if *type_url == TypeUrl::CLUSTER && held.acked.is_none() => {
+                Gate::Wait(start)
+            }
+            gate => gate,
+        };
         let waiting = Waiting::Removal(name.clone());
         let passes = self.passes(type_url, waiting, gate, &mut whole.gates);
         if passes {
@@ -348,8 +354,10 @@ fn update_gate(types: &Types, view: &Snapshot, resource: &Resource) -> Gate {
 fn cluster_gate(types: &Types, clusters: &TypeState, view: &Snapshot, target: &Resource) -> Gate {
     let held = clusters.held.get(target.name());
     let Some(held) = held.filter(|held| held.is_exactly(target)) else {
-        return if clusters.is_stuck(target) {
+        return if clusters.is_refused(target) {
             Gate::Closed
+        } else if clusters.is_stuck(target) {
+            Gate::SetRefused(None)
         } else {
             Gate::Wait(None)
         };
@@ -429,8 +437,8 @@ fn removal_gate(
                 .and(match view.get(parent_type, parent_name) {
                     Some(successor) if parent.is_stuck(successor) => Gate::Closed,
                     Some(successor) => match update_gate(types, view, successor) {
-                        Gate::Closed => Gate::Closed,
-                        _ => Gate::Open,
+                        Gate::Wait(_) => Gate::Open,
+                        other => other,
                     },
                     None => removal_gate(types, view, parent_type, parent_name, reconnected),
                 });

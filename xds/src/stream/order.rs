@@ -26,6 +26,9 @@ pub(super) enum Gate {
     Open,
     /// Not yet. The deadline runs from when the gate first held, or from the given time if later.
     Wait(Option<Instant>),
+    /// Over the state of the world: not before a whole set with what it would need is taken, and
+    /// the client refused that set, for nobody knows what in it. The time is as of a wait.
+    SetRefused(Option<Instant>),
     /// Not until something changes: the client refused what it would need.
     Closed,
 }
@@ -35,11 +38,14 @@ pub(super) enum Gate {
 impl Gate {
     /// The stricter of two.
     pub(super) fn and(self, other: Gate) -> Gate {
+        use Gate::{Closed, Open, SetRefused, Wait};
         match (self, other) {
-            (Gate::Closed, _) | (_, Gate::Closed) => Gate::Closed,
-            (Gate::Wait(a), Gate::Wait(b)) => Gate::Wait(a.max(b)),
-            (Gate::Wait(a), Gate::Open) | (Gate::Open, Gate::Wait(a)) => Gate::Wait(a),
-            (Gate::Open, Gate::Open) => Gate::Open,
+            (Closed, _) | (_, Closed) => Closed,
+            (Open, gate) | (gate, Open) => gate,
+            (Wait(a), Wait(b)) => Wait(a.max(b)),
+            (SetRefused(a), SetRefused(b) | Wait(b)) | (Wait(a), SetRefused(b)) => {
+                SetRefused(a.max(b))
+            }
         }
     }
 }
@@ -132,8 +138,10 @@ impl<'a> Gates<'a> {
     fn cluster_gate(&self, clusters: &TypeState, target: &Resource) -> Gate {
         let held = clusters.held.get(target.name());
         let Some(held) = held.filter(|held| held.is_exactly(target)) else {
-            return if clusters.is_stuck(target) {
+            return if clusters.is_refused(target) {
                 Gate::Closed
+            } else if clusters.set_refused {
+                Gate::SetRefused(None)
             } else {
                 Gate::Wait(None)
             };
@@ -232,9 +240,9 @@ impl<'a> Gates<'a> {
         let sent_at = state.in_flight.as_ref().map(|in_flight| in_flight.sent_at);
         let gate = Gate::Wait(sent_at).and(match self.view.get(type_url, name) {
             Some(successor) if state.is_stuck(successor) => Gate::Closed,
-            Some(successor) => match self.update_gate(successor, None) {
-                (Gate::Closed, _) => Gate::Closed,
-                _ => Gate::Open,
+            Some(successor) => match self.update_gate(successor, None).0 {
+                Gate::Open | Gate::Wait(_) => Gate::Open,
+                refused => refused,
             },
             None => self.removal_gate(type_url, name),
         });

@@ -279,7 +279,12 @@ impl Session {
             }
             #[cfg(test)]
             super::oracle::check_set(&planner, type_url, state, set.as_ref());
-            let set = set?;
+            let waits = set.is_none() && planner.waits_for_a_removal(state, plan);
+            let Some(set) = set else {
+                // As after a refused set: what leads to the others has to wait for longer.
+                self.types.get_mut(type_url)?.set_refused = waits;
+                return None;
+            };
             let hash = crate::snapshot::digest(set.values());
             let Some(rejected) = state.rejected_sets.get(hash) else {
                 return Some(Parcel::of_set(set, hash, plan));
@@ -290,7 +295,18 @@ impl Session {
                 state.set_refused = true;
                 return None;
             };
+            let taken = |item: &Arc<Resource>| {
+                let held = state.held.get(item.name());
+                let acked = held.and_then(|held| held.acked.clone());
+                acked.is_some_and(|acked| acked.stamp() == item.stamp())
+            };
+            let mut others = set.values().filter(|item| !trial.contains(item.name()));
             match (trial.first().cloned(), trial.len()) {
+                (Some(_), 1) if !others.all(taken) => {
+                    // It may also be what stays although nobody wants it any more.
+                    state.set_refused = true;
+                    return None;
+                }
                 (Some(name), 1) => {
                     // All others are with the client, so that it is this one.
                     state.clear(&name);

@@ -115,16 +115,33 @@ impl Planner<'_> {
             }
         }
         for name in &agenda.leaving {
-            let gate = match self.lone_grace {
-                Some(_) => Gate::Wait(None),
-                None => self.gates.removal_gate(type_url, name),
-            };
+            let gate = self.removal_gate(type_url, state, name);
             if self.passes(type_url, Waiting::Removal(name.clone()), gate, &mut plan) {
                 plan.removals.push(name.clone());
             }
         }
         plan.errors = errors::due(self, type_url, state);
         plan
+    }
+
+    fn removal_gate(&self, type_url: &TypeUrl, state: &TypeState, name: &Name) -> Gate {
+        if self.lone_grace.is_some() {
+            return Gate::Wait(None);
+        }
+        let never_taken = || {
+            state
+                .held
+                .get(name)
+                .is_some_and(|held| held.acked.is_none())
+        };
+        match self.gates.removal_gate(type_url, name) {
+            // The successor of what leads here waits for a set, and no set can be taken while this
+            // is in it: without a deadline both would wait for good (rule O4).
+            Gate::SetRefused(start) if *type_url == TypeUrl::CLUSTER && never_taken() => {
+                Gate::Wait(start)
+            }
+            gate => gate,
+        }
     }
 
     /// What the client should have under a name.
@@ -293,6 +310,18 @@ impl Planner<'_> {
         Some(set)
     }
 
+    /// Whether there is no whole set before a deadline lets something go that it can neither hold nor
+    /// lack.
+    pub(super) fn waits_for_a_removal(&self, state: &TypeState, plan: &Plan) -> bool {
+        state.agenda.leaving.iter().any(|name| {
+            let waiting = Waiting::Removal(name.clone());
+            let waits = plan.clocked.contains(&waiting) && plan.held_back.contains(&waiting);
+            let in_the_way =
+                |held: &Held| self.lasting(held).is_none() && !held.doubtful.is_empty();
+            waits && state.held.get(name).is_some_and(|held| in_the_way(&held))
+        })
+    }
+
     /// What a client keeps of a resource that the view doesn't have any more, until it may go: what
     /// it acknowledged. If every set with it was refused, but not for its sake, as far as others
     /// took it, the client may run it all the same.
@@ -312,7 +341,7 @@ impl Planner<'_> {
     ) -> bool {
         let start = match gate {
             Gate::Open => return true,
-            Gate::Closed => {
+            Gate::SetRefused(_) | Gate::Closed => {
                 plan.held_back.insert(waiting);
                 return false;
             }

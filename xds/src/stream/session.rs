@@ -145,6 +145,7 @@ impl Session {
             }
             let view = self.view.as_deref();
             state.hear_claims(&type_url, view, &self.settings.known_versions);
+            state.heed_cure();
             if let Some(view) = view {
                 sotw::skip_equal_set(&type_url, state, view);
             }

@@ -316,6 +316,19 @@ impl TypeState {
         self.overdue.push(*in_flight);
     }
 
+    /// The first request of a type may cross a cure that nobody asked for: what that takes away goes,
+    /// whatever the client says that it has.
+    pub(super) fn heed_cure(&mut self) {
+        let Some(in_flight) = &self.in_flight else {
+            return;
+        };
+        for name in &in_flight.removed {
+            if let Some(held) = self.held.get_mut(name) {
+                held.removing = true;
+            }
+        }
+    }
+
     /// An answer to a response that was given up. It counts for what wasn't sent again since
     /// (rule D11).
     pub(super) fn conclude_late(

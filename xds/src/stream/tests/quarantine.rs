@@ -251,3 +251,53 @@ fn o2_a_route_to_a_culprit_is_held_back_and_others_are_not() {
     peer.view(&world_with(&["a", "bad", "c"], route(ROUTE, "c")));
     assert_eq!(peer.settle(), ["rds rt"]);
 }
+
+/// A gRPC client: it asks for clusters once it has the route to them (rule G2), and here finds one
+/// of the two bad. Whether other clients take both.
+fn grpc_with_half_of_a_route(others_take_both: bool) -> Peer {
+    let settings = together();
+    let view = world_with(
+        &["a", "bad"],
+        weighted_route(ROUTE, &[("a", 1), ("bad", 1)]),
+    );
+    if others_take_both {
+        let mut other = Peer::with_settings(Sotw, settings.clone());
+        other.view(&view);
+        other.subscribe(CDS, &[]);
+        assert_eq!(other.settle(), ["cds a bad"]);
+    }
+    let mut peer = Peer::with_settings(Sotw, settings);
+    peer.view(&view);
+    peer.subscribe(RDS, &[ROUTE]);
+    assert_eq!(peer.settle(), ["rds rt"]);
+    peer.subscribe(CDS, &["a", "bad"]);
+    let both = peer.one();
+    assert_eq!(brief(&both), "cds a bad");
+    peer.nack(&both, "no such filter");
+    assert!(peer.drain().is_empty(), "less would delete what it may use");
+    peer.subscribe(EDS, &["a"]);
+    assert_eq!(peer.settle(), ["eds a"]);
+    peer
+}
+
+#[test]
+fn o4_a_route_does_not_wait_for_good_for_a_set_that_waits_for_the_route() {
+    let deadline = crate::stream::SessionSettings::default().gate_deadline;
+    for others_take_both in [true, false] {
+        let mut peer = grpc_with_half_of_a_route(others_take_both);
+        // The culprit leaves with its traffic. It may be applied all the same, and the route leads
+        // there, so that it stays in the set; but with it the set is the one that was rejected.
+        let good = world(&["a"], "a");
+        peer.view(&good);
+        assert!(peer.drain().is_empty(), "{others_take_both}");
+        peer.pass(deadline - Duration::from_millis(1));
+        assert!(peer.drain().is_empty(), "{others_take_both}");
+        peer.pass(Duration::from_millis(1));
+        assert_eq!(peer.settle(), ["cds a", "eds a", "rds rt"]);
+        assert_eq!(peer.session.delivery().gates_forced, 1);
+        assert!(rejections(&peer).is_empty());
+        peer.subscribe(CDS, &["a"]);
+        peer.settle();
+        assert_eq!(peer.acknowledged().as_deref(), Some(&**good.id()));
+    }
+}

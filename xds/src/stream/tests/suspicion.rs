@@ -205,6 +205,32 @@ fn m12_a_client_that_comes_back_without_asking_for_clusters_gets_them_unasked() 
 }
 
 #[test]
+fn m12_what_is_taken_back_does_not_count_as_held_though_the_client_says_so_in_the_meantime() {
+    let view = world(&["a", "stuck"], "a");
+    let mut old = envoy(Delta, &world(&["a"], "a"));
+    old.view(&view);
+    old.drain();
+    let mut peer = Peer::with_view(Delta, &view);
+    peer.session.expect(old.session.legacy(), peer.now);
+    peer.subscribe(EDS, &["a"]);
+    peer.settle();
+    peer.pass(SUSPECT_AFTER);
+    let cure = clusters(&mut peer);
+    assert_eq!(brief(&cure), "cds -stuck");
+    // It warmed after all, and what the client says crosses the cure.
+    let version = |name: &str| view.get(&CDS, name).unwrap().version().to_string();
+    let held = [("a", version("a")), ("stuck", version("stuck"))];
+    let held = held.each_ref().map(|(name, text)| (*name, text.as_str()));
+    peer.resume(CDS, &[], &held);
+    let status = |peer: &Peer, name: &str| peer.session.resource_status(&CDS, name).unwrap();
+    assert_eq!(status(&peer, "a"), ResourceStatus::Acknowledged);
+    assert_eq!(status(&peer, "stuck"), ResourceStatus::NotSent);
+    peer.ack(&cure);
+    assert_eq!(peer.settle(), ["cds stuck"]);
+    assert_eq!(status(&peer, "stuck"), ResourceStatus::Acknowledged);
+}
+
+#[test]
 fn m12_a_client_that_asks_for_everything_again_is_not_suspect() {
     let mut peer = envoy(Delta, &world(&["a"], "a"));
     peer.session.expect(
