@@ -21,6 +21,11 @@ const TTL_MS: u64 = 2_000;
 const SHORT_MS: u64 = 1_000;
 const LONG_MS: u64 = 60_000;
 const SIDECARS: usize = 2;
+/// Seconds that trouble lasts at most, and that are looked at in all: what is held for ever would be
+/// a state a second.
+const TROUBLE_MAX: u8 = 10;
+const LOOKED_AT_MS: u64 = 150_000;
+const BEGIN: Time = Time(1_000_000);
 
 /// What happens next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -83,6 +88,8 @@ pub(super) struct World {
     pub(super) weather: Weather,
     /// Ticks in a row, at full delivery, in which half of the canary failed.
     pub(super) failing: u8,
+    /// Seconds in which something was out of order.
+    trouble: u8,
     pub(super) sidecars: [Sidecar; SIDECARS],
     surprises: u8,
     paused: bool,
@@ -97,9 +104,10 @@ impl World {
     pub(super) fn new(surprises: u8) -> Self {
         let mut world = Self {
             state: Arc::default(),
-            now: Time(1_000_000),
+            now: BEGIN,
             weather: Weather::Healthy,
             failing: 0,
+            trouble: 0,
             sidecars: [Sidecar {
                 has: (0, 0),
                 sent: None,
@@ -149,14 +157,16 @@ impl World {
     }
 
     pub(super) fn actions(&self, actions: &mut Vec<Action>) {
-        if self.broken.is_some() || self.run().phase().is_final() {
+        let looked_at = self.now.since_ms(BEGIN) > LOOKED_AT_MS;
+        if self.broken.is_some() || self.run().phase().is_final() || looked_at {
             return;
         }
         let asked = |sidecar: &Sidecar| sidecar.sent.is_some() && sidecar.connected;
         match self.sidecars.iter().position(|it| asked(it) && !it.stalled) {
             // Whoever is not stalled answers before the next tick.
             Some(prompt) => actions.push(Action::Acknowledge(prompt)),
-            None => actions.push(Action::Tick),
+            None if self.trouble < TROUBLE_MAX => actions.push(Action::Tick),
+            None => {}
         }
         for (index, sidecar) in self.sidecars.iter().enumerate() {
             if asked(sidecar) && sidecar.stalled {
@@ -283,6 +293,12 @@ impl World {
     /// A second passes, renewed; the engine looks, and what it decided is sent.
     pub(super) fn tick(&mut self, fault: Option<Fault>) {
         self.now = self.now.plus_ms(1_000);
+        let still = |sidecar: &Sidecar| !sidecar.connected || sidecar.stalled;
+        let trouble = self.weather != Weather::Healthy || self.paused;
+        self.trouble = match trouble || self.sidecars.iter().any(still) {
+            true => self.trouble.saturating_add(1),
+            false => 0,
+        };
         let observation = self.observation();
         let exposed = observation.evidence.canary.requests > 0;
         if self.weather == Weather::CanaryFails && exposed {
@@ -431,6 +447,7 @@ impl World {
         self.now.0.hash(&mut hasher);
         self.weather.hash(&mut hasher);
         self.failing.hash(&mut hasher);
+        self.trouble.hash(&mut hasher);
         self.sidecars.hash(&mut hasher);
         self.surprises.hash(&mut hasher);
         self.paused.hash(&mut hasher);
