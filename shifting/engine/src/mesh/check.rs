@@ -38,6 +38,7 @@ pub(super) struct CheckedService {
     /// For the checks between documents.
     pub(super) fleets: Vec<Named>,
     pub(super) all_fleets_read: bool,
+    pub(super) calls: Vec<Named>,
     pub(super) service: Option<Service>,
 }
 
@@ -73,6 +74,8 @@ impl Check<'_> {
     pub(super) fn service(&self, document: NodeId, declared: ServiceDocument) -> CheckedService {
         let name = self.name(document, declared.name);
         let fleets = self.fleets(document, declared.fleets);
+        let calls = self.calls(declared.calls, name.as_ref());
+        let tier = self.tier(declared.tier);
         let protocol = match declared.protocol {
             None => Some(Protocol::Http2),
             some => self.parsed(some, values::protocol),
@@ -100,6 +103,12 @@ impl Check<'_> {
         let service = (|| {
             Some(Service {
                 fleets: fleets.iter().map(|fleet| fleet.name.clone()).collect(),
+                calls: calls
+                    .as_ref()?
+                    .iter()
+                    .map(|call| call.name.clone())
+                    .collect(),
+                tier: tier?,
                 initial: initial?,
                 versions: versions?
                     .into_iter()
@@ -119,6 +128,7 @@ impl Check<'_> {
             name,
             fleets,
             all_fleets_read,
+            calls: calls.unwrap_or_default(),
             service: service.filter(|_| all_fleets_read),
         }
     }

@@ -31,6 +31,8 @@ pub(super) struct ServiceDocument {
     _kind: Option<IgnoredAny>,
     pub(super) name: Single,
     pub(super) fleets: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) calls: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) tier: Single,
     pub(super) initial: Single,
     pub(super) protocol: Single,
     pub(super) versions: Option<Spanned<Entries<VersionFields>>>,

@@ -1,6 +1,7 @@
 //! What must hold in every step, as pure predicates: for unit tests, property tests, simulation,
 //! and as alarms in the program.
 
+mod leases;
 mod memory;
 mod waits;
 
@@ -39,6 +40,7 @@ pub fn check(before: &State, event: &Event, after: &State) -> Result<(), Broken>
             None => {
                 started_at_nothing(rollout, after)?;
                 waits::began(before, event, after, rollout)?;
+                leases::began(before, event, after, rollout)?;
             }
         }
     }

@@ -19,6 +19,7 @@
 //! - `admission` what may start; `quarantine` what may not; `known_good` what was proven, and the
 //!   way back
 //! - `gate` and `freeze` what else a rung that passed waits for; `queue` starts that wait
+//! - `lease` what a rollout keeps others from
 //! - `tick` one observation: `delivery` and `signals` remember what it says, `judge` the verdict,
 //!   `advance` what is asked for to go on, and what it may cost
 //! - [`invariants`] what must hold in every step; [`Decided`] what the journal keeps of one
@@ -36,6 +37,7 @@ mod gate;
 pub mod invariants;
 mod judge;
 mod known_good;
+mod lease;
 mod plan;
 mod quarantine;
 mod queue;
@@ -46,6 +48,7 @@ mod signals;
 mod state;
 mod status;
 mod tick;
+mod turns;
 mod view;
 
 #[cfg(test)]
@@ -61,6 +64,7 @@ pub use decided::{Decided, RolloutDecision};
 pub use event::*;
 pub use gate::Approval;
 pub use known_good::{KnownGood, WayBack};
+pub use lease::{Lease, Terms};
 pub use quarantine::Quarantined;
 pub use queue::{Queued, QueuedStatus};
 pub use refusal::Refusal;

@@ -11,6 +11,7 @@ mod commands;
 mod delivery;
 mod evidence;
 mod gates;
+mod interplay;
 mod kills;
 mod ladder;
 mod memory;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use tidegate_engine::rollout::{Decision, Phase, QueuedStatus, RolloutStatus};
+use tidegate_engine::rollout::{Decision, Phase, QueuedStatus, RolloutStatus, Terms};
 
 use super::{
     ApiArguments, EXIT_OVERDUE, EXIT_REVERTED, Failure, Outcome, WhoArguments, print_json,
@@ -79,6 +79,11 @@ pub(crate) struct StartArguments {
     /// Take the running rollout back first, instead of waiting for its end
     #[arg(long)]
     supersede: bool,
+    /// Begin beside a running rollout of a service that this one calls, is called by, or shares
+    /// such a neighbour with [default: waits for its end]; then a fault of one may be blamed on the
+    /// other
+    #[arg(long)]
+    overlap: bool,
     /// Follow it until it ends, as `watch` does
     #[arg(long)]
     watch: bool,
@@ -228,6 +233,9 @@ async fn start(arguments: StartArguments, json: bool) -> Outcome {
             (true, _) => RequestedTurn::Queue,
             (_, true) => RequestedTurn::Supersede,
             _ => RequestedTurn::Next,
+        },
+        terms: Terms {
+            overlap: arguments.overlap,
         },
     };
     let started = client
