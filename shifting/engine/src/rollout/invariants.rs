@@ -3,6 +3,7 @@
 
 mod leases;
 mod memory;
+mod order;
 mod waits;
 
 use crate::evidence::FRESH_ENOUGH_PPM;
@@ -41,6 +42,7 @@ pub fn check(before: &State, event: &Event, after: &State) -> Result<(), Broken>
                 started_at_nothing(rollout, after)?;
                 waits::began(before, event, after, rollout)?;
                 leases::began(before, event, after, rollout)?;
+                order::began(before, event, rollout)?;
             }
         }
     }

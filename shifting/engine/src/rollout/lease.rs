@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::mesh::Mesh;
-use crate::rollout::{Plan, Rollout, State};
+use crate::rollout::{After, Plan, Rollout, State};
 
 /// What a start asks for beside its version.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -16,6 +16,9 @@ pub struct Terms {
     /// It begins although a running rollout holds its service, or one that it holds itself.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub overlap: bool,
+    /// The versions of other services that are to be committed first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<After>,
 }
 
 /// What a rollout holds until it is over, beside its own service; fixed when it starts.

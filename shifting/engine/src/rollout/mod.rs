@@ -19,7 +19,8 @@
 //! - `admission` what may start; `quarantine` what may not; `known_good` what was proven, and the
 //!   way back
 //! - `gate` and `freeze` what else a rung that passed waits for; `queue` starts that wait
-//! - `lease` what a rollout keeps others from
+//! - `turns` when their turn has come; `lease` what a rollout keeps others from; `after` what is to
+//!   be committed before a start
 //! - `tick` one observation: `delivery` and `signals` remember what it says, `judge` the verdict,
 //!   `advance` what is asked for to go on, and what it may cost
 //! - [`invariants`] what must hold in every step; [`Decided`] what the journal keeps of one
@@ -28,6 +29,7 @@
 
 mod admission;
 mod advance;
+mod after;
 mod command;
 mod decided;
 mod delivery;
@@ -60,6 +62,7 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
+pub use after::After;
 pub use decided::{Decided, RolloutDecision};
 pub use event::*;
 pub use gate::Approval;

@@ -85,7 +85,16 @@ fn turn() -> impl Strategy<Value = Turn> {
 }
 
 fn terms() -> impl Strategy<Value = Terms> {
-    prop::bool::weighted(0.2).prop_map(|overlap| Terms { overlap })
+    let after = prop_oneof![
+        8 => Just(vec![]),
+        1 => Just(vec!["cart"]),
+        1 => Just(vec!["cart@v2"]),
+        1 => Just(vec!["checkout@v2"]),
+    ];
+    (prop::bool::weighted(0.2), after).prop_map(|(overlap, after)| Terms {
+        overlap,
+        after: after.iter().map(|text| text.parse().unwrap()).collect(),
+    })
 }
 
 fn happening() -> impl Strategy<Value = Happening> {

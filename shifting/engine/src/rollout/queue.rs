@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::rollout::after::Order;
 use crate::rollout::run::Context;
 use crate::rollout::{Cause, NoticeLevel, Phase, Plan, Refusal, State, Terms, Turn};
 use crate::time::Time;
@@ -89,6 +90,15 @@ impl State {
             self.begin(plan, actor, context);
             return Ok(());
         }
+        let terms = self.settled(start)?;
+        if turn == Turn::Supersede && !terms.after.is_empty() {
+            let why = "what supersedes waits for nothing else; leave out --after";
+            return Err(not_now(service, why.to_owned()));
+        }
+        let start = &Start {
+            terms: &terms,
+            ..*start
+        };
         let (_, state) = self.service(service)?;
         if state.running().is_some() {
             self.check_successor(service, to)?;
@@ -105,12 +115,12 @@ impl State {
         }
         if turn == Turn::Supersede {
             self.clear_queue(service, to, context);
-        } else if start.terms.overlap && self.is_next(service, to) {
+        } else if start.terms.overlap && self.is_next(start) {
             self.take_next(service);
         } else if waiting {
             return self.enqueue(start, context);
         }
-        if self.is_held(service, start.terms) {
+        if self.is_held(service, start.terms) || !self.is_after(start.terms) {
             return self.enqueue(start, context);
         }
         self.begin_by(start, plan, context);
@@ -130,10 +140,12 @@ impl State {
         !terms.overlap && !self.holders(service).is_empty()
     }
 
-    /// Whether a start of `to` is the first in the queue.
-    fn is_next(&self, service: &str, to: &str) -> bool {
-        let state = self.services.get(service);
-        state.is_some_and(|state| state.queue.first().is_some_and(|first| first.to == to))
+    /// Whether it is the first in the queue; with another order it is another start.
+    fn is_next(&self, start: &Start<'_>) -> bool {
+        let state = self.services.get(start.service);
+        let is_same =
+            |first: &Queued| first.to == start.to && first.terms.after == start.terms.after;
+        state.is_some_and(|state| state.queue.first().is_some_and(is_same))
     }
 
     fn take_next(&mut self, service: &str) {
@@ -260,12 +272,16 @@ impl State {
             return Err(not_now(service, "no start waits".to_owned()));
         };
         let expired = first.until <= context.now;
-        if !expired && !self.has_turn(&first, context.now) {
+        let order = self.order(&first);
+        let broken = matches!(order, Order::Broken(_));
+        if !expired && !broken && !self.has_turn(&first, context.now) {
             return Err(not_now(service, "no turn has come".to_owned()));
         }
         self.take_next(service);
         let why = if expired {
             "its turn did not come in time".to_owned()
+        } else if let Order::Broken(why) = order {
+            why
         } else {
             match self.checked(service, &first.to) {
                 Ok(plan) => {
@@ -292,7 +308,7 @@ impl State {
     }
 }
 
-fn not_now(service: &str, why: String) -> Refusal {
+pub(crate) fn not_now(service: &str, why: String) -> Refusal {
     Refusal::NotNow {
         service: service.to_owned(),
         why,

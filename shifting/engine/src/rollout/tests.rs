@@ -7,6 +7,7 @@ use crate::units::Ppm;
 
 mod acceptance;
 mod advance;
+mod after;
 mod commands;
 mod delivery;
 mod evidence;

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use crate::rollout::after::Order;
 use crate::rollout::lease::{Held, Lease};
 use crate::rollout::{Event, Queued, QueuedStatus, State};
 use crate::time::Time;
@@ -17,8 +18,9 @@ impl State {
             .services
             .values()
             .filter_map(|state| state.queue.first());
-        let (expired, waiting): (Vec<&Queued>, Vec<&Queued>) =
-            first.partition(|first| first.until <= now);
+        let ends =
+            |first: &&Queued| first.until <= now || matches!(self.order(first), Order::Broken(_));
+        let (ended, waiting): (Vec<&Queued>, Vec<&Queued>) = first.partition(ends);
         let mut ready: Vec<(&Queued, Lease)> = waiting
             .into_iter()
             .filter(|first| self.has_turn(first, now))
@@ -26,7 +28,7 @@ impl State {
             .collect();
         ready.sort_by_key(|(first, _)| (Reverse(self.tier(&first.service)), first.since));
         let mut taken: Vec<Held<'_>> = Vec::new();
-        let mut due: Vec<&Queued> = expired;
+        let mut due: Vec<&Queued> = ended;
         for (first, lease) in &ready {
             let own = Held {
                 service: &first.service,
@@ -57,7 +59,9 @@ impl State {
             .services
             .get(service)
             .is_some_and(|state| state.running().is_none());
-        idle && self.freeze_of(service, now).is_none() && !self.is_held(service, &first.terms)
+        idle && self.freeze_of(service, now).is_none()
+            && !self.is_held(service, &first.terms)
+            && self.is_after(&first.terms)
     }
 
     /// The starts that wait for their turn, of one service or of all, for people.
@@ -98,6 +102,13 @@ impl State {
             return Wait {
                 reason: format!("the rollout to `{}`, at {}", run.plan.to, run.place()),
                 owner: run.actor.clone(),
+                command: None,
+            };
+        }
+        if let Order::Waits { reason, owner } = self.order(first) {
+            return Wait {
+                reason,
+                owner,
                 command: None,
             };
         }

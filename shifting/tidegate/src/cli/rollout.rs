@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use tidegate_engine::rollout::{Decision, Phase, QueuedStatus, RolloutStatus, Terms};
+use tidegate_engine::rollout::{After, Decision, Phase, QueuedStatus, RolloutStatus, Terms};
 
 use super::{
     ApiArguments, EXIT_OVERDUE, EXIT_REVERTED, Failure, Outcome, WhoArguments, print_json,
@@ -84,6 +84,10 @@ pub(crate) struct StartArguments {
     /// other
     #[arg(long)]
     overlap: bool,
+    /// Wait until this version of another service is committed [default version: the one under
+    /// way]; dropped when that goes back. May be given several times
+    #[arg(long, value_name = "SERVICE[@VERSION]", conflicts_with = "supersede")]
+    after: Vec<After>,
     /// Follow it until it ends, as `watch` does
     #[arg(long)]
     watch: bool,
@@ -236,6 +240,7 @@ async fn start(arguments: StartArguments, json: bool) -> Outcome {
         },
         terms: Terms {
             overlap: arguments.overlap,
+            after: arguments.after,
         },
     };
     let started = client

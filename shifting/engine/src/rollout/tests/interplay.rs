@@ -24,7 +24,10 @@ fn start(service: &str, overlap: bool) -> Event {
         to: "v2".into(),
         actor: "ann".into(),
         turn: Turn::Next,
-        terms: Terms { overlap },
+        terms: Terms {
+            overlap,
+            ..Terms::default()
+        },
     }
 }
 
