@@ -71,6 +71,7 @@ fn fleet() -> Fleet {
             address: IpAddr::from([127, 0, 0, 1]),
             port: 0,
         },
+        unproven_services_max: None,
     }
 }
 

@@ -54,6 +54,10 @@ impl Check<'_> {
     pub(super) fn fleet(&self, document: NodeId, declared: FleetDocument) -> CheckedFleet {
         let name = self.name(document, declared.name);
         let listener = self.required(document, "listener", declared.listener);
+        let unproven = match declared.unproven_services_max {
+            None => Some(None),
+            some => self.count_u32(some, 1).map(Some),
+        };
         let fleet = listener.and_then(|(node, fields)| {
             let address = self.required(node, "address", fields.address);
             let port = self.required(node, "port", fields.port);
@@ -66,6 +70,7 @@ impl Check<'_> {
                     address: address?,
                     port: port?,
                 },
+                unproven_services_max: unproven?,
             })
         });
         CheckedFleet { name, fleet }

@@ -17,6 +17,7 @@ pub(super) struct FleetDocument {
     _kind: Option<IgnoredAny>,
     pub(super) name: Single,
     pub(super) listener: Option<Spanned<ListenerFields>>,
+    pub(super) unproven_services_max: Single,
 }
 
 #[derive(Debug, Deserialize)]

@@ -28,6 +28,10 @@ pub struct Mesh {
 pub struct Fleet {
     /// Where each sidecar of the fleet listens for its application's outgoing requests.
     pub listener: ListenerAddress,
+    /// Most of its services that may have a rollout under way at once; a start beyond it waits. No
+    /// limit when `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unproven_services_max: Option<u32>,
 }
 
 /// A listening address. Port 0 lets each sidecar take any free port.

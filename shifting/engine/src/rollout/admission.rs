@@ -12,7 +12,7 @@ impl State {
     /// The refusals of [`Event::Start`](crate::rollout::Event::Start).
     pub fn plan(&self, service: &str, to: &str) -> Result<Plan, Refusal> {
         let mut plan = self.checked(service, to)?;
-        self.warn_of_holders(&mut plan);
+        self.warn_of_waits(&mut plan);
         Ok(plan)
     }
 

@@ -70,6 +70,7 @@ pub(crate) fn mesh() -> Mesh {
                     address: std::net::IpAddr::from([127, 0, 0, 1]),
                     port: 0,
                 },
+                unproven_services_max: None,
             },
         )]),
         services: BTreeMap::from([("checkout".to_owned(), service)]),

@@ -43,6 +43,9 @@ pub fn check(before: &State, event: &Event, after: &State) -> Result<(), Broken>
                 waits::began(before, event, after, rollout)?;
                 leases::began(before, event, after, rollout)?;
                 order::began(before, event, rollout)?;
+                if let Some(full) = after.exceeded(event, rollout) {
+                    return broken("cap", rollout, format!("it did not wait for {full}"));
+                }
             }
         }
     }

@@ -151,12 +151,15 @@ impl State {
     }
 
     /// What a start would wait for, for people.
-    pub(crate) fn warn_of_holders(&self, plan: &mut Plan) {
+    pub(crate) fn warn_of_waits(&self, plan: &mut Plan) {
         for holder in self.holders(&plan.service) {
             plan.warnings.push(format!(
                 "it waits for the end of {holder}; --overlap starts it all the same, and then a \
                  fault of one may be blamed on the other"
             ));
+        }
+        if let Some(full) = self.full(&plan.service, &[]) {
+            plan.warnings.push(format!("it waits for {full}"));
         }
     }
 }

@@ -20,7 +20,7 @@
 //!   way back
 //! - `gate` and `freeze` what else a rung that passed waits for; `queue` starts that wait
 //! - `turns` when their turn has come; `lease` what a rollout keeps others from; `after` what is to
-//!   be committed before a start
+//!   be committed before a start; `cap` how many are under way at once
 //! - `tick` one observation: `delivery` and `signals` remember what it says, `judge` the verdict,
 //!   `advance` what is asked for to go on, and what it may cost
 //! - [`invariants`] what must hold in every step; [`Decided`] what the journal keeps of one
@@ -30,6 +30,7 @@
 mod admission;
 mod advance;
 mod after;
+mod cap;
 mod command;
 mod decided;
 mod delivery;

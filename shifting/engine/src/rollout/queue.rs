@@ -120,7 +120,8 @@ impl State {
         } else if waiting {
             return self.enqueue(start, context);
         }
-        if self.is_held(service, start.terms) || !self.is_after(start.terms) {
+        let held = self.is_held(service, start.terms) || !self.is_after(start.terms);
+        if held || self.full(service, &[]).is_some() {
             return self.enqueue(start, context);
         }
         self.begin_by(start, plan, context);

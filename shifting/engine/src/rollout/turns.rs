@@ -34,6 +34,10 @@ impl State {
                 service: &first.service,
                 lease,
             };
+            let began: Vec<&str> = taken.iter().map(|other| other.service).collect();
+            if self.full(&first.service, &began).is_some() {
+                continue;
+            }
             if first.terms.overlap || taken.iter().all(|other| own.shared(*other).is_none()) {
                 taken.push(own);
                 due.push(first);
@@ -62,6 +66,7 @@ impl State {
         idle && self.freeze_of(service, now).is_none()
             && !self.is_held(service, &first.terms)
             && self.is_after(&first.terms)
+            && self.full(service, &[]).is_none()
     }
 
     /// The starts that wait for their turn, of one service or of all, for people.
@@ -129,7 +134,10 @@ impl State {
                     first.to
                 )),
             },
-            None => Wait::of_engine("the next second".to_owned()),
+            None => Wait::of_engine(
+                self.full(service, &[])
+                    .map_or_else(|| "the next second".to_owned(), |full| full.to_string()),
+            ),
         }
     }
 }

@@ -52,6 +52,11 @@ pub(super) fn odd_mesh(kind: u8) -> Mesh {
         3 => service.versions.get_mut("v1").unwrap().hosts.truncate(20),
         4 => service.traffic.timeout_ms += 1,
         6 => service.calls.clear(),
+        7 => {
+            service.calls.clear();
+            let fleet = mesh.fleets.values_mut();
+            fleet.for_each(|fleet| fleet.unproven_services_max = Some(1));
+        }
         _ => return Mesh::default(),
     }
     mesh

@@ -208,3 +208,32 @@ fn what_an_earlier_program_wrote_holds_its_own_service_only() {
     assert_eq!(state, world.state);
     assert!(world.run().plan().lease.is_own());
 }
+
+#[test]
+fn a_fleet_has_no_more_services_under_way_than_it_may() {
+    let mut world = shop();
+    let mut mesh = world.state.mesh().unwrap().clone();
+    mesh.services.values_mut().for_each(|it| it.calls.clear());
+    mesh.fleets.get_mut("web").unwrap().unproven_services_max = Some(2);
+    world.apply(Event::MeshAccepted { mesh }).unwrap();
+    for service in ["cart", "mail"] {
+        world.apply(start(service, false)).unwrap();
+    }
+    let plan = world.state.plan("checkout", "v2").unwrap();
+    let warning = plan.warnings.last().unwrap();
+    let reason = "waits for an end of one of cart, mail: fleet `web` may have 2 under way \
+                  (`unproven_services_max`)";
+    assert_eq!(warning, &format!("it {reason}"));
+    // An operator's word on overlaps is about neighbours.
+    for service in ["checkout", "search"] {
+        world.apply(start(service, true)).unwrap();
+    }
+    assert_eq!(running(&world), ["cart", "mail"]);
+    assert_eq!(world.state.queue(None, world.now)[0].reason, reason);
+    while running(&world).contains(&"mail") {
+        second(&mut world, None);
+        assert!(running(&world).len() <= 2);
+    }
+    all_over(&mut world, None);
+    assert_eq!(ended(&world, "search"), Some(Phase::Committed));
+}
