@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tidegate_engine::mesh::{
-    self, CircuitBreakers, Mesh, Protocol, RolloutPolicy, Service, SourceFile, TrafficPolicy,
+    self, CircuitBreakers, Mesh, Protocol, RolloutPolicy, Service, SourceFile, Tier, TrafficPolicy,
 };
 use tidegate_engine::units::Ppm;
 
@@ -85,6 +85,10 @@ fn the_example_mesh_is_read_whole() {
     assert_eq!(shop.hosts("checkout", "v1").len(), 4);
     assert_eq!(shop.hosts("checkout", "v3"), []);
     assert_eq!(shop.services["payments"].protocol, Protocol::Grpc);
+    for (service, neighbour) in [("checkout", "payments"), ("payments", "checkout")] {
+        let neighbours = shop.neighbours(service);
+        assert_eq!(neighbours.iter().collect::<Vec<_>>(), [neighbour]);
+    }
 }
 
 #[test]
@@ -97,6 +101,7 @@ fn what_the_example_spells_out_as_defaults_are_the_defaults() {
         assert_eq!(service.traffic, TrafficPolicy::default());
         assert_eq!(service.traffic.circuit_breakers, CircuitBreakers::default());
         assert_eq!(service.ladder, Service::default_ladder());
+        assert_eq!(service.tier, Tier::default());
     }
 }
 

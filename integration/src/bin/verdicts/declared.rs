@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use tidegate_engine::mesh::{
     EvidenceSource, Fleet, Host, LatencyObjective, ListenerAddress, Mesh, Protocol, RolloutPolicy,
-    Service, Slo, TrafficPolicy, Version,
+    Service, Slo, Tier, TrafficPolicy, Version,
 };
-use tidegate_engine::rollout::{Event, Turn};
+use tidegate_engine::rollout::{Event, Terms, Turn};
 use tidegate_engine::units::Ppm;
 
 pub(crate) const SERVICE: &str = "checkout";
@@ -44,6 +44,7 @@ pub(crate) fn start(service: &str) -> Event {
         to: TO.to_owned(),
         actor: "ann".to_owned(),
         turn: Turn::Next,
+        terms: Terms::default(),
     }
 }
 
@@ -70,6 +71,7 @@ fn fleet() -> Fleet {
             address: IpAddr::from([127, 0, 0, 1]),
             port: 0,
         },
+        unproven_services_max: None,
     }
 }
 
@@ -84,6 +86,8 @@ fn service() -> Service {
     };
     Service {
         fleets: BTreeSet::from(["web".to_owned()]),
+        calls: BTreeSet::new(),
+        tier: Tier::default(),
         initial: FROM.to_owned(),
         versions: BTreeMap::from([(FROM.to_owned(), hosts(1)), (TO.to_owned(), hosts(2))]),
         protocol: Protocol::Http2,

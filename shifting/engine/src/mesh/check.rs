@@ -38,6 +38,7 @@ pub(super) struct CheckedService {
     /// For the checks between documents.
     pub(super) fleets: Vec<Named>,
     pub(super) all_fleets_read: bool,
+    pub(super) calls: Vec<Named>,
     pub(super) service: Option<Service>,
 }
 
@@ -53,6 +54,10 @@ impl Check<'_> {
     pub(super) fn fleet(&self, document: NodeId, declared: FleetDocument) -> CheckedFleet {
         let name = self.name(document, declared.name);
         let listener = self.required(document, "listener", declared.listener);
+        let unproven = match declared.unproven_services_max {
+            None => Some(None),
+            some => self.count_u32(some, 1).map(Some),
+        };
         let fleet = listener.and_then(|(node, fields)| {
             let address = self.required(node, "address", fields.address);
             let port = self.required(node, "port", fields.port);
@@ -65,6 +70,7 @@ impl Check<'_> {
                     address: address?,
                     port: port?,
                 },
+                unproven_services_max: unproven?,
             })
         });
         CheckedFleet { name, fleet }
@@ -73,6 +79,8 @@ impl Check<'_> {
     pub(super) fn service(&self, document: NodeId, declared: ServiceDocument) -> CheckedService {
         let name = self.name(document, declared.name);
         let fleets = self.fleets(document, declared.fleets);
+        let calls = self.calls(declared.calls, name.as_ref());
+        let tier = self.tier(declared.tier);
         let protocol = match declared.protocol {
             None => Some(Protocol::Http2),
             some => self.parsed(some, values::protocol),
@@ -100,6 +108,12 @@ impl Check<'_> {
         let service = (|| {
             Some(Service {
                 fleets: fleets.iter().map(|fleet| fleet.name.clone()).collect(),
+                calls: calls
+                    .as_ref()?
+                    .iter()
+                    .map(|call| call.name.clone())
+                    .collect(),
+                tier: tier?,
                 initial: initial?,
                 versions: versions?
                     .into_iter()
@@ -119,6 +133,7 @@ impl Check<'_> {
             name,
             fleets,
             all_fleets_read,
+            calls: calls.unwrap_or_default(),
             service: service.filter(|_| all_fleets_read),
         }
     }

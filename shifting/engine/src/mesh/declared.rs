@@ -17,6 +17,7 @@ pub(super) struct FleetDocument {
     _kind: Option<IgnoredAny>,
     pub(super) name: Single,
     pub(super) listener: Option<Spanned<ListenerFields>>,
+    pub(super) unproven_services_max: Single,
 }
 
 #[derive(Debug, Deserialize)]
@@ -31,6 +32,8 @@ pub(super) struct ServiceDocument {
     _kind: Option<IgnoredAny>,
     pub(super) name: Single,
     pub(super) fleets: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) calls: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) tier: Single,
     pub(super) initial: Single,
     pub(super) protocol: Single,
     pub(super) versions: Option<Spanned<Entries<VersionFields>>>,

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::calendar::Freeze;
+use super::neighbours::Tier;
 use crate::units::Ppm;
 
 /// Upper edges, in milliseconds, of the latency buckets that sidecars report. A latency
@@ -27,6 +28,10 @@ pub struct Mesh {
 pub struct Fleet {
     /// Where each sidecar of the fleet listens for its application's outgoing requests.
     pub listener: ListenerAddress,
+    /// Most of its services that may have a rollout under way at once; a start beyond it waits. No
+    /// limit when `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unproven_services_max: Option<u32>,
 }
 
 /// A listening address. Port 0 lets each sidecar take any free port.
@@ -43,6 +48,13 @@ pub struct ListenerAddress {
 pub struct Service {
     /// The fleets whose sidecars reach this service. At least one.
     pub fleets: BTreeSet<String>,
+    /// The services that it calls while it answers: a rollout of one of the two waits for the end of
+    /// a rollout of the other.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub calls: BTreeSet<String>,
+    /// How critical it is. Of the starts whose turn has come the least critical begins first.
+    #[serde(default, skip_serializing_if = "Tier::is_default")]
+    pub tier: Tier,
     /// The version that takes all traffic until a first rollout is committed. A later change of
     /// this field moves nothing: only a rollout moves traffic.
     pub initial: String,

@@ -9,6 +9,7 @@ use super::decode::decode;
 use super::diagnostic::{Diagnostic, Fault, SourceFile, listed, shown, suggest};
 use super::limits;
 use super::model::Mesh;
+use super::neighbours::not_called;
 use super::tree::{NodeId, Tree};
 
 /// Reads a mesh from its files, each with one or more YAML documents of `kind: fleet` or
@@ -36,6 +37,7 @@ pub fn read(files: &[SourceFile]) -> Result<Mesh, Vec<Diagnostic>> {
         fleets: BTreeMap::new(),
         services: BTreeMap::new(),
         used_fleets: Vec::new(),
+        called: Vec::new(),
         mesh: Mesh::default(),
         whole,
     };
@@ -128,6 +130,8 @@ struct Reading<'a> {
     fleets: BTreeMap<String, Place<'a>>,
     services: BTreeMap<String, Place<'a>>,
     used_fleets: Vec<(String, Place<'a>)>,
+    /// The services that others call, and where that is said.
+    called: Vec<(String, Place<'a>)>,
     mesh: Mesh,
     /// Every document could be read as far as its name and its fleets. Otherwise a reference to nowhere may be a
     /// consequence of another mistake, and is not reported.
@@ -195,6 +199,9 @@ impl<'a> Reading<'a> {
         for Named { name, node } in checked.fleets {
             self.used_fleets.push((name, Place { tree, node }));
         }
+        for Named { name, node } in checked.calls {
+            self.called.push((name, Place { tree, node }));
+        }
         let Some(Named { name, node }) = checked.name else {
             self.whole = false;
             return;
@@ -231,6 +238,11 @@ impl<'a> Reading<'a> {
             let nothing = Diagnostic::of_file("mesh", fault);
             self.diagnostics.borrow_mut().push(nothing);
             return;
+        }
+        for (service, place) in &self.called {
+            if !self.services.contains_key(service) {
+                self.report(*place, not_called(service, self.services.keys()));
+            }
         }
         for (fleet, place) in &self.used_fleets {
             if !self.fleets.contains_key(fleet) {

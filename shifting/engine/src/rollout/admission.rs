@@ -1,7 +1,7 @@
 //! What may start: the checks of a rollout before it exists.
 
 use crate::rollout::state::join;
-use crate::rollout::{Phase, Plan, Refusal, State, plan};
+use crate::rollout::{Lease, Phase, Plan, Refusal, State, plan};
 
 // === impl State ===
 
@@ -11,6 +11,13 @@ impl State {
     /// # Errors
     /// The refusals of [`Event::Start`](crate::rollout::Event::Start).
     pub fn plan(&self, service: &str, to: &str) -> Result<Plan, Refusal> {
+        let mut plan = self.checked(service, to)?;
+        self.warn_of_waits(&mut plan);
+        Ok(plan)
+    }
+
+    /// What may be done, once its turn has come.
+    pub(crate) fn checked(&self, service: &str, to: &str) -> Result<Plan, Refusal> {
         let plan = self.possible(service, to)?;
         self.acceptable(service, to)?;
         Ok(plan)
@@ -80,6 +87,7 @@ impl State {
             return Err(not_now(why));
         }
         let mut plan = plan::plan(service, declared, &state.stable, to);
+        plan.lease = Lease::of(service, self.mesh());
         plan.warnings
             .extend(self.relatives_in_quarantine(service, to));
         Ok(plan)

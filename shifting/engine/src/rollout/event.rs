@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::mesh::{EvidenceSource, Gate, Mesh, RolloutPolicy, Slo};
+use crate::rollout::{Lease, Terms};
 use crate::units::Ppm;
 
 /// An input of the fold. Every accepted one is a record of the journal.
@@ -31,6 +32,9 @@ pub enum Event {
         /// What is heeded before it begins.
         #[serde(default)]
         turn: Turn,
+        /// What else it asks for.
+        #[serde(default, skip_serializing_if = "Terms::is_none")]
+        terms: Terms,
     },
     /// An operator stops the clock; the exposure stays.
     Pause {
@@ -413,6 +417,9 @@ pub struct Plan {
     /// Whose numbers it is judged by.
     #[serde(default, skip_serializing_if = "EvidenceSource::is_default")]
     pub evidence: EvidenceSource,
+    /// What it keeps others from.
+    #[serde(default, skip_serializing_if = "Lease::is_own")]
+    pub lease: Lease,
     /// Things an operator should know before it starts, as sentences.
     pub warnings: Vec<String>,
 }

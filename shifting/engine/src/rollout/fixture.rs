@@ -19,6 +19,8 @@ pub(crate) fn mesh() -> Mesh {
     };
     let service = Service {
         fleets: BTreeSet::from(["web".to_owned()]),
+        calls: BTreeSet::new(),
+        tier: Tier::default(),
         initial: "v1".to_owned(),
         versions: BTreeMap::from([
             ("v1".to_owned(), hosts(1, 30)),
@@ -68,6 +70,7 @@ pub(crate) fn mesh() -> Mesh {
                     address: std::net::IpAddr::from([127, 0, 0, 1]),
                     port: 0,
                 },
+                unproven_services_max: None,
             },
         )]),
         services: BTreeMap::from([("checkout".to_owned(), service)]),
@@ -122,6 +125,7 @@ impl World {
             to: to.into(),
             actor: "ann".into(),
             turn,
+            terms: Terms::default(),
         })
     }
 
@@ -240,11 +244,22 @@ impl World {
 
     /// A healthy tick at 500 requests/s, three sidecars.
     pub(crate) fn healthy(&self) -> Observation {
-        let share = self.run().share();
+        self.healthy_of("checkout")
+    }
+
+    /// A rollout of the service is under way.
+    pub(crate) fn runs(&self, service: &str) -> bool {
+        self.state.active().any(|run| run.plan().service == service)
+    }
+
+    /// [`Self::healthy`], of any service.
+    pub(crate) fn healthy_of(&self, service: &str) -> Observation {
+        let run = self.state.latest(service).unwrap();
+        let share = run.share();
         let canary = 500 * u64::from(share.get()) / 1_000_000;
         Observation {
-            service: "checkout".into(),
-            epoch: self.run().epoch(),
+            service: service.to_owned(),
+            epoch: run.epoch(),
             delivery: Delivery {
                 expected: 3,
                 acknowledged: 3,

@@ -1,7 +1,9 @@
 //! What must hold in every step, as pure predicates: for unit tests, property tests, simulation,
 //! and as alarms in the program.
 
+mod leases;
 mod memory;
+mod order;
 mod waits;
 
 use crate::evidence::FRESH_ENOUGH_PPM;
@@ -39,6 +41,11 @@ pub fn check(before: &State, event: &Event, after: &State) -> Result<(), Broken>
             None => {
                 started_at_nothing(rollout, after)?;
                 waits::began(before, event, after, rollout)?;
+                leases::began(before, event, after, rollout)?;
+                order::began(before, event, rollout)?;
+                if let Some(full) = after.exceeded(event, rollout) {
+                    return broken("cap", rollout, format!("it did not wait for {full}"));
+                }
             }
         }
     }

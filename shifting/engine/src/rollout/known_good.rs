@@ -144,7 +144,7 @@ impl State {
             Some(to) => to.to_owned(),
             None => self.target(service)?,
         };
-        let mut plan = self.plan(service, &to)?;
+        let mut plan = self.checked(service, &to)?;
         let content = declared.content(service, &to);
         if state.known_good.iter().any(|good| good.content == content) {
             plan.pace = Pace::KnownGood;
@@ -159,6 +159,8 @@ impl State {
             ));
         }
         self.check_freeze(service, plan.pace)?;
+        // A way out of trouble waits for nobody's rollout; that is kept as any overlap is.
+        self.let_overlap(&mut plan, actor);
         self.begin(plan, actor, context);
         Ok(())
     }
@@ -173,7 +175,7 @@ impl State {
         let before = latest.map(|run| &run.plan.from);
         known
             .chain(before)
-            .find(|version| self.plan(service, version).is_ok())
+            .find(|version| self.checked(service, version).is_ok())
             .cloned()
             .ok_or_else(|| {
                 let why = "nothing to go back to: no other version that it ran with before is \

@@ -19,6 +19,8 @@
 //! - `admission` what may start; `quarantine` what may not; `known_good` what was proven, and the
 //!   way back
 //! - `gate` and `freeze` what else a rung that passed waits for; `queue` starts that wait
+//! - `turns` when their turn has come; `lease` what a rollout keeps others from; `after` what is to
+//!   be committed before a start; `cap` how many are under way at once
 //! - `tick` one observation: `delivery` and `signals` remember what it says, `judge` the verdict,
 //!   `advance` what is asked for to go on, and what it may cost
 //! - [`invariants`] what must hold in every step; [`Decided`] what the journal keeps of one
@@ -27,6 +29,8 @@
 
 mod admission;
 mod advance;
+mod after;
+mod cap;
 mod command;
 mod decided;
 mod delivery;
@@ -36,6 +40,7 @@ mod gate;
 pub mod invariants;
 mod judge;
 mod known_good;
+mod lease;
 mod plan;
 mod quarantine;
 mod queue;
@@ -46,6 +51,7 @@ mod signals;
 mod state;
 mod status;
 mod tick;
+mod turns;
 mod view;
 
 #[cfg(test)]
@@ -59,10 +65,12 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
+pub use after::After;
 pub use decided::{Decided, RolloutDecision};
 pub use event::*;
 pub use gate::Approval;
 pub use known_good::{KnownGood, WayBack};
+pub use lease::{Lease, Terms};
 pub use quarantine::Quarantined;
 pub use queue::{Queued, QueuedStatus};
 pub use refusal::Refusal;

@@ -1,7 +1,7 @@
 //! Which exposures the rungs of a ladder allow, and what an operator should know before.
 
 use crate::mesh::{Gate, Rung, Service};
-use crate::rollout::{Pace, Plan, PlannedRung};
+use crate::rollout::{Lease, Pace, Plan, PlannedRung};
 use crate::units::Ppm;
 
 /// The plan to move `service` from version `from` to version `to`; both exist.
@@ -45,6 +45,7 @@ pub(crate) fn plan(name: &str, service: &Service, from: &str, to: &str) -> Plan 
         pace: Pace::Ordinary,
         from_hosts: u32::try_from(from_hosts).unwrap_or(u32::MAX),
         evidence: service.evidence.clone(),
+        lease: Lease::default(),
         warnings,
     }
 }

@@ -1,8 +1,11 @@
 //! Whatever happens, in whatever order: the invariants hold, a replay is equal, and refusals
 //! change nothing.
 
+mod meshes;
+
 use proptest::prelude::*;
 
+use self::meshes::{odd_mesh, plain, strict};
 use super::fixture::*;
 use super::*;
 use crate::time::Time;
@@ -11,7 +14,11 @@ use crate::units::Ppm;
 /// What may happen; observations are made to fit the state, so that rollouts get somewhere.
 #[derive(Debug, Clone)]
 enum Happening {
-    Start(bool, Turn),
+    Start(bool, Turn, Terms),
+    /// Of the service that `checkout` calls.
+    StartCart(bool, Terms),
+    AbortCart,
+    FailingCart(u8),
     Approve,
     Cancel,
     Due,
@@ -77,36 +84,27 @@ fn turn() -> impl Strategy<Value = Turn> {
     ]
 }
 
-/// The mesh of the tests, with gates and half of every day frozen.
-fn strict() -> crate::mesh::Mesh {
-    use crate::mesh::{Day, Freeze, FreezeSpan, Gate, RungGate, Version};
-    let mut mesh = mesh();
-    let service = mesh.services.get_mut("checkout").unwrap();
-    for (index, rung) in service.ladder.clone().into_iter().enumerate() {
-        let gate = Gate {
-            pause_ms: 3_000 * index as u64,
-            approval: index != 1,
-        };
-        service.gates.push(RungGate { rung, gate });
-    }
-    service.freeze.push(Freeze {
-        zone: "America/New_York".into(),
-        span: FreezeSpan::Weekly {
-            days: Day::ALL.iter().map(|(day, _)| *day).collect(),
-            from: "18:00".parse().unwrap(),
-            to: "06:00".parse().unwrap(),
-        },
-        reason: String::new(),
-    });
-    let mut hosts = service.versions["v2"].hosts.clone();
-    hosts.iter_mut().for_each(|host| host.address.set_port(81));
-    service.versions.insert("v3".into(), Version { hosts });
-    mesh
+fn terms() -> impl Strategy<Value = Terms> {
+    let after = prop_oneof![
+        8 => Just(vec![]),
+        1 => Just(vec!["cart"]),
+        1 => Just(vec!["cart@v2"]),
+        1 => Just(vec!["checkout@v2"]),
+    ];
+    (prop::bool::weighted(0.2), after).prop_map(|(overlap, after)| Terms {
+        overlap,
+        after: after.iter().map(|text| text.parse().unwrap()).collect(),
+    })
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
-        2 => (any::<bool>(), turn()).prop_map(|(forward, turn)| Happening::Start(forward, turn)),
+        2 => (any::<bool>(), turn(), terms())
+            .prop_map(|(forward, turn, terms)| Happening::Start(forward, turn, terms)),
+        2 => (any::<bool>(), terms())
+            .prop_map(|(forward, terms)| Happening::StartCart(forward, terms)),
+        1 => Just(Happening::AbortCart),
+        1 => (1_u8..12).prop_map(Happening::FailingCart),
         2 => Just(Happening::Approve),
         1 => Just(Happening::Cancel),
         4 => Just(Happening::Due),
@@ -117,26 +115,11 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => prop::option::of(any::<bool>()).prop_map(Happening::Back),
         1 => Just(Happening::Lift),
         1 => (1_u8..12).prop_map(Happening::Failing),
-        1 => (0_u8..7).prop_map(Happening::Mesh),
+        1 => (0_u8..9).prop_map(Happening::Mesh),
         1 => prop::option::of(0_u64..20_000).prop_map(Happening::Recovered),
         20 => (1_u8..30).prop_map(Happening::Healthy),
         6 => odd().prop_map(|odd| Happening::Odd(Box::new(odd))),
     ]
-}
-
-fn odd_mesh(kind: u8) -> crate::mesh::Mesh {
-    let mut mesh = mesh();
-    let service = mesh.services.get_mut("checkout").unwrap();
-    match kind {
-        0 => {}
-        1 => drop(service.versions.remove("v2")),
-        2 => service.initial = "v2".into(),
-        5 => return strict(),
-        3 => service.versions.get_mut("v1").unwrap().hosts.truncate(20),
-        4 => service.traffic.timeout_ms += 1,
-        _ => return crate::mesh::Mesh::default(),
-    }
-    mesh
 }
 
 fn observe(world: &World, odd: &Odd) -> Option<Observation> {
@@ -194,17 +177,31 @@ fn happen(world: &mut World, happening: &Happening) {
     let service = || "checkout".to_owned();
     let actor = || "ann".to_owned();
     let event = match happening {
-        Happening::Start(forward, turn) => Event::Start {
+        Happening::Start(forward, turn, terms) => Event::Start {
             service: service(),
             // A third version, to be queued behind the second.
-            to: match (forward, world.state.active().count()) {
-                (true, 0) => "v2",
+            to: match (forward, world.runs("checkout")) {
+                (true, false) => "v2",
                 (true, _) => "v3",
                 (false, _) => "v1",
             }
             .into(),
             actor: actor(),
             turn: *turn,
+            terms: terms.clone(),
+        },
+        Happening::StartCart(forward, terms) => Event::Start {
+            service: "cart".to_owned(),
+            to: if *forward { "v2" } else { "v1" }.to_owned(),
+            actor: actor(),
+            turn: Turn::Next,
+            terms: terms.clone(),
+        },
+        Happening::AbortCart => Event::Abort {
+            service: "cart".to_owned(),
+            actor: actor(),
+            reason: String::new(),
+            quarantine: false,
         },
         Happening::Pause => Event::Pause {
             service: service(),
@@ -258,18 +255,22 @@ fn happen(world: &mut World, happening: &Happening) {
         Happening::Healthy(ticks) => {
             for _ in 0..*ticks {
                 world.now = world.now.plus_ms(1000);
-                if world.state.active().count() == 1 {
-                    let healthy = world.healthy();
-                    step(world, Event::Observed(healthy));
+                for service in ["cart", "checkout"] {
+                    if world.runs(service) {
+                        let healthy = world.healthy_of(service);
+                        step(world, Event::Observed(healthy));
+                    }
                 }
             }
             return;
         }
-        Happening::Failing(ticks) => {
+        Happening::Failing(ticks) | Happening::FailingCart(ticks) => {
+            let cart = matches!(happening, Happening::FailingCart(_));
+            let service = if cart { "cart" } else { "checkout" };
             for _ in 0..*ticks {
                 world.now = world.now.plus_ms(1000);
-                if world.state.active().count() == 1 {
-                    let mut failing = world.healthy();
+                if world.runs(service) {
+                    let mut failing = world.healthy_of(service);
                     failing.evidence.canary.bad = failing.evidence.canary.requests / 2;
                     step(world, Event::Observed(failing));
                 }
@@ -300,13 +301,14 @@ proptest! {
         cut in any::<prop::sample::Index>(),
         with_waits in any::<bool>(),
     ) {
-        let mut world = World::new(if with_waits { strict() } else { mesh() });
+        let mut world = World::new(if with_waits { strict() } else { plain() });
         step(&mut world, Event::ClockRead { unix_ms: 1_795_000_000_000 });
         step(&mut world, Event::Start {
             service: "checkout".into(),
             to: "v2".into(),
             actor: "ann".into(),
             turn: Turn::Next,
+            terms: Terms::default(),
         });
         for happening in &happenings {
             happen(&mut world, happening);
@@ -355,7 +357,7 @@ proptest! {
     ) {
         let mut world = World::started();
         happen(&mut world, &Happening::Healthy(before));
-        if world.state.active().count() == 0 {
+        if !world.runs("checkout") {
             return Ok(());
         }
         world.abort().unwrap();

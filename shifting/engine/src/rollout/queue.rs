@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::rollout::after::Order;
 use crate::rollout::run::Context;
-use crate::rollout::{Cause, Event, NoticeLevel, Phase, Refusal, State, Turn};
+use crate::rollout::{Cause, NoticeLevel, Phase, Plan, Refusal, State, Terms, Turn};
 use crate::time::Time;
 
 /// Most starts that wait for one service.
@@ -30,6 +31,18 @@ pub struct Queued {
     pub since: Time,
     /// When it is given up.
     pub until: Time,
+    /// What else it asks for.
+    #[serde(default, skip_serializing_if = "Terms::is_none")]
+    pub terms: Terms,
+}
+
+/// What an operator asks to start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Start<'a> {
+    pub(crate) service: &'a str,
+    pub(crate) to: &'a str,
+    pub(crate) actor: &'a str,
+    pub(crate) terms: &'a Terms,
 }
 
 /// A start that waits for its turn, for people.
@@ -40,8 +53,23 @@ pub struct QueuedStatus {
     pub queued: Queued,
     /// What for, as a sentence.
     pub reason: String,
+    /// Who ends the wait: `engine`, or whoever started what it waits for.
+    pub owner: String,
     /// What an operator can do.
     pub command: String,
+}
+
+// === impl Queued ===
+
+impl Queued {
+    fn start(&self) -> Start<'_> {
+        Start {
+            service: &self.service,
+            to: &self.to,
+            actor: &self.actor,
+            terms: &self.terms,
+        }
+    }
 }
 
 // === impl State ===
@@ -50,38 +78,81 @@ impl State {
     /// Starts at once, or takes its place in the queue, as `turn` says.
     pub(crate) fn start(
         &mut self,
-        service: &str,
-        to: &str,
-        actor: &str,
+        start: &Start<'_>,
         turn: Turn,
         context: &mut Context,
     ) -> Result<(), Refusal> {
+        let Start {
+            service, to, actor, ..
+        } = *start;
         if turn == Turn::Unchecked {
             let plan = self.possible(service, to)?;
             self.begin(plan, actor, context);
             return Ok(());
         }
+        let terms = self.settled(start)?;
+        if turn == Turn::Supersede && !terms.after.is_empty() {
+            let why = "what supersedes waits for nothing else; leave out --after";
+            return Err(not_now(service, why.to_owned()));
+        }
+        let start = &Start {
+            terms: &terms,
+            ..*start
+        };
         let (_, state) = self.service(service)?;
         if state.running().is_some() {
             self.check_successor(service, to)?;
             return match turn {
-                Turn::Supersede => self.supersede(service, to, actor, context),
-                _ => self.enqueue(service, to, actor, context),
+                Turn::Supersede => self.supersede(start, context),
+                _ => self.enqueue(start, context),
             };
         }
         let waiting = !state.queue.is_empty();
-        let plan = self.plan(service, to)?;
+        let plan = self.checked(service, to)?;
         match self.check_freeze(service, plan.pace) {
-            Err(_) if turn == Turn::Queue => return self.enqueue(service, to, actor, context),
+            Err(_) if turn == Turn::Queue => return self.enqueue(start, context),
             frozen => frozen?,
         }
         if turn == Turn::Supersede {
             self.clear_queue(service, to, context);
+        } else if start.terms.overlap && self.is_next(start) {
+            self.take_next(service);
         } else if waiting {
-            return self.enqueue(service, to, actor, context);
+            return self.enqueue(start, context);
         }
-        self.begin(plan, actor, context);
+        let held = self.is_held(service, start.terms) || !self.is_after(start.terms);
+        if held || self.full(service, &[]).is_some() {
+            return self.enqueue(start, context);
+        }
+        self.begin_by(start, plan, context);
         Ok(())
+    }
+
+    /// Begins what was asked for; by its word beside what it overlaps.
+    fn begin_by(&mut self, start: &Start<'_>, mut plan: Plan, context: &mut Context) {
+        if start.terms.overlap {
+            self.let_overlap(&mut plan, start.actor);
+        }
+        self.begin(plan, start.actor, context);
+    }
+
+    /// Whether a running rollout of another service keeps it from starting.
+    pub(crate) fn is_held(&self, service: &str, terms: &Terms) -> bool {
+        !terms.overlap && !self.holders(service).is_empty()
+    }
+
+    /// Whether it is the first in the queue; with another order it is another start.
+    fn is_next(&self, start: &Start<'_>) -> bool {
+        let state = self.services.get(start.service);
+        let is_same =
+            |first: &Queued| first.to == start.to && first.terms.after == start.terms.after;
+        state.is_some_and(|state| state.queue.first().is_some_and(is_same))
+    }
+
+    fn take_next(&mut self, service: &str) {
+        if let Some(state) = self.services.get_mut(service) {
+            Arc::make_mut(&mut state.queue).remove(0);
+        }
     }
 
     /// Whether a start may wait behind the running rollout, or take its place.
@@ -111,13 +182,13 @@ impl State {
         Ok(())
     }
 
-    fn enqueue(
-        &mut self,
-        service: &str,
-        to: &str,
-        actor: &str,
-        context: &mut Context,
-    ) -> Result<(), Refusal> {
+    fn enqueue(&mut self, start: &Start<'_>, context: &mut Context) -> Result<(), Refusal> {
+        let Start {
+            service,
+            to,
+            actor,
+            terms,
+        } = *start;
         let now = context.now;
         let frozen_until = self.freeze_of(service, now).and_then(|frozen| frozen.until);
         let Some(state) = self.services.get_mut(service) else {
@@ -138,6 +209,7 @@ impl State {
             actor: actor.to_owned(),
             since: now,
             until: frozen_until.unwrap_or(now).max(now).plus_ms(PATIENCE_MS),
+            terms: terms.clone(),
         });
         let text = format!("{actor} queued a start of `{to}`, number {}", queue.len());
         self.tell(service, NoticeLevel::Info, text, context);
@@ -145,13 +217,10 @@ impl State {
     }
 
     /// The canary goes back to 0, acknowledged, and only then the newer version starts.
-    fn supersede(
-        &mut self,
-        service: &str,
-        to: &str,
-        actor: &str,
-        context: &mut Context,
-    ) -> Result<(), Refusal> {
+    fn supersede(&mut self, start: &Start<'_>, context: &mut Context) -> Result<(), Refusal> {
+        let Start {
+            service, to, actor, ..
+        } = *start;
         self.check_freeze(service, crate::rollout::Pace::Ordinary)?;
         self.clear_queue(service, to, context);
         let running = self.running_mut(service)?;
@@ -159,7 +228,7 @@ impl State {
             let reason = format!("superseded by `{to}`, which {actor} asked for");
             running.revert(Cause::Superseded, reason, NoticeLevel::Info, context);
         }
-        self.enqueue(service, to, actor, context)
+        self.enqueue(start, context)
     }
 
     /// What is newer takes the place of all that waits.
@@ -204,18 +273,20 @@ impl State {
             return Err(not_now(service, "no start waits".to_owned()));
         };
         let expired = first.until <= context.now;
-        if !expired && !self.has_turn(service, context.now) {
+        let order = self.order(&first);
+        let broken = matches!(order, Order::Broken(_));
+        if !expired && !broken && !self.has_turn(&first, context.now) {
             return Err(not_now(service, "no turn has come".to_owned()));
         }
-        if let Some(state) = self.services.get_mut(service) {
-            Arc::make_mut(&mut state.queue).remove(0);
-        }
+        self.take_next(service);
         let why = if expired {
             "its turn did not come in time".to_owned()
+        } else if let Order::Broken(why) = order {
+            why
         } else {
-            match self.plan(service, &first.to) {
+            match self.checked(service, &first.to) {
                 Ok(plan) => {
-                    self.begin(plan, &first.actor, context);
+                    self.begin_by(&first.start(), plan, context);
                     return Ok(());
                 }
                 Err(refusal) => refusal.to_string(),
@@ -229,55 +300,6 @@ impl State {
         Ok(())
     }
 
-    /// What the program should apply now although nobody asked: turns that have come.
-    #[must_use]
-    pub fn due(&self, now: Time) -> Vec<Event> {
-        let waiting = self.services.iter().filter_map(|(service, state)| {
-            let first = state.queue.first()?;
-            Some((service, first))
-        });
-        waiting
-            .filter(|(service, first)| first.until <= now || self.has_turn(service, now))
-            .map(|(service, _)| Event::Admit {
-                service: service.clone(),
-            })
-            .collect()
-    }
-
-    fn has_turn(&self, service: &str, now: Time) -> bool {
-        let idle = self
-            .services
-            .get(service)
-            .is_some_and(|state| state.running().is_none());
-        idle && self.freeze_of(service, now).is_none()
-    }
-
-    /// The starts that wait for their turn, of one service or of all, for people.
-    #[must_use]
-    pub fn queue(&self, service: Option<&str>, now: Time) -> Vec<QueuedStatus> {
-        let mut all = Vec::new();
-        for (name, state) in &self.services {
-            if service.is_some_and(|service| service != name) {
-                continue;
-            }
-            let mut before = match state.running() {
-                Some(run) => format!("the rollout to `{}`, at {}", run.plan.to, run.place()),
-                None => self
-                    .freeze_of(name, now)
-                    .map_or_else(|| "the next second".to_owned(), |frozen| frozen.reason),
-            };
-            for queued in state.queue.iter() {
-                let next = format!("the start of `{}`", queued.to);
-                all.push(QueuedStatus {
-                    queued: queued.clone(),
-                    reason: format!("waits for {}", std::mem::replace(&mut before, next)),
-                    command: format!("tidegate rollout cancel {name} {}", queued.to),
-                });
-            }
-        }
-        all
-    }
-
     /// For people, and for the history of the latest rollout while it runs.
     fn tell(&mut self, service: &str, level: NoticeLevel, text: String, context: &mut Context) {
         match self.running_mut(service) {
@@ -287,7 +309,7 @@ impl State {
     }
 }
 
-fn not_now(service: &str, why: String) -> Refusal {
+pub(crate) fn not_now(service: &str, why: String) -> Refusal {
     Refusal::NotNow {
         service: service.to_owned(),
         why,

@@ -50,6 +50,7 @@ impl Simulation {
             to: "v2".into(),
             actor: "ann".into(),
             turn: Turn::Next,
+            terms: Terms::default(),
         });
         simulation
     }

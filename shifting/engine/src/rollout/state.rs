@@ -9,6 +9,7 @@ use crate::compile::{Split, Splits};
 use crate::guard::{self, InUse, Need};
 use crate::mesh::{Mesh, Service};
 use crate::rollout::freeze::CivilClock;
+use crate::rollout::queue::Start;
 use crate::rollout::run::Context;
 use crate::rollout::{
     Effect, Event, KnownGood, NoticeLevel, Observation, Phase, Plan, Quarantined, Queued, Refusal,
@@ -105,7 +106,16 @@ impl State {
                 to,
                 actor,
                 turn,
-            } => self.start(service, to, actor, *turn, &mut context)?,
+                terms,
+            } => {
+                let start = Start {
+                    service,
+                    to,
+                    actor,
+                    terms,
+                };
+                self.start(&start, *turn, &mut context)?;
+            }
             Event::Pause { service, actor } => self.pause(service, actor, &mut context)?,
             Event::Resume { service, actor } => self.resume(service, actor, &mut context)?,
             Event::Abort {

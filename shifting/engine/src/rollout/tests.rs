@@ -7,10 +7,12 @@ use crate::units::Ppm;
 
 mod acceptance;
 mod advance;
+mod after;
 mod commands;
 mod delivery;
 mod evidence;
 mod gates;
+mod interplay;
 mod kills;
 mod ladder;
 mod memory;

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use tidegate_engine::plan::Outlook;
-use tidegate_engine::rollout::{Plan, Quarantined, QueuedStatus, RolloutStatus, Turn};
+use tidegate_engine::rollout::{Plan, Quarantined, QueuedStatus, RolloutStatus, Terms, Turn};
 use tidegate_engine::time::Time;
 
 /// What failed, as sentences.
@@ -149,6 +149,9 @@ pub struct StartRequest {
     /// What if it can't begin at once.
     #[serde(default)]
     pub turn: RequestedTurn,
+    /// What else is asked for.
+    #[serde(default, skip_serializing_if = "Terms::is_none")]
+    pub terms: Terms,
 }
 
 /// What if a start can't begin at once.

@@ -18,6 +18,7 @@ pub(super) async fn start(
         to: request.to.clone(),
         actor: actor(request.actor)?,
         turn: request.turn.into(),
+        terms: request.terms,
     };
     context.brain.command(event).await?;
     let waiting = answer(&context).queue.into_iter();

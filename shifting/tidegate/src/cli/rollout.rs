@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use tidegate_engine::rollout::{Decision, Phase, QueuedStatus, RolloutStatus};
+use tidegate_engine::rollout::{After, Decision, Phase, QueuedStatus, RolloutStatus, Terms};
 
 use super::{
     ApiArguments, EXIT_OVERDUE, EXIT_REVERTED, Failure, Outcome, WhoArguments, print_json,
@@ -79,6 +79,15 @@ pub(crate) struct StartArguments {
     /// Take the running rollout back first, instead of waiting for its end
     #[arg(long)]
     supersede: bool,
+    /// Begin beside a running rollout of a service that this one calls, is called by, or shares
+    /// such a neighbour with [default: waits for its end]; then a fault of one may be blamed on the
+    /// other
+    #[arg(long)]
+    overlap: bool,
+    /// Wait until this version of another service is committed [default version: the one under
+    /// way]; dropped when that goes back. May be given several times
+    #[arg(long, value_name = "SERVICE[@VERSION]", conflicts_with = "supersede")]
+    after: Vec<After>,
     /// Follow it until it ends, as `watch` does
     #[arg(long)]
     watch: bool,
@@ -228,6 +237,10 @@ async fn start(arguments: StartArguments, json: bool) -> Outcome {
             (true, _) => RequestedTurn::Queue,
             (_, true) => RequestedTurn::Supersede,
             _ => RequestedTurn::Next,
+        },
+        terms: Terms {
+            overlap: arguments.overlap,
+            after: arguments.after,
         },
     };
     let started = client

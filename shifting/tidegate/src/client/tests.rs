@@ -47,6 +47,7 @@ async fn a_refusal_keeps_the_servers_words_and_status() {
         to: "v2".into(),
         actor: "ann".into(),
         turn: RequestedTurn::Next,
+        terms: tidegate_engine::rollout::Terms::default(),
     };
     let error = client.start("checkout", &request).await.unwrap_err();
     assert_eq!(error.to_string(), "a rollout of `checkout` is running");

@@ -86,6 +86,7 @@ pub(super) async fn play(
         to: Arm::Canary.version().to_owned(),
         actor: "demo".to_owned(),
         turn: RequestedTurn::Next,
+        terms: tidegate_engine::rollout::Terms::default(),
     };
     stage.client.start(SERVICE, &request).await?;
     let latest = stage.client.rollout(SERVICE).await?;

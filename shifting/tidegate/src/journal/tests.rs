@@ -27,6 +27,7 @@ fn start(number: u64) -> Entry {
         to: format!("v{number}"),
         actor: "amélie".to_owned(),
         turn: Turn::Next,
+        terms: tidegate_engine::rollout::Terms::default(),
     };
     let decided = Decided::new(&event, &State::default(), &[]);
     Entry {

@@ -59,6 +59,7 @@ impl Recorder {
             to: "v2".to_owned(),
             actor: "ann".to_owned(),
             turn: Turn::Next,
+            terms: tidegate_engine::rollout::Terms::default(),
         });
         recorder
     }

@@ -38,17 +38,18 @@ pub fn queue(answer: &QueueAnswer, style: &Style) -> String {
 #[must_use]
 pub fn queued(entry: &QueuedStatus) -> String {
     format!(
-        "{} {} {}: {}",
+        "{} {} {} (owner: {}): {}",
         clean(&entry.queued.service),
         clean(&entry.queued.to),
         clean(&entry.reason),
+        clean(&entry.owner),
         clean(&entry.command)
     )
 }
 
 #[cfg(test)]
 mod tests {
-    use tidegate_engine::rollout::Queued;
+    use tidegate_engine::rollout::{Queued, Terms};
     use tidegate_engine::time::Time;
 
     use super::*;
@@ -68,7 +69,9 @@ mod tests {
                 actor: "ann".into(),
                 since: Time(40_000),
                 until: Time(7_300_000),
+                terms: Terms::default(),
             },
+            owner: "ben".into(),
             reason: "waits for the rollout to `v2`, at 5%".into(),
             command: "tidegate rollout cancel checkout v3".into(),
         });
@@ -77,7 +80,7 @@ mod tests {
             "ann",
             "60 s ago",
             "in 2 h",
-            "checkout v3 waits for the rollout to `v2`, at 5%: tidegate rollout cancel checkout v3",
+            "checkout v3 waits for the rollout to `v2`, at 5% (owner: ben): tidegate rollout cancel checkout v3",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }

@@ -64,6 +64,7 @@ pub fn rollout_now(status: &RolloutStatus, style: &Style) -> String {
         page.field("reports", &report_faults(&status.reports), None);
     }
     page.decision(status);
+    page.overlaps(status);
     page.way_back(status);
     page.queue(status);
     page.text

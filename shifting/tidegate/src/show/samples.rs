@@ -51,6 +51,7 @@ pub(crate) fn judging() -> RolloutStatus {
             pace: Pace::Ordinary,
             from_hosts: 30,
             evidence: EvidenceSource::Sidecars,
+            lease: tidegate_engine::rollout::Lease::default(),
             warnings: Vec::new(),
         },
         actor: "ann".into(),

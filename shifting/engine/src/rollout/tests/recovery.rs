@@ -43,6 +43,7 @@ fn shares_that_expire_together_are_taken_back_together() {
         to: "v2".to_owned(),
         actor: "ann".to_owned(),
         turn: Turn::Next,
+        terms: Terms::default(),
     };
     world.apply(start).unwrap();
     assert_eq!(world.state.dead_man_ttl_ms(), Some(6_000));

@@ -133,6 +133,7 @@ fn start(turn: Turn) -> Event {
         to: "v2".to_owned(),
         actor: "ann".to_owned(),
         turn,
+        terms: tidegate_engine::rollout::Terms::default(),
     }
 }
 

@@ -24,6 +24,21 @@ impl Page<'_> {
         }
     }
 
+    /// The rollouts that it was let run beside: what is seen may be theirs.
+    pub(super) fn overlaps(&mut self, status: &RolloutStatus) {
+        let overlaps = &status.plan.lease.overlaps;
+        if overlaps.is_empty() {
+            return;
+        }
+        let services: Vec<String> = overlaps.iter().map(|name| clean(name)).collect();
+        let text = format!(
+            "the rollout of {}, by {}'s word: a fault of one may be blamed on the other",
+            services.join(", "),
+            clean(&status.actor)
+        );
+        self.field("overlaps", &text, Some(Tone::Warning));
+    }
+
     pub(super) fn known_good(&mut self, status: &RolloutStatus) {
         if status.known_good.is_empty() {
             return;

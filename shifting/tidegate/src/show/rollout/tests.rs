@@ -1,4 +1,4 @@
-use tidegate_engine::rollout::{Approval, HistoryEntry, Queued, QueuedStatus, Rejection};
+use tidegate_engine::rollout::{Approval, HistoryEntry, Queued, QueuedStatus, Rejection, Terms};
 use tidegate_engine::time::Time;
 
 use super::super::samples::judging;
@@ -75,7 +75,9 @@ fn who_approved_and_what_waits_behind_it_is_shown() {
             actor: "ann".into(),
             since: Time(95_000),
             until: Time(900_000),
+            terms: Terms::default(),
         },
+        owner: "ben".into(),
         reason: "waits for the rollout to `v2`, at 1 host".into(),
         command: "tidegate rollout cancel checkout v3".into(),
     });
@@ -209,4 +211,13 @@ fn evidence_past_a_mark_is_coloured() {
         evidence.e_value = 1000.0;
     }
     assert!(rollout_now(&status, &color).contains("\u{1b}[31merrors 1000 of 1000"));
+}
+
+#[test]
+fn what_it_was_let_overlap_is_shown_with_who_said_so() {
+    let mut status = judging();
+    status.plan.lease.overlaps.insert("cart".into());
+    let text = rollout_now(&status, &Style::plain());
+    let expected = "overlaps   the rollout of cart, by ann's word";
+    assert!(text.contains(expected), "{text}");
 }
