@@ -133,7 +133,11 @@ fn check_rollout(
     if rollout.phase != Phase::Committed {
         waits::advanced(earlier, after, rollout)?;
     }
-    if rollout.rung > earlier.rung.saturating_add(1) {
+    let next = match earlier.phase {
+        Phase::Preparing => 0,
+        _ => earlier.rung.saturating_add(1),
+    };
+    if rollout.rung > next {
         return broken("S3", rollout, "a rung was left out".to_owned());
     }
     let Event::Observed(observation) = event else {

@@ -83,7 +83,9 @@ pub(super) fn of_step(
             if blamed && healthy && was.revert_reason.is_none() {
                 return Some("a healthy canary was blamed for errors".to_owned());
             }
-            let both = world.weather == Weather::BothFail && blamed && was.revert_reason.is_none();
+            // At 100% there is no other arm, and the objective alone decides.
+            let compared = was.share() < Ppm::WHOLE && was.revert_reason.is_none();
+            let both = world.weather == Weather::BothFail && blamed && compared;
             both.then(|| "T6: a fault of both arms was blamed on the canary".to_owned())
         }
         _ => None,

@@ -8,7 +8,8 @@ use super::properties;
 use crate::mesh::{Mesh, Rung};
 use crate::rollout::fixture::{arm, mesh};
 use crate::rollout::{
-    Delivery, Event, Evidence, Observation, Phase, Rejection, Rollout, State, Turn, invariants,
+    Delivery, Event, Evidence, Observation, Phase, Rejection, Rollout, State, Terms, Turn,
+    invariants,
 };
 use crate::time::Time;
 use crate::units::Ppm;
@@ -128,6 +129,7 @@ impl World {
                 to: "v2".into(),
                 actor: "ann".into(),
                 turn: Turn::Next,
+                terms: Terms::default(),
             },
             None,
         );
