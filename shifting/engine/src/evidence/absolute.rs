@@ -55,7 +55,7 @@ impl Absolute {
         let bad = bad.min(requests);
         self.requests = self.requests.saturating_add(requests);
         self.bad = self.bad.saturating_add(bad);
-        self.wealth.bet_logs(self.ratios.log_factors(bad, requests));
+        self.wealth.bet(self.ratios.factors(bad, requests));
     }
 
     pub(crate) fn e(&self) -> f64 {

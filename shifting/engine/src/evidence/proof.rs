@@ -86,8 +86,8 @@ impl Proof {
         let limit = self.limit.fraction();
         let bad = pair.canary_bad.min(pair.canary);
         let as_stable = bernoulli(bad, pair.canary, limit, stables_rate(limit, before));
-        let fixed = self.fixed.log_factors(bad, pair.canary);
-        self.own.bet_logs(std::iter::once(as_stable).chain(fixed));
+        let fixed = self.fixed.factors(bad, pair.canary);
+        self.own.bet(std::iter::once(exp(as_stable)).chain(fixed));
         if bad == 0 && pair.stable_bad == 0 {
             self.relative.pass(); // nothing failed: that tells nothing of the odds
         } else {

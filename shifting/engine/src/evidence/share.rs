@@ -62,7 +62,7 @@ impl ShareTest {
         }
         self.canary = self.canary.saturating_add(canary);
         self.both = self.both.saturating_add(both);
-        self.wealth.bet_logs(self.ratios.log_factors(canary, both));
+        self.wealth.bet(self.ratios.factors(canary, both));
     }
 
     /// The canary is meant to be the only arm.

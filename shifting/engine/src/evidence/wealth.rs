@@ -10,7 +10,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::exponential::exp;
 use super::{REVERT_AT, bits};
 
 /// One tick multiplies wealth by at most 10, so that one burst never reverts (evidence §4.1).
@@ -98,19 +97,6 @@ impl Wealth {
             *entered = ((*entered + entering) * factor).min(CAP);
         }
         self.settle();
-    }
-
-    /// [`Self::bet`] by the logarithms of the factors, of at most [`MOST`] alternatives.
-    pub(crate) fn bet_logs(&mut self, logs: impl IntoIterator<Item = f64>) {
-        let mut factors = [0.0; MOST];
-        for (factor, log) in factors.iter_mut().zip(logs) {
-            *factor = log;
-        }
-        // As many at once as the machine can: this is most of what a tick costs.
-        for factor in &mut factors {
-            *factor = exp(*factor);
-        }
-        self.bet(factors.iter().copied());
     }
 
     /// One tick that tells nothing.
