@@ -102,5 +102,7 @@ fn service() -> Service {
         rollout: RolloutPolicy::default(),
         traffic: TrafficPolicy::default(),
         evidence: EvidenceSource::default(),
+        gates: Vec::new(),
+        freeze: Vec::new(),
     }
 }

@@ -6,9 +6,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::ratios::Ratios;
-use super::wealth::Wealth;
+use super::wealth::{Late, MOST, Wealth};
 #[cfg(test)]
-use super::{REVERT_AT, reaches};
+use super::{REVERT_AT, enough};
 use crate::units::Ppm;
 
 /// How many times faster than sustainable the error budget may burn.
@@ -17,6 +17,7 @@ const BURN: f64 = 5.0;
 /// Multiples of the tolerated rate that the mixture bets on.
 const MULTIPLES: [f64; 7] = [1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 80.0];
 pub(crate) const ALTERNATIVES: usize = MULTIPLES.len();
+const _: () = assert!(ALTERNATIVES <= MOST);
 
 /// No rate above this is bet on: a single good request must not ruin a bet.
 const RATE_MAX: f64 = 0.95;
@@ -41,7 +42,7 @@ impl Absolute {
         let tolerated = tolerated(objective);
         Self {
             ratios: Ratios::new(&MULTIPLES.map(|m| (tolerated, (m * tolerated).min(RATE_MAX)))),
-            wealth: Wealth::new(MULTIPLES.len(), horizon),
+            wealth: Wealth::new(MULTIPLES.len(), Late::Half, horizon),
             requests: 0,
             bad: 0,
         }
@@ -54,16 +55,16 @@ impl Absolute {
         let bad = bad.min(requests);
         self.requests = self.requests.saturating_add(requests);
         self.bad = self.bad.saturating_add(bad);
-        self.wealth.bet_each(self.ratios.log_factors(bad, requests));
+        self.wealth.bet(self.ratios.factors(bad, requests));
     }
 
-    pub(crate) fn ln_e(&self) -> f64 {
-        self.wealth.ln_e()
+    pub(crate) fn e(&self) -> f64 {
+        self.wealth.e()
     }
 
     /// Forgets what was seen.
     pub(crate) fn restart(&mut self, horizon: u32) {
-        self.wealth = Wealth::new(self.ratios.len(), horizon);
+        self.wealth = Wealth::new(self.ratios.len(), Late::Half, horizon);
         self.requests = 0;
         self.bad = 0;
     }
@@ -75,7 +76,7 @@ impl Absolute {
 
     #[cfg(test)]
     fn fires(&self) -> bool {
-        reaches(self.ln_e(), REVERT_AT) && self.floors_met()
+        enough(self.e(), REVERT_AT) && self.floors_met()
     }
 }
 
@@ -97,7 +98,12 @@ pub(crate) fn bernoulli(bad: u64, requests: u64, p: f64, q: f64) -> f64 {
         return 0.0;
     }
     let (bad, good) = (bad as f64, requests.saturating_sub(bad) as f64);
-    bad * (q / p).ln() + good * ((1.0 - q) / (1.0 - p)).ln()
+    let of_good = good * ((1.0 - q) / (1.0 - p)).ln();
+    if bad > 0.0 {
+        bad * (q / p).ln() + of_good
+    } else {
+        of_good
+    }
 }
 
 #[cfg(test)]
@@ -117,7 +123,7 @@ mod tests {
                 breach.observe(500, 50);
             }
             health.observe(500, u64::from(tick % 2 == 0));
-            assert!(!reaches(health.ln_e(), 20.0));
+            assert!(!enough(health.e(), 20.0));
         }
         assert!(breach.fires());
     }
@@ -163,6 +169,6 @@ mod tests {
         for _ in 0..30 {
             test.observe(500, 0);
         }
-        assert!(!reaches(test.ln_e(), 20.0));
+        assert!(!enough(test.e(), 20.0));
     }
 }

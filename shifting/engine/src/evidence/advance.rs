@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::proof::Proof;
 use super::regression::Pair;
-use super::{ADVANCE_AT, Metric, reaches};
+use super::{ADVANCE_AT, Metric, enough};
 use crate::mesh::Slo;
 use crate::units::Ppm;
 
@@ -18,8 +18,8 @@ use crate::units::Ppm;
 pub struct Shortfall {
     /// The metric.
     pub metric: Metric,
-    /// Logarithm of the evidence that it is good enough; [`ADVANCE_AT`] is asked for.
-    pub ln_e: f64,
+    /// E-value of "it is good enough"; [`ADVANCE_AT`] is asked for.
+    pub e_value: f64,
     /// The rate of bad requests that the canary has to be proven to be below of.
     pub limit: Ppm,
     /// The canary's requests on this rung of which the metric is known, and the bad ones of them.
@@ -56,16 +56,16 @@ impl Proofs {
         }
     }
 
-    /// By metric, the logarithm of its evidence.
-    pub(crate) fn ln_e(&self) -> impl Iterator<Item = (Metric, f64)> + '_ {
-        self.each().map(|(metric, proof)| (metric, proof.ln_e()))
+    /// By metric, the e-value.
+    pub(crate) fn e(&self) -> impl Iterator<Item = (Metric, f64)> + '_ {
+        self.each().map(|(metric, proof)| (metric, proof.e()))
     }
 
     /// The metric that lacks the most, if one does; `errors` and `latency` are what was counted in
     /// the whole rollout.
     pub(crate) fn shortfall(&self, errors: Pair, latency: Pair) -> Option<Shortfall> {
         self.each()
-            .filter(|(_, proof)| !reaches(proof.ln_e(), ADVANCE_AT))
+            .filter(|(_, proof)| !enough(proof.e(), ADVANCE_AT))
             .map(|(metric, proof)| {
                 let counted = match metric {
                     Metric::Errors => errors,
@@ -74,7 +74,7 @@ impl Proofs {
                 let seen = proof.seen();
                 Shortfall {
                     metric,
-                    ln_e: proof.ln_e(),
+                    e_value: proof.e(),
                     limit: proof.limit(),
                     counted: (seen.canary, seen.canary_bad),
                     requests: proof.requests_missing(counted),
@@ -86,7 +86,7 @@ impl Proofs {
     /// Every metric is proven by the canary's own rate, whatever stable's is.
     pub(crate) fn own_proven(&self) -> bool {
         self.each()
-            .all(|(_, proof)| reaches(proof.own_ln_e(), ADVANCE_AT))
+            .all(|(_, proof)| enough(proof.own_e(), ADVANCE_AT))
     }
 
     fn each(&self) -> impl Iterator<Item = (Metric, &Proof)> {

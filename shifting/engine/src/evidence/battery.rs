@@ -8,11 +8,11 @@ use super::budget::Budget;
 use super::difference::Difference;
 use super::edges::Edge;
 use super::judged::Judged;
-use super::regression::Pair;
+use super::regression::{Bets, Pair};
 use super::share::ShareTest;
-use super::wealth::log_mean;
-use super::{HOLD_AT, REVERT_AT, reaches};
-use crate::mesh::{ErrorBudget, Slo};
+use super::wealth::mix;
+use super::{HOLD_AT, REVERT_AT, enough};
+use crate::mesh::{ErrorBudget, RULES, Slo};
 use crate::rollout::{ArmCounts, BudgetStatus, Evidence};
 use crate::time::Time;
 use crate::units::Ppm;
@@ -33,8 +33,8 @@ pub enum Metric {
 /// What the tests found, as a sentence and a number.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finding {
-    /// Logarithm of the e-value of all metrics together (evidence §4.8: their mean).
-    pub ln_e: f64,
+    /// The e-value of all metrics together (evidence §4.8: their mean, weighted for a regression).
+    pub e_value: f64,
     /// The metric with the largest e-value: what to blame.
     pub metric: Metric,
     /// What was counted.
@@ -84,12 +84,19 @@ impl Battery {
     /// Tests against `slo`, for a rollout whose watched time is planned to be `horizon` ticks.
     #[must_use]
     pub fn new(slo: &Slo, horizon: u32) -> Self {
+        Self::by_rules(RULES, slo, horizon)
+    }
+
+    /// The same by earlier rules of judgement, which a journal may name ([`RULES`]).
+    #[must_use]
+    pub fn by_rules(rules: u32, slo: &Slo, horizon: u32) -> Self {
+        let bets = Bets::of(rules);
         Self {
-            errors: Judged::new(slo.success, horizon),
+            errors: Judged::new(slo.success, bets, horizon),
             latency: slo
                 .latency
                 .as_ref()
-                .map(|objective| Judged::new(objective.share, horizon)),
+                .map(|objective| Judged::new(objective.share, bets, horizon)),
             edges: Vec::new(),
             share: ShareTest::new(Ppm::ZERO, horizon),
             proofs: None,
@@ -103,7 +110,8 @@ impl Battery {
     /// before the canary's first request. Without a latency objective there are none.
     pub fn freeze_edges(&mut self, slo: &Slo, stable: &ArmCounts) {
         self.edges = slo.latency.as_ref().map_or_else(Vec::new, |objective| {
-            Edge::freeze(stable, objective.threshold_ms, self.horizon)
+            let bets = self.errors.regression.bets();
+            Edge::freeze(stable, objective.threshold_ms, bets, self.horizon)
         });
     }
 
@@ -161,6 +169,12 @@ impl Battery {
         }
     }
 
+    /// The rollout cost more than it may.
+    #[must_use]
+    pub fn over_budget(&self, budget: ErrorBudget, slo: &Slo) -> bool {
+        self.budget.exceeded(budget, slo.success)
+    }
+
     /// Starts to test the share of a new exposure.
     pub fn expect_share(&mut self, wanted: Ppm) {
         self.share = ShareTest::new(wanted, self.horizon);
@@ -172,18 +186,18 @@ impl Battery {
             .observe(evidence.canary.issued, evidence.stable.issued);
     }
 
-    /// Logarithm of the evidence that the share is not the wanted one, and what was measured.
+    /// The e-value of "the share is not the wanted one", and what was measured.
     #[must_use]
     pub fn share(&self) -> (f64, Ppm) {
-        (self.share.ln_e(), self.share.measured())
+        (self.share.e(), self.share.measured())
     }
 
     /// How much worse the canary is than stable.
     #[must_use]
     pub fn regression(&self) -> Finding {
-        let (ln_e, metric) = self.worse();
+        let (e_value, metric) = self.worse();
         Finding {
-            ln_e,
+            e_value,
             metric,
             sentence: match (metric, self.worst_edge()) {
                 (Metric::Latency, Some(edge)) => compare(
@@ -195,28 +209,29 @@ impl Battery {
         }
     }
 
-    /// Logarithm of the evidence that the canary is slower: the mean over the edges.
+    /// The e-value of "the canary is slower": the mean over the edges.
+    #[allow(clippy::cast_precision_loss, reason = "a handful of edges")]
     pub(super) fn slower(&self) -> Option<f64> {
-        let threshold = self.latency.as_ref()?.regression.ln_e();
-        let edges = self.edges.iter().map(|edge| edge.regression.ln_e());
-        let all: Vec<f64> = std::iter::once(threshold).chain(edges).collect();
-        Some(log_mean(&all))
+        let threshold = self.latency.as_ref()?.regression.e();
+        let edges = self.edges.iter().map(|edge| edge.regression.e());
+        Some((threshold + edges.sum::<f64>()) / (1 + self.edges.len()) as f64)
     }
 
     /// The further edge that speaks more against the canary than the objective's threshold does.
     fn worst_edge(&self) -> Option<&Edge> {
-        let threshold = self.latency.as_ref()?.regression.ln_e();
-        let ln_e = |edge: &&Edge| edge.regression.ln_e();
+        let threshold = self.latency.as_ref()?.regression.e();
+        let e = |edge: &&Edge| edge.regression.e();
         self.edges
             .iter()
-            .max_by(|a, b| ln_e(a).total_cmp(&ln_e(b)))
-            .filter(|edge| ln_e(edge) > threshold)
+            .max_by(|a, b| e(a).total_cmp(&e(b)))
+            .filter(|edge| e(edge) > threshold)
     }
 
     /// [`Self::regression`] without the sentence, which costs more than all tests of a tick.
     #[must_use]
     pub fn worse(&self) -> (f64, Metric) {
-        combine(self.errors.regression.ln_e(), self.slower())
+        let errors = &self.errors.regression;
+        combine(errors.bets().errors_part(), errors.e(), self.slower())
     }
 
     /// [`Self::regression`] when it is certain and matters: the canary must go back.
@@ -234,8 +249,8 @@ impl Battery {
     }
 
     fn regression_at(&self, mark: f64) -> Option<Finding> {
-        let (ln_e, metric) = self.worse();
-        if !reaches(ln_e, mark) {
+        let (e_value, metric) = self.worse();
+        if !enough(e_value, mark) {
             return None;
         }
         let difference = match (metric, self.worst_edge()) {
@@ -266,7 +281,7 @@ impl Battery {
             Some(_) => SLIGHT,
             None => HOLD_AT,
         };
-        !reaches(self.absolute(|judged| &judged.canary).0, mark)
+        !enough(self.absolute(|judged| &judged.canary).0, mark)
     }
 
     /// Whether a breach that was not the canary's alone is over: stable keeps the objective again,
@@ -302,18 +317,19 @@ impl Battery {
 
     pub(super) fn absolute(&self, arm: impl Fn(&Judged) -> &Absolute) -> (f64, Metric) {
         combine(
-            arm(&self.errors).ln_e(),
-            self.latency.as_ref().map(|judged| arm(judged).ln_e()),
+            0.5,
+            arm(&self.errors).e(),
+            self.latency.as_ref().map(|judged| arm(judged).e()),
         )
     }
 
     fn breach(&self, arm: impl Fn(&Judged) -> &Absolute) -> Option<Finding> {
-        let (ln_e, metric) = self.absolute(&arm);
+        let (e_value, metric) = self.absolute(&arm);
         let floors_met = self
             .judged(metric)
             .is_some_and(|judged| arm(judged).floors_met());
-        (reaches(ln_e, REVERT_AT) && floors_met).then(|| Finding {
-            ln_e,
+        (enough(e_value, REVERT_AT) && floors_met).then(|| Finding {
+            e_value,
             metric,
             sentence: self.compare(metric),
         })
@@ -374,11 +390,11 @@ impl std::fmt::Display for Metric {
     }
 }
 
-/// The mean of the e-values, and the larger one's metric.
-pub(super) fn combine(errors: f64, latency: Option<f64>) -> (f64, Metric) {
+/// The mean of the e-values, in which `part` is the errors', and the larger one's metric.
+fn combine(part: f64, errors: f64, latency: Option<f64>) -> (f64, Metric) {
     match latency {
         None => (errors, Metric::Errors),
-        Some(latency) if latency > errors => (log_mean(&[errors, latency]), Metric::Latency),
-        Some(latency) => (log_mean(&[errors, latency]), Metric::Errors),
+        Some(latency) if latency > errors => (mix(part, errors, latency), Metric::Latency),
+        Some(latency) => (mix(part, errors, latency), Metric::Errors),
     }
 }

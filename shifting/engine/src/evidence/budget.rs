@@ -65,6 +65,9 @@ impl Budget {
         if stable == 0 {
             return; // nothing to compare with
         }
+        if pair.canary_bad == 0 && stable_bad == 0 {
+            return; // nothing failed: neither sum changes
+        }
         let (n, x) = (count(pair.canary), count(pair.canary_bad));
         let (m, y) = (count(stable), count(stable_bad.min(stable)));
         let excess = x * MICRO - n * y * MICRO / m;
@@ -98,6 +101,13 @@ impl Budget {
 
     /// It cost more than it may, and not by chance.
     pub(crate) fn exceeded(&self, budget: ErrorBudget, objective: Ppm) -> bool {
+        let least = match budget {
+            ErrorBudget::Requests(requests) => requests,
+            ErrorBudget::Share(_) => LEAST,
+        };
+        if i128::from(self.excess) <= i128::from(least) * MICRO {
+            return false; // nearly always, and without a division
+        }
         let deviation = (i128::from(self.variance.max(0)) * MICRO).isqrt();
         let allowed = i128::from(self.allowed(budget, objective)) * MICRO;
         i128::from(self.excess) - DEVIATIONS * deviation > allowed

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::difference::Difference;
-use super::regression::{Pair, Regression};
+use super::regression::{Bets, Pair, Regression};
 use crate::mesh::LATENCY_EDGES_MS;
 use crate::rollout::ArmCounts;
 use crate::time::Time;
@@ -28,7 +28,12 @@ pub(crate) struct Edge {
 
 impl Edge {
     /// The edges to watch besides the objective's threshold, by stable's requests so far.
-    pub(crate) fn freeze(stable: &ArmCounts, threshold_ms: u32, horizon: u32) -> Vec<Self> {
+    pub(crate) fn freeze(
+        stable: &ArmCounts,
+        threshold_ms: u32,
+        bets: Bets,
+        horizon: u32,
+    ) -> Vec<Self> {
         let all: u64 = stable.buckets.iter().sum();
         let mut edges: Vec<Self> = Vec::new();
         for (permille, fewest) in QUANTILES {
@@ -40,7 +45,7 @@ impl Edge {
             if !known {
                 edges.push(Self {
                     index,
-                    regression: Regression::new(horizon),
+                    regression: Regression::new(bets, horizon),
                     difference: Difference::default(),
                 });
             }
@@ -96,7 +101,7 @@ mod tests {
             buckets,
             ..ArmCounts::default()
         };
-        Edge::freeze(&stable, 250, 600)
+        Edge::freeze(&stable, 250, Bets::Dense, 600)
             .iter()
             .map(Edge::threshold_ms)
             .collect()

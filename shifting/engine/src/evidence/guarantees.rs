@@ -192,3 +192,67 @@ fn twenty_thousand_hours_at_the_edge() {
         assert_kept(certain, runs, mark);
     }
 }
+
+/// The mixture of evidence §4.1 and §4.8 as it is written there, for one metric.
+fn as_specified(ratios: &[f64], late: f64, seconds: &[(u64, u64, u64, u64)]) -> f64 {
+    let horizon = 600.0;
+    let entering = 1.0 / (2.0 * horizon);
+    let mut sum = 0.0;
+    for r in ratios {
+        let (mut held, mut entered) = (1.0, 0.0);
+        for (canary, canary_bad, stable, stable_bad) in seconds {
+            let theta = RHO * *canary as f64 / (RHO * *canary as f64 + *stable as f64);
+            let bad = (canary_bad + stable_bad) as f64;
+            let ln = *canary_bad as f64 * r.ln() - bad * (1.0 + (r - 1.0) * theta).ln();
+            let factor = ln.exp().min(10.0);
+            held *= factor;
+            entered = (entered + entering) * factor;
+        }
+        let cash = 1.0 - seconds.len() as f64 * entering;
+        sum += (1.0 - late) * held + late * (entered + cash);
+    }
+    sum / ratios.len() as f64
+}
+
+#[test]
+fn a_rollout_is_judged_by_the_mixture_of_the_rules_it_started_with() {
+    let failed = [
+        (10, 1, 190, 0),
+        (12, 0, 188, 1),
+        (9, 2, 191, 0),
+        (8, 8, 192, 0),
+    ];
+    let slow = failed.map(|(n, _, m, _)| (n, 0, m, 1));
+    let wide = [1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 200.0];
+    let dense = [1.5, 2.25, 4.0, 7.0, 15.0, 40.0];
+    for (rules, ratios, late, errors_part) in [
+        (0, wide.as_slice(), 0.5, 0.5),
+        (1, &wide, 0.5, 0.5),
+        (2, &dense, 0.25, 0.75),
+    ] {
+        let mut battery = Battery::by_rules(rules, &slo(), 600);
+        for (second, (n, bad, m, stable_bad)) in (1..).zip(failed) {
+            let arm = |requests, bad, slow| ArmCounts {
+                requests,
+                bad,
+                timed: requests,
+                slow,
+                ..ArmCounts::default()
+            };
+            let evidence = Evidence {
+                canary: arm(n, bad, 0),
+                stable: arm(m, stable_bad, 1),
+                ..Evidence::default()
+            };
+            battery.observe(&evidence, RHO, Time(second * 1_000));
+        }
+        let errors = as_specified(ratios, late, &failed);
+        let latency = as_specified(ratios, late, &slow);
+        let mean = errors_part * errors + (1.0 - errors_part) * latency;
+        let found = battery.e_values();
+        for (is, wanted) in [(found.errors, errors), (found.regression, mean)] {
+            assert!((is - wanted.ln()).abs() < 1e-9, "{rules}: {is} {wanted}");
+        }
+    }
+    assert_eq!(Battery::new(&slo(), 600), Battery::by_rules(2, &slo(), 600));
+}

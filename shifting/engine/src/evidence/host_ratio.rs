@@ -13,8 +13,9 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::ADVANCE_AT;
+use super::exponential::exp;
 use super::regression::{Pair, log_factor_below};
-use super::wealth::log_mean;
+use super::wealth::mean;
 use crate::time::Time;
 
 /// The ratios of the grid: from 1 in steps of a tenth, to about 10. What is beyond is not known.
@@ -85,7 +86,7 @@ fn refuted(minutes: &[Pair], ratio: f64) -> bool {
         for (sum, bet) in wealth.iter_mut().zip(BETS) {
             *sum += log_factor_below(*pair, ratio, bet);
         }
-        log_mean(&wealth) >= ADVANCE_AT.ln()
+        mean(&wealth.map(exp)) >= ADVANCE_AT
     })
 }
 

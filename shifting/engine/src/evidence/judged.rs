@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::absolute::Absolute;
 use super::difference::Difference;
-use super::regression::{Pair, Regression};
+use super::regression::{Bets, Pair, Regression};
 use crate::time::Time;
 use crate::units::Ppm;
 
@@ -20,9 +20,9 @@ pub(crate) struct Judged {
 // === impl Judged ===
 
 impl Judged {
-    pub(crate) fn new(objective: Ppm, horizon: u32) -> Self {
+    pub(crate) fn new(objective: Ppm, bets: Bets, horizon: u32) -> Self {
         Self {
-            regression: Regression::new(horizon),
+            regression: Regression::new(bets, horizon),
             canary: Absolute::new(objective, horizon),
             stable: Absolute::new(objective, horizon),
             difference: Difference::default(),

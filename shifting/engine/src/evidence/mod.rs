@@ -69,3 +69,8 @@ pub const FRESH_ENOUGH_PPM: u32 = 900_000;
 pub fn reaches(ln_e: f64, mark: f64) -> bool {
     ln_e >= mark.ln() - 1e-9
 }
+
+/// [`reaches`] for an e-value itself.
+pub(crate) fn enough(e: f64, mark: f64) -> bool {
+    e >= mark * (1.0 - 1e-9)
+}

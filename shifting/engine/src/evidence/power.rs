@@ -5,12 +5,10 @@
 
 use super::REVERT_AT;
 use super::absolute::{self, tolerated};
-use super::regression;
-use super::wealth::CLIP;
+use super::regression::Bets;
+use super::wealth::{CLIP, Late};
+use crate::mesh::RULES;
 use crate::units::Ppm;
-
-/// Part of the capital that is bet from the first tick.
-const EARLY: f64 = 0.5;
 
 /// What the regression test is to tell apart: requests per second and failure rates of both arms.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,7 +42,13 @@ impl Contrast {
             return None;
         }
         let growth = (bad + others) * divergence(actual, tolerated);
-        seconds(growth, bad, regression::ALTERNATIVES, self.metrics)
+        let bets = Bets::of(RULES);
+        let errors_part = match self.metrics {
+            0 | 1 => 1.0,
+            _ => bets.errors_part(),
+        };
+        let capital = errors_part * (1.0 - bets.late().part());
+        seconds(growth, bad, bets.ratios().len(), capital)
     }
 }
 
@@ -57,7 +61,8 @@ pub fn seconds_to_breach(rps: f64, rate: f64, objective: Ppm, metrics: u32) -> O
         return None;
     }
     let growth = rps * divergence(rate, limit);
-    seconds(growth, rps * rate, absolute::ALTERNATIVES, metrics)
+    let capital = (1.0 - Late::Half.part()) / f64::from(metrics.max(1));
+    seconds(growth, rps * rate, absolute::ALTERNATIVES, capital)
 }
 
 /// The failure rate that an arm may have at 100% (5 times the objective's).
@@ -66,18 +71,19 @@ pub fn tolerated_rate(objective: Ppm) -> f64 {
     tolerated(objective)
 }
 
-/// Of a wealth that grows by `growth` a second on one of some alternatives. A second in which
+/// Of `capital` that is bet from the first second on and grows by `growth` a second on one of some
+/// alternatives. A second in which
 /// anything fails (`bad` requests in the mean) adds no more than the clip.
 #[allow(clippy::cast_precision_loss, reason = "a handful of alternatives")]
-fn seconds(growth: f64, bad: f64, alternatives: usize, metrics: u32) -> Option<f64> {
-    let most = CLIP * -(-bad).exp_m1();
+fn seconds(growth: f64, bad: f64, alternatives: usize, capital: f64) -> Option<f64> {
+    let most = CLIP.ln() * -(-bad).exp_m1();
     // When even that is reached, about half of the alternatives grow as fast.
     let betting = if growth > most {
         alternatives as f64 / 2.0
     } else {
         1.0
     };
-    let share = betting / alternatives as f64 * EARLY / f64::from(metrics.max(1));
+    let share = betting / alternatives as f64 * capital;
     let growth = growth.min(most);
     (growth > 0.0).then(|| (REVERT_AT / share).ln() / growth)
 }

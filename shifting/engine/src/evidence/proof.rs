@@ -20,9 +20,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::absolute::bernoulli;
+use super::exponential::exp;
+use super::ratios::Ratios;
 use super::regression::{Pair, log_factor_below};
-use super::wealth::{Wealth, log_mix};
-use super::{ADVANCE_AT, reaches};
+use super::wealth::{Late, Wealth, mix};
+use super::{ADVANCE_AT, enough};
 use crate::units::Ppm;
 
 /// Part of the capital that is bet on the canary's own rate; most canaries are proven by it.
@@ -50,6 +52,8 @@ const NOT_IN_SIGHT: f64 = 1e12;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Proof {
     limit: Ppm,
+    /// Of the alternatives that do not depend on stable.
+    fixed: Ratios,
     own: Wealth,
     relative: Wealth,
     seen: Pair,
@@ -62,10 +66,13 @@ impl Proof {
     /// To show that fewer than `burn` × (1 − `objective`) of the canary's requests are bad, or
     /// fewer than `rho` times as many as stable's.
     pub(crate) fn new(objective: Ppm, burn: u32, horizon: u32) -> Self {
+        let limit = limit(objective, burn);
+        let rate = limit.fraction();
         Self {
-            limit: limit(objective, burn),
-            own: Wealth::steady(OWN_ALTERNATIVES, horizon),
-            relative: Wealth::steady(BETTER.len(), horizon),
+            limit,
+            fixed: Ratios::new(&fixed_rates(rate).map(|q| (rate, q))),
+            own: Wealth::new(OWN_ALTERNATIVES, Late::Eighth, horizon),
+            relative: Wealth::new(BETTER.len(), Late::Eighth, horizon),
             seen: Pair::default(),
             rho_ppm: 1_000_000,
         }
@@ -78,21 +85,26 @@ impl Proof {
         }
         let limit = self.limit.fraction();
         let bad = pair.canary_bad.min(pair.canary);
-        let own = own_rates(limit, before).map(|q| bernoulli(bad, pair.canary, limit, q));
-        self.own.bet(&own);
-        let relative = BETTER.map(|better| log_factor_below(pair, rho, better / rho));
-        self.relative.bet(&relative);
+        let as_stable = bernoulli(bad, pair.canary, limit, stables_rate(limit, before));
+        let fixed = self.fixed.factors(bad, pair.canary);
+        self.own.bet(std::iter::once(exp(as_stable)).chain(fixed));
+        if bad == 0 && pair.stable_bad == 0 {
+            self.relative.pass(); // nothing failed: that tells nothing of the odds
+        } else {
+            let relative = BETTER.map(|better| log_factor_below(pair, rho, better / rho));
+            self.relative.bet(relative.map(exp));
+        }
         self.seen.add(pair);
         self.rho_ppm = to_ppm(rho);
     }
 
-    pub(crate) fn ln_e(&self) -> f64 {
-        log_mix(OWN_PART, self.own.ln_e(), self.relative.ln_e())
+    pub(crate) fn e(&self) -> f64 {
+        mix(OWN_PART, self.own.e(), self.relative.e())
     }
 
     /// The part that is about the canary's own rate.
-    pub(crate) fn own_ln_e(&self) -> f64 {
-        self.own.ln_e()
+    pub(crate) fn own_e(&self) -> f64 {
+        self.own.e()
     }
 
     /// The rate that the canary has to be below of.
@@ -116,7 +128,8 @@ impl Proof {
     pub(crate) fn requests_missing(&self, before: Pair) -> Option<u64> {
         let (limit, seen) = (self.limit.fraction(), self.seen);
         let rate = rate(seen.canary_bad, seen.canary);
-        let own = own_rates(limit, before)
+        let [nearly_none, half] = fixed_rates(limit);
+        let own = [stables_rate(limit, before), nearly_none, half]
             .map(|q| rate * (q / limit).ln() + (1.0 - rate) * ((1.0 - q) / (1.0 - limit)).ln());
         // Per canary request: stable's requests, and the bad ones in both arms.
         let stable = seen.stable as f64 / seen.canary.max(1) as f64;
@@ -130,7 +143,7 @@ impl Proof {
         let proven_after = |requests: f64| {
             let own = self.own.projected(&own, requests);
             let relative = self.relative.projected(&relative, requests);
-            reaches(log_mix(OWN_PART, own, relative), ADVANCE_AT)
+            enough(mix(OWN_PART, own, relative), ADVANCE_AT)
         };
         // Convex in the number of requests: where it is enough at last, it is from one number on.
         let (mut least, mut most) = (0.0, NOT_IN_SIGHT);
@@ -157,14 +170,14 @@ fn limit(objective: Ppm, burn: u32) -> Ppm {
     Ppm::of(budget.saturating_mul(u64::from(burn)).min(most), 1_000_000)
 }
 
-/// The rates to bet on. Stable's is taken from before the tick: a bet is made before the draw.
-fn own_rates(limit: f64, before: Pair) -> [f64; OWN_ALTERNATIVES] {
-    let stable = rate(before.stable_bad, before.stable);
-    [
-        stable.clamp(LEAST * limit, MOST * limit),
-        NEARLY_NONE * limit,
-        HALF * limit,
-    ]
+/// The first rate to bet on. It is taken from before the tick: a bet is made before the draw.
+fn stables_rate(limit: f64, before: Pair) -> f64 {
+    rate(before.stable_bad, before.stable).clamp(LEAST * limit, MOST * limit)
+}
+
+/// The others.
+fn fixed_rates(limit: f64) -> [f64; OWN_ALTERNATIVES - 1] {
+    [NEARLY_NONE * limit, HALF * limit]
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a rate to bet on")]
@@ -210,7 +223,7 @@ mod tests {
             };
             proof.observe(pair, before, 1.5);
             before.add(pair);
-            reaches(proof.ln_e(), ADVANCE_AT)
+            enough(proof.e(), ADVANCE_AT)
         })
     }
 
@@ -273,7 +286,7 @@ mod tests {
         }
         let missing = proof.requests_missing(before).unwrap();
         let mut taken = 0;
-        while !reaches(proof.ln_e(), ADVANCE_AT) {
+        while !enough(proof.e(), ADVANCE_AT) {
             proof.observe(tick, before, 1.5);
             before.add(tick);
             taken += 20;
@@ -312,7 +325,7 @@ mod tests {
         let ticks = (0..3_600).find(|_| {
             before.add(healthy);
             proof.observe(healthy, before, 1.5);
-            reaches(proof.ln_e(), ADVANCE_AT)
+            enough(proof.e(), ADVANCE_AT)
         });
         println!("{ticks:?}");
         assert!(ticks.is_some_and(|ticks| ticks < 600), "{ticks:?}");

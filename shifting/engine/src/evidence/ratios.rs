@@ -5,38 +5,47 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::bits;
+use super::exponential::exp;
+use super::wealth::MOST;
 
-/// For each alternative, what a bad and a good request add to the logarithm of the likelihood
-/// ratio of its rate to the null's. The same for all copies of a test.
+/// Counts up to these are raised to by multiplying: a handful of products for all alternatives at
+/// once, and far from overflow. Larger ones take an exponential each.
+const BAD_MAX: u64 = 64;
+const GOOD_MAX: u64 = 256;
+
+/// For each alternative, by what a bad and a good request multiply the likelihood ratio of its rate
+/// to the null's, and the logarithms of that. The same for all copies of a test.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Ratios {
     #[serde(with = "bits")]
     bad: Arc<[f64]>,
     #[serde(with = "bits")]
     good: Arc<[f64]>,
+    #[serde(with = "bits")]
+    ln_bad: Arc<[f64]>,
+    #[serde(with = "bits")]
+    ln_good: Arc<[f64]>,
 }
 
 // === impl Ratios ===
 
 impl Ratios {
-    /// From pairs of a null's rate and an alternative's. Where the two cannot be told apart in
-    /// order, requests add nothing.
+    /// From pairs of a null's rate and an alternative's, at most [`MOST`]. Where the two cannot be
+    /// told apart in order, requests add nothing.
     pub(crate) fn new(rates: &[(f64, f64)]) -> Self {
-        let log = |ratio: fn(f64, f64) -> f64| {
+        let each = |ratio: fn(f64, f64) -> f64| -> Arc<[f64]> {
             rates
                 .iter()
-                .map(|(p, q)| {
-                    if proper(*p, *q) {
-                        ratio(*p, *q).ln()
-                    } else {
-                        0.0
-                    }
-                })
+                .map(|(p, q)| if proper(*p, *q) { ratio(*p, *q) } else { 1.0 })
                 .collect()
         };
+        let (bad, good) = (each(|p, q| q / p), each(|p, q| (1.0 - q) / (1.0 - p)));
+        let ln = |ratios: &[f64]| ratios.iter().map(|ratio| ratio.ln()).collect();
         Self {
-            bad: log(|p, q| q / p),
-            good: log(|p, q| (1.0 - q) / (1.0 - p)),
+            ln_bad: ln(&bad),
+            ln_good: ln(&good),
+            bad,
+            good,
         }
     }
 
@@ -45,13 +54,46 @@ impl Ratios {
         self.bad.len()
     }
 
-    /// Logarithms of the ratios after `bad` of `requests`.
+    /// The ratios after `bad` of `requests`; those beyond [`Self::len`] mean nothing.
+    pub(crate) fn factors(&self, bad: u64, requests: u64) -> [f64; MOST] {
+        let good = requests.saturating_sub(bad);
+        let mut factors = [1.0; MOST];
+        if bad <= BAD_MAX && good <= GOOD_MAX {
+            multiply(&mut factors, &self.good, good);
+            multiply(&mut factors, &self.bad, bad);
+        } else {
+            let logs = self.log_factors(bad, good);
+            for (factor, log) in factors.iter_mut().zip(logs) {
+                *factor = exp(log);
+            }
+        }
+        factors
+    }
+
     #[allow(clippy::cast_precision_loss, reason = "requests of a second")]
-    pub(crate) fn log_factors(&self, bad: u64, requests: u64) -> impl Iterator<Item = f64> + '_ {
-        let good = requests.saturating_sub(bad) as f64;
-        let bad = bad as f64;
-        let each = self.bad.iter().zip(self.good.iter());
+    fn log_factors(&self, bad: u64, good: u64) -> impl Iterator<Item = f64> + '_ {
+        let (bad, good) = (bad as f64, good as f64);
+        let each = self.ln_bad.iter().zip(self.ln_good.iter());
         each.map(move |(of_bad, of_good)| bad * of_bad + good * of_good)
+    }
+}
+
+/// Multiplies each product by its base, so many times.
+fn multiply(products: &mut [f64; MOST], bases: &[f64], mut times: u64) {
+    let mut squares = [1.0; MOST];
+    for (square, base) in squares.iter_mut().zip(bases) {
+        *square = *base;
+    }
+    while times > 0 {
+        if times & 1 == 1 {
+            for (product, square) in products.iter_mut().zip(squares) {
+                *product *= square;
+            }
+        }
+        for square in &mut squares {
+            *square *= *square;
+        }
+        times >>= 1;
     }
 }
 
@@ -73,7 +115,7 @@ mod tests {
             let mut mean = 0.0;
             for bad in 0..=n {
                 let chance = choose * p.powi(bad as i32) * (1.0 - p).powi((n - bad) as i32);
-                mean += chance * ratios.log_factors(bad, n).nth(place).unwrap().exp();
+                mean += chance * ratios.factors(bad, n)[place];
                 choose *= (n - bad) as f64 / (bad + 1) as f64;
             }
             assert!((mean - 1.0).abs() < 1e-9, "{mean}");
@@ -83,6 +125,17 @@ mod tests {
     #[test]
     fn rates_that_are_none_add_nothing() {
         let ratios = Ratios::new(&[(0.0, 0.5), (0.5, 1.0), (1.0, 0.5)]);
-        assert!(ratios.log_factors(3, 5).all(|factor| factor == 0.0));
+        assert!(ratios.factors(3, 5).iter().all(|factor| *factor == 1.0));
+    }
+
+    #[test]
+    fn many_requests_multiply_as_few_do() {
+        let ratios = Ratios::new(&[(0.005, 0.4), (0.8, 0.0005), (0.01, 0.015)]);
+        for (bad, good) in [(0, 190), (64, 256), (65, 256), (64, 257), (3, 1)] {
+            let logs: Vec<f64> = ratios.log_factors(bad, good).collect();
+            for (factor, log) in ratios.factors(bad, bad + good).iter().zip(logs) {
+                assert!((factor.ln() - log).abs() < 1e-9, "{bad} {good}: {factor}");
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ratios::Ratios;
-use super::wealth::Wealth;
+use super::wealth::{Late, MOST, Wealth};
 use crate::units::Ppm;
 
 /// Shares within these multiples of the wanted one are as wanted.
@@ -16,6 +16,8 @@ const HIGHEST: f64 = 1.25;
 /// Alternatives, as multiples of the wanted share.
 const TOO_LOW: [f64; 3] = [0.2, 0.4, 0.6];
 const TOO_HIGH: [f64; 4] = [1.6, 2.0, 4.0, 10.0];
+
+const _: () = assert!(TOO_LOW.len() + TOO_HIGH.len() < MOST);
 
 /// As good as nothing: an alternative on its own.
 const NEXT_TO_NOTHING: f64 = 0.0005;
@@ -46,7 +48,7 @@ impl ShareTest {
         Self {
             wanted,
             ratios: Ratios::new(&bets),
-            wealth: Wealth::new(bets.len(), horizon),
+            wealth: Wealth::new(bets.len(), Late::Half, horizon),
             canary: 0,
             both: 0,
         }
@@ -60,7 +62,7 @@ impl ShareTest {
         }
         self.canary = self.canary.saturating_add(canary);
         self.both = self.both.saturating_add(both);
-        self.wealth.bet_each(self.ratios.log_factors(canary, both));
+        self.wealth.bet(self.ratios.factors(canary, both));
     }
 
     /// The canary is meant to be the only arm.
@@ -68,8 +70,8 @@ impl ShareTest {
         self.wanted == Ppm::WHOLE
     }
 
-    pub(crate) fn ln_e(&self) -> f64 {
-        self.wealth.ln_e()
+    pub(crate) fn e(&self) -> f64 {
+        self.wealth.e()
     }
 
     /// What was measured since the rung was acknowledged.
@@ -81,13 +83,13 @@ impl ShareTest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::reaches;
+    use crate::evidence::enough;
 
     fn ticks_to_fire(wanted: u32, canary: u64, stable: u64) -> Option<usize> {
         let mut test = ShareTest::new(Ppm::new(wanted).unwrap(), 120);
         (1..=600).find(|_| {
             test.observe(canary, stable);
-            reaches(test.ln_e(), 1000.0)
+            enough(test.e(), 1000.0)
         })
     }
 
@@ -124,6 +126,6 @@ mod tests {
         for _ in 0..20 {
             test.observe(0, 4);
         }
-        assert!(!reaches(test.ln_e(), 1000.0));
+        assert!(!enough(test.e(), 1000.0));
     }
 }

@@ -1,7 +1,7 @@
 //! The e-values of a battery, for simulations and for people.
 
 use super::advance::Proofs;
-use super::battery::{Battery, combine};
+use super::battery::Battery;
 use super::{ADVANCE_AT, HOLD_AT, REVERT_AT};
 use crate::rollout::{EvidenceStatus, ProofStatus};
 
@@ -33,20 +33,19 @@ impl Battery {
     /// All tests' e-values.
     #[must_use]
     pub fn e_values(&self) -> EValues {
-        let errors = self.errors.regression.ln_e();
         let latency = self.slower();
         EValues {
-            errors,
-            latency,
-            regression: combine(errors, latency).0,
-            canary_breach: self.absolute(|judged| &judged.canary).0,
-            stable_breach: self.absolute(|judged| &judged.stable).0,
-            share: self.share.ln_e(),
+            errors: self.errors.regression.e().ln(),
+            latency: latency.map(f64::ln),
+            regression: self.worse().0.ln(),
+            canary_breach: self.absolute(|judged| &judged.canary).0.ln(),
+            stable_breach: self.absolute(|judged| &judged.stable).0.ln(),
+            share: self.share.e().ln(),
             proof: self
                 .proofs
                 .iter()
-                .flat_map(Proofs::ln_e)
-                .map(|(_, ln_e)| ln_e)
+                .flat_map(Proofs::e)
+                .map(|(_, e)| e.ln())
                 .min_by(f64::total_cmp),
         }
     }
@@ -54,20 +53,20 @@ impl Battery {
     /// For people.
     #[must_use]
     pub fn status(&self) -> Vec<EvidenceStatus> {
-        let entry = |test: &str, ln_e: f64| EvidenceStatus {
+        let entry = |test: &str, e_value: f64| EvidenceStatus {
             test: test.to_owned(),
-            e_value: ln_e.exp(),
+            e_value,
             hold_at: HOLD_AT,
             revert_at: REVERT_AT,
         };
-        let mut all = vec![entry("errors", self.errors.regression.ln_e())];
+        let mut all = vec![entry("errors", self.errors.regression.e())];
         if let Some(slower) = self.slower() {
             all.push(entry("latency", slower));
-            all.push(entry("combined", self.regression().ln_e));
+            all.push(entry("combined", self.worse().0));
         }
-        all.push(entry("absolute errors", self.errors.canary.ln_e()));
+        all.push(entry("absolute errors", self.errors.canary.e()));
         if let Some(latency) = &self.latency {
-            all.push(entry("absolute latency", latency.canary.ln_e()));
+            all.push(entry("absolute latency", latency.canary.e()));
         }
         all
     }
@@ -75,11 +74,11 @@ impl Battery {
     /// The evidence to advance, for people; empty where none is asked for.
     #[must_use]
     pub fn proof_status(&self) -> Vec<ProofStatus> {
-        let proofs = self.proofs.iter().flat_map(Proofs::ln_e);
+        let proofs = self.proofs.iter().flat_map(Proofs::e);
         proofs
-            .map(|(metric, ln_e)| ProofStatus {
+            .map(|(metric, e_value)| ProofStatus {
                 metric: metric.to_string(),
-                e_value: ln_e.exp(),
+                e_value,
                 advance_at: ADVANCE_AT,
             })
             .collect()

@@ -4,23 +4,36 @@
 //! little (the restart mix of evidence §4.1), so that trouble which starts after an hour of health
 //! is not paid for with what was lost in that hour. What did not enter yet is cash. The sum starts
 //! at 1 and is a supermartingale under the null, hence Ville's inequality.
+//!
+//! Factors and e-values are numbers, not logarithms: the cap keeps them far from overflow, and what
+//! is averaged and compared many times a tick needs no logarithm.
 
 use serde::{Deserialize, Serialize};
 
-use super::exponential::exp;
 use super::{REVERT_AT, bits};
 
 /// One tick multiplies wealth by at most 10, so that one burst never reverts (evidence §4.1).
-pub(crate) const CLIP: f64 = std::f64::consts::LN_10;
+pub(crate) const CLIP: f64 = 10.0;
 
 /// Evidence is not banked beyond 20 times what decides: lowering wealth keeps the test valid, and
 /// a hold can end soon after its cause.
 const CAP: f64 = REVERT_AT * 20.0;
 
-/// Part of the capital that enters late: half where trouble may start at any time, an eighth where
-/// what is looked for is there from the first tick on.
-const LATE: f64 = 0.5;
-const LATE_STEADY: f64 = 0.125;
+/// Most alternatives of any test.
+pub(crate) const MOST: usize = 8;
+
+/// Part of the capital that enters late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Late {
+    /// Half, where trouble may start at any time.
+    Half,
+    /// A quarter, where most trouble is there from the first tick on: it finds that a few ticks
+    /// sooner, and what starts later hardly a tick later.
+    Quarter,
+    /// An eighth, where what is looked for is there from the first tick on if it is there at all.
+    Eighth,
+}
 
 /// E-process over a fixed list of alternatives. What was lost below the smallest number there is
 /// stays lost: that too only lowers wealth.
@@ -32,54 +45,54 @@ pub(crate) struct Wealth {
     /// Entered tick by tick, by alternative.
     #[serde(with = "bits")]
     entered: Vec<f64>,
-    /// Bits of the logarithm of all of it: it is asked for many times a tick.
-    ln_e: u64,
+    /// Bits of all of it: it is asked for many times a tick.
+    e: u64,
     /// Bets taken.
     ticks: u64,
     /// Ticks over which half of the late capital enters.
     horizon: u32,
-    /// Little of the capital enters late.
-    #[serde(default)]
-    steady: bool,
+    late: Late,
+}
+
+// === impl Late ===
+
+impl Late {
+    pub(crate) fn part(self) -> f64 {
+        match self {
+            Late::Half => 0.5,
+            Late::Quarter => 0.25,
+            Late::Eighth => 0.125,
+        }
+    }
 }
 
 // === impl Wealth ===
 
 impl Wealth {
     /// Capital 1, spread over `alternatives`; trouble is expected within `horizon` ticks.
-    pub(crate) fn new(alternatives: usize, horizon: u32) -> Self {
+    pub(crate) fn new(alternatives: usize, late: Late, horizon: u32) -> Self {
         Self {
             held: vec![1.0; alternatives],
             entered: vec![0.0; alternatives],
-            ln_e: 0.0_f64.to_bits(),
+            e: 1.0_f64.to_bits(),
             ticks: 0,
             horizon: horizon.max(60),
-            steady: false,
+            late,
         }
     }
 
-    /// As [`Self::new`], for what holds from the first tick on if it holds at all.
-    pub(crate) fn steady(alternatives: usize, horizon: u32) -> Self {
-        Self {
-            steady: true,
-            ..Self::new(alternatives, horizon)
-        }
-    }
-
-    /// One tick. `log_factors` has one logarithm per alternative; under the null each factor is
-    /// at most 1 in the mean. A factor that is not a number is no evidence.
-    pub(crate) fn bet(&mut self, log_factors: &[f64]) {
-        self.bet_each(log_factors.iter().copied());
-    }
-
-    /// The same, one after the other.
-    pub(crate) fn bet_each(&mut self, log_factors: impl Iterator<Item = f64>) {
+    /// One tick. `factors` has one per alternative; under the null each is at most 1 in the mean.
+    /// A factor that is not a number is no evidence.
+    pub(crate) fn bet(&mut self, factors: impl IntoIterator<Item = f64>) {
         self.ticks = self.ticks.saturating_add(1);
         let entering = weight(self.ticks, self.horizon);
         let alternatives = self.held.iter_mut().zip(self.entered.iter_mut());
-        for ((held, entered), factor) in alternatives.zip(log_factors) {
-            // Not `min`, which would make the most of what is not a number.
-            let factor = exp(if factor > CLIP { CLIP } else { factor });
+        for ((held, entered), factor) in alternatives.zip(factors) {
+            let factor = if factor.is_nan() {
+                1.0
+            } else {
+                factor.min(CLIP)
+            };
             *held = (*held * factor).min(CAP);
             *entered = ((*entered + entering) * factor).min(CAP);
         }
@@ -98,30 +111,24 @@ impl Wealth {
 
     fn settle(&mut self) {
         let entered = mean(&self.entered) + outstanding(self.ticks, self.horizon);
-        let late = self.late();
+        let late = self.late.part();
         let whole = (1.0 - late) * mean(&self.held) + late * entered;
-        self.ln_e = whole.ln().to_bits();
+        self.e = whole.to_bits();
     }
 
-    /// Logarithm of the e-value; 0 is no evidence.
-    pub(crate) fn ln_e(&self) -> f64 {
-        f64::from_bits(self.ln_e)
+    /// The e-value; 1 is no evidence.
+    pub(crate) fn e(&self) -> f64 {
+        f64::from_bits(self.e)
     }
 
-    /// Logarithm of a part of the e-value (what is held, without what enters late) after so many
-    /// more draws, each of which multiplies the alternatives by these logarithms in the mean.
+    /// A part of the e-value (what is held, without what enters late) after so many more draws,
+    /// each of which multiplies the alternatives by these logarithms in the mean.
     pub(crate) fn projected(&self, growth: &[f64], draws: f64) -> f64 {
-        let held: Vec<f64> = self
-            .held
-            .iter()
-            .zip(growth)
-            .map(|(held, growth)| held.ln() + growth * draws)
-            .collect();
-        (1.0 - self.late()).ln() + log_mean(&held)
-    }
-
-    fn late(&self) -> f64 {
-        if self.steady { LATE_STEADY } else { LATE }
+        let alternatives = self.held.iter().zip(growth);
+        let held: f64 = alternatives
+            .map(|(held, growth)| held * (growth * draws).exp())
+            .sum();
+        (1.0 - self.late.part()) * held / count(self.held.len())
     }
 }
 
@@ -129,9 +136,12 @@ impl Wealth {
 /// square; in sum at most 1.
 #[allow(clippy::cast_precision_loss, reason = "tick counts are far below 2^52")]
 fn weight(t: u64, horizon: u32) -> f64 {
-    let horizon = f64::from(horizon);
-    let late = (horizon / t as f64).min(1.0);
-    late * late / (2.0 * horizon)
+    let (t, horizon) = (t as f64, f64::from(horizon));
+    if t <= horizon {
+        0.5 / horizon
+    } else {
+        horizon / (2.0 * t * t)
+    }
 }
 
 /// A lower bound of what did not enter after `t` ticks.
@@ -146,46 +156,27 @@ fn outstanding(t: u64, horizon: u32) -> f64 {
     }
 }
 
-/// ln(e^a + e^b) without overflow.
-fn log_add(a: f64, b: f64) -> f64 {
-    let (high, low) = if a >= b { (a, b) } else { (b, a) };
-    if low == f64::NEG_INFINITY {
-        high
-    } else {
-        high + (low - high).exp().ln_1p()
-    }
-}
-
-/// Logarithm of the mean of e^v: the mean of e-values, by their logarithms, is one under any
-/// dependence (evidence §4.8).
-pub(crate) fn log_mean(values: &[f64]) -> f64 {
-    let sum = values
-        .iter()
-        .fold(f64::NEG_INFINITY, |sum, value| log_add(sum, *value));
-    sum - log_count(values.len())
-}
-
-/// In two sums, which do not wait for each other.
-#[allow(clippy::cast_precision_loss, reason = "a handful of alternatives")]
-fn mean(values: &[f64]) -> f64 {
+/// The mean of e-values is one under any dependence (evidence §4.8). In two sums, which do not
+/// wait for each other.
+pub(crate) fn mean(values: &[f64]) -> f64 {
     let (front, back) = values.split_at(values.len() / 2);
-    (front.iter().sum::<f64>() + back.iter().sum::<f64>()) / values.len().max(1) as f64
+    (front.iter().sum::<f64>() + back.iter().sum::<f64>()) / count(values.len())
 }
 
-/// Logarithm of a weighted mean of two e-values: `part` of `a`, the rest of `b`.
-pub(crate) fn log_mix(part: f64, a: f64, b: f64) -> f64 {
-    log_add(part.ln() + a, (1.0 - part).ln() + b)
+/// A weighted mean of two e-values: `part` of `a`, the rest of `b`.
+pub(crate) fn mix(part: f64, a: f64, b: f64) -> f64 {
+    part * a + (1.0 - part) * b
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a handful of alternatives")]
-fn log_count(count: usize) -> f64 {
-    (count.max(1) as f64).ln()
+fn count(values: usize) -> f64 {
+    values.max(1) as f64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::reaches;
+    use crate::evidence::enough;
 
     #[test]
     fn the_capital_that_enters_never_exceeds_one() {
@@ -199,36 +190,36 @@ mod tests {
 
     #[test]
     fn a_fresh_process_is_no_evidence_and_stays_so_without_information() {
-        let mut wealth = Wealth::new(8, 600);
-        assert!(wealth.ln_e().abs() < 1e-12);
+        let mut wealth = Wealth::new(8, Late::Half, 600);
+        assert!((wealth.e() - 1.0).abs() < 1e-12);
         for _ in 0..600 {
-            wealth.bet(&[0.0; 8]);
+            wealth.bet([1.0; 8]);
         }
-        assert!(wealth.ln_e().abs() < 1e-3, "{}", wealth.ln_e());
+        assert!((wealth.e() - 1.0).abs() < 1e-3, "{}", wealth.e());
     }
 
     #[test]
     fn three_clipped_ticks_are_a_thousand_despite_rounding() {
-        assert!(reaches(CLIP + CLIP + CLIP, 1000.0));
-        assert!(!reaches(CLIP + CLIP + 2.29, 1000.0));
+        assert!(enough(CLIP * CLIP * CLIP * (1.0 - 1e-12), 1000.0));
+        assert!(!enough(CLIP * CLIP * 9.99, 1000.0));
     }
 
     #[test]
     fn one_burst_never_reverts() {
-        let mut wealth = Wealth::new(8, 600);
-        wealth.bet(&[1e9; 8]);
-        assert!(!reaches(wealth.ln_e(), 20.0));
+        let mut wealth = Wealth::new(8, Late::Half, 600);
+        wealth.bet([f64::INFINITY; 8]);
+        assert!(!enough(wealth.e(), 20.0));
     }
 
     #[test]
     fn late_trouble_is_not_paid_for_with_earlier_health() {
-        let mut wealth = Wealth::new(1, 600);
+        let mut wealth = Wealth::new(1, Late::Half, 600);
         for _ in 0..600 {
-            wealth.bet(&[-1.0]);
+            wealth.bet([(-1.0_f64).exp()]);
         }
         let mut ticks = 0;
-        while !reaches(wealth.ln_e(), 1000.0) {
-            wealth.bet(&[CLIP]);
+        while !enough(wealth.e(), 1000.0) {
+            wealth.bet([CLIP]);
             ticks += 1;
         }
         assert!(ticks <= 8, "{ticks}");
@@ -236,8 +227,8 @@ mod tests {
 
     #[test]
     fn not_a_number_is_no_evidence() {
-        let mut wealth = Wealth::new(1, 600);
-        wealth.bet(&[f64::NAN]);
-        assert!(wealth.ln_e().abs() < 1e-3);
+        let mut wealth = Wealth::new(1, Late::Half, 600);
+        wealth.bet([f64::NAN]);
+        assert!((wealth.e() - 1.0).abs() < 1e-3);
     }
 }

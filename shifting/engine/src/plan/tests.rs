@@ -1,6 +1,6 @@
 use super::*;
 use crate::evidence::random::Random;
-use crate::evidence::{Battery, REVERT_AT, reaches};
+use crate::evidence::{Battery, REVERT_AT, enough};
 use crate::rollout::fixture::mesh;
 use crate::rollout::{ArmCounts, Evidence, RHO, State};
 use crate::time::Time;
@@ -108,7 +108,7 @@ fn simulated(rate: f64, canary: u64, stable: u64) -> f64 {
                         ..Evidence::default()
                     };
                     battery.observe(&evidence, RHO, Time(second * 1_000));
-                    reaches(battery.regression().ln_e, REVERT_AT)
+                    enough(battery.worse().0, REVERT_AT)
                 })
                 .unwrap_or(u64::MAX)
         })

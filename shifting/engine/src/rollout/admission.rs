@@ -73,7 +73,7 @@ impl State {
                 service: service.to_owned(),
                 from: running.plan.from.clone(),
                 to: running.plan.to.clone(),
-                phase: running.place(),
+                phase: running.place().to_owned(),
             });
         }
         if state.stable == to {

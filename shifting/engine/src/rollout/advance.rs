@@ -106,7 +106,15 @@ impl Rollout {
 
     /// The rollout cost more than it may.
     pub(crate) fn budget_fault(&self) -> Option<String> {
-        let cost = self.cost().filter(|cost| cost.exceeded)?;
+        let policy = &self.plan.policy;
+        let over = self.has_rules()
+            && self
+                .battery
+                .over_budget(policy.error_budget, &self.plan.slo);
+        if !over {
+            return None;
+        }
+        let cost = self.cost()?;
         Some(format!(
             "the error budget of the rollout is spent: {} requests failed more than stable's rate \
              explains, {} may (error_budget: {})",
@@ -124,8 +132,7 @@ fn sentence(shortfall: &Shortfall) -> String {
     format!(
         "not proven yet that fewer than {} {what}: {bad} of {requests} on this rung, e-value {:.1} \
          of {ADVANCE_AT:.0}",
-        shortfall.limit,
-        shortfall.ln_e.exp()
+        shortfall.limit, shortfall.e_value
     )
 }
 

@@ -45,7 +45,7 @@ impl Rollout {
                 context.notice(&service, NoticeLevel::Warning, text);
             }
             let hold = Hold {
-                owner: "an operator".to_owned(),
+                owner: "an operator".into(),
                 ..Hold::new("approval", text)
             };
             return Some(hold.clock_runs());

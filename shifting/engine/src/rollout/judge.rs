@@ -4,6 +4,8 @@
 //! time counts as baked only when nothing was doubtful. Advance is what remains when every doubt
 //! was answered by evidence (invariants S3, S4).
 
+use std::borrow::Cow;
+
 use crate::evidence::{HOLD_AT, REVERT_AT};
 use crate::rollout::advance::PROOF;
 use crate::rollout::delivery::list;
@@ -37,7 +39,7 @@ const REJECTION_CHARS: usize = 300;
 pub(crate) struct Hold {
     pub(crate) kind: &'static str,
     pub(crate) reason: String,
-    pub(crate) owner: String,
+    pub(crate) owner: Cow<'static, str>,
     pub(crate) until: Option<Time>,
     pub(crate) stops_clock: bool,
 }
@@ -58,7 +60,7 @@ impl Hold {
         Self {
             kind,
             reason,
-            owner: "engine".to_owned(),
+            owner: Cow::Borrowed("engine"),
             until: None,
             stops_clock: true,
         }
@@ -133,7 +135,7 @@ impl Rollout {
                 "{}: {}; e-value {}, revert at {REVERT_AT:.0}",
                 finding.metric,
                 finding.sentence,
-                e_value(finding.ln_e)
+                e_value(finding.e_value)
             ));
         }
         if self.takes_everything()
@@ -143,7 +145,7 @@ impl Rollout {
                 "{} breach the objective at 100%: {}; e-value {}, revert at {REVERT_AT:.0}",
                 finding.metric,
                 finding.sentence,
-                e_value(finding.ln_e)
+                e_value(finding.e_value)
             ));
         }
         if let Some(requests) =
@@ -197,7 +199,7 @@ impl Rollout {
     fn operator_doubt(&self) -> Option<Hold> {
         let paused = self.paused.as_ref()?;
         Some(Hold {
-            owner: paused.actor.clone(),
+            owner: Cow::Owned(paused.actor.clone()),
             ..Hold::new("paused", format!("paused by {}", paused.actor))
         })
     }
@@ -338,7 +340,7 @@ impl Rollout {
             let reason = format!(
                 "evidence against the canary: {}; e-value {}, hold at {HOLD_AT:.0}",
                 finding.sentence,
-                e_value(finding.ln_e)
+                e_value(finding.e_value)
             );
             return Some(Hold::new("evidence", reason).clock_runs());
         }
@@ -407,18 +409,41 @@ impl Rollout {
             PROOF if self.clock.overdue => "resume",
             _ => "abort",
         };
-        let overdue = self.clock.overdue && !hold.is_planned();
+        let (until, overdue) = (self.until(&hold, now), self.overdue(&hold));
         Decision::Wait(Waiting {
             kind: hold.kind.to_owned(),
             reason: hold.reason,
-            owner: hold.owner,
-            until: hold
-                .until
-                .or_else(|| Some(now.plus_ms(self.hold_left_ms()))),
+            owner: hold.owner.into_owned(),
+            until,
             clock_stopped: hold.stops_clock,
             overdue,
             command: format!("tidegate rollout {verb} {service}"),
         })
+    }
+
+    /// Decides to wait, or to go on waiting: then most of what people read stays as it is.
+    pub(crate) fn wait(&mut self, hold: Hold, now: Time) {
+        let (until, overdue) = (self.until(&hold, now), self.overdue(&hold));
+        match &mut self.decision {
+            Decision::Wait(waiting) if waiting.kind == hold.kind && waiting.overdue == overdue => {
+                waiting.reason = hold.reason;
+                if waiting.owner != hold.owner {
+                    waiting.owner = hold.owner.into_owned();
+                }
+                waiting.until = until;
+                waiting.clock_stopped = hold.stops_clock;
+            }
+            _ => self.decision = self.waiting(hold, now),
+        }
+    }
+
+    fn until(&self, hold: &Hold, now: Time) -> Option<Time> {
+        hold.until
+            .or_else(|| Some(now.plus_ms(self.hold_left_ms())))
+    }
+
+    fn overdue(&self, hold: &Hold) -> bool {
+        self.clock.overdue && !hold.is_planned()
     }
 
     /// Before the first tick of a phase.
@@ -474,8 +499,7 @@ fn since(since: Option<Time>, at_least_ms: u64, now: Time) -> bool {
 }
 
 /// An e-value for people, who need no digits beyond a million.
-fn e_value(ln_e: f64) -> String {
-    let value = ln_e.exp();
+fn e_value(value: f64) -> String {
     if value > 1e6 {
         "above 1000000".to_owned()
     } else {

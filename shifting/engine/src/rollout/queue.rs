@@ -168,7 +168,7 @@ impl State {
                 service: service.to_owned(),
                 from: plan.from.clone(),
                 to: plan.to.clone(),
-                phase: running.place(),
+                phase: running.place().to_owned(),
             });
         }
         if plan.from == to {

@@ -179,7 +179,7 @@ impl Rollout {
             clock: Clock::default(),
             deliveries: Deliveries::default(),
             signals: Signals::default(),
-            battery: Battery::new(&plan.slo, horizon(&plan)),
+            battery: Battery::by_rules(plan.policy.rules, &plan.slo, horizon(&plan)),
             canary: ArmCounts::default(),
             stable: ArmCounts::default(),
             environment: false,
@@ -288,15 +288,15 @@ impl Rollout {
     }
 
     /// Where it stands, in words.
-    pub(crate) fn place(&self) -> String {
+    pub(crate) fn place(&self) -> &str {
         match self.phase {
-            Phase::Preparing => "preparing".to_owned(),
-            Phase::Judging => self.rung_name().to_owned(),
-            Phase::Soaking => "the soak".to_owned(),
-            Phase::Committing => "the commit".to_owned(),
-            Phase::Committed => "committed".to_owned(),
-            Phase::Reverting => "reverting".to_owned(),
-            Phase::Reverted => "reverted".to_owned(),
+            Phase::Preparing => "preparing",
+            Phase::Judging => self.rung_name(),
+            Phase::Soaking => "the soak",
+            Phase::Committing => "the commit",
+            Phase::Committed => "committed",
+            Phase::Reverting => "reverting",
+            Phase::Reverted => "reverted",
         }
     }
 
@@ -363,7 +363,7 @@ impl Rollout {
         level: NoticeLevel,
         context: &mut Context,
     ) {
-        let place = self.place();
+        let place = self.place().to_owned();
         let text = format!("taking {} back from {place}: {reason}", self.plan.to);
         self.reverted = Some(Reverted { cause, place });
         self.raised = None;

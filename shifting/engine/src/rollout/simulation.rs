@@ -343,7 +343,7 @@ fn at_the_very_edge_of_the_null_at_most_one_in_a_thousand_is_certain() {
                 ..Evidence::default()
             };
             test.observe(&evidence, 1.5, now);
-            crate::evidence::reaches(test.regression().ln_e, crate::evidence::REVERT_AT)
+            crate::evidence::enough(test.worse().0, crate::evidence::REVERT_AT)
         });
         certain += usize::from(fired);
     }

@@ -319,11 +319,12 @@ impl State {
         let before = rollout.phase;
         rollout.no_way_back = no_way_back;
         rollout.tick(observation, context);
-        let (after, to) = (rollout.phase, rollout.plan.to.clone());
+        let after = rollout.phase;
+        let to = (after == Phase::Committed).then(|| rollout.plan.to.clone());
         if after == Phase::Reverting && before != Phase::Reverting {
             self.quarantine_if_at_fault(service, context);
         }
-        if after == Phase::Committed {
+        if let Some(to) = to {
             if let Some(state) = self.services.get_mut(service) {
                 state.stable = to;
             }

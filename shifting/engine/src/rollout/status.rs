@@ -103,7 +103,7 @@ pub enum Phase {
 /// One test's evidence against the canary.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EvidenceStatus {
-    /// `errors`, `latency`, `combined` (their mean, which decides; absent without a latency
+    /// `errors`, `latency`, `combined` (their weighted mean, which decides; absent without a latency
     /// objective), `absolute errors`, `absolute latency` (of the canary, which decide at 100%).
     pub test: String,
     /// E-value: 1 is no evidence; revert at `revert_at`.

@@ -1,6 +1,6 @@
 //! One observation of a running rollout.
 
-use crate::evidence::{HOLD_AT, REVERT_AT, reaches};
+use crate::evidence::{HOLD_AT, REVERT_AT, enough};
 use crate::rollout::delivery::list;
 use crate::rollout::judge::{Hold, Look};
 use crate::rollout::run::Context;
@@ -116,10 +116,10 @@ impl Rollout {
         if look.acknowledged && now.since_ms(acknowledged) > settle_ms {
             self.battery.observe_share(evidence);
         }
-        let off = reaches(self.battery.share().0, REVERT_AT);
+        let off = enough(self.battery.share().0, REVERT_AT);
         match (off, self.signals.share_off_since) {
             (true, None) => self.signals.share_off_since = Some(now),
-            (false, Some(_)) if !reaches(self.battery.share().0, HOLD_AT) => {
+            (false, Some(_)) if !enough(self.battery.share().0, HOLD_AT) => {
                 self.signals.share_off_since = None;
             }
             _ => {}
@@ -153,7 +153,7 @@ impl Rollout {
         if self.environment || self.takes_everything() {
             return;
         }
-        let blameless = !reaches(self.battery.worse().0, HOLD_AT);
+        let blameless = !enough(self.battery.worse().0, HOLD_AT);
         let breach = match (self.battery.canary_breach(), self.battery.stable_breach()) {
             (Some(breach), None) if blameless => breach,
             (_, Some(breach)) if !self.battery.canary_clear() => breach,
@@ -231,7 +231,7 @@ impl Rollout {
                 self.tell(NoticeLevel::Page, text, context);
             }
         }
-        self.decision = self.waiting(hold, context.now);
+        self.wait(hold, context.now);
     }
 
     /// A sentence when the kind of hold changes. The usual course of a new exposure (to be
@@ -260,7 +260,7 @@ impl Rollout {
         let overdue = look.now.since_ms(self.exposed) >= self.plan.policy.acknowledge_deadline_ms;
         if !((look.acknowledged && settled) || overdue) {
             if let Some(hold) = self.delivery_doubt(look) {
-                self.decision = self.waiting(hold, look.now);
+                self.wait(hold, look.now);
             }
             return;
         }

@@ -323,14 +323,13 @@ impl Brain {
         let observations = self
             .observer
             .observe(&self.state, &self.views, &self.server, seen);
-        for observation in observations {
-            match self.accept(Event::Observed(observation)) {
-                Ok(()) => {}
-                Err(CommandError::Journal(_)) => return, // It was said when it began.
-                Err(error) => {
-                    error!("no step is taken and nothing is renewed: {error}");
-                    return;
-                }
+        let observed = observations.into_iter().map(Event::Observed).collect();
+        match self.accept_all(observed) {
+            Ok(()) => {}
+            Err(CommandError::Journal(_)) => return, // It was said when it began.
+            Err(error) => {
+                error!("no step is taken and nothing is renewed: {error}");
+                return;
             }
         }
         if !self.renew_lease(begun) {
@@ -379,31 +378,49 @@ impl Brain {
     /// Takes in one event, after whatever nobody could watch: no event may find a share in the
     /// state that sidecars may have dropped.
     fn accept(&mut self, event: Event) -> Result<(), CommandError> {
-        self.catch_up()?;
-        self.decide(event)
+        self.accept_all(vec![event])
     }
 
-    /// Decides, makes it durable, and only then acts.
+    /// The same for events of one moment: all of them or none.
+    fn accept_all(&mut self, events: Vec<Event>) -> Result<(), CommandError> {
+        self.catch_up()?;
+        self.decide_all(events)
+    }
+
     fn decide(&mut self, event: Event) -> Result<(), CommandError> {
+        self.decide_all(vec![event])
+    }
+
+    /// Decides, makes it durable in one write, and only then acts.
+    fn decide_all(&mut self, events: Vec<Event>) -> Result<(), CommandError> {
+        if events.is_empty() {
+            return Ok(());
+        }
         let begun = Instant::now();
         let now = self.clock.at(begun);
-        let (state, effects) = self.state.apply(&event, now)?;
-        let publishes = matches!(event, Event::MeshAccepted { .. })
-            || effects
-                .iter()
-                .any(|effect| matches!(effect, Effect::Expose { .. }));
+        let mut state = State::clone(&self.state);
+        let (mut effects, mut entries) = (Vec::new(), Vec::new());
+        let mut publishes = false;
+        for event in events {
+            let follows = state.step(&event, now)?;
+            publishes |= matches!(event, Event::MeshAccepted { .. })
+                || follows
+                    .iter()
+                    .any(|effect| matches!(effect, Effect::Expose { .. }));
+            entries.push(Entry {
+                at: now,
+                wall_ms: wall_ms(),
+                decided: Some(Decided::new(&event, &state, &follows)),
+                event,
+            });
+            effects.extend(follows);
+        }
         let prepared = match state.mesh() {
             Some(mesh) if publishes => Some(prepare(mesh, &state)?),
             _ => None,
         };
         let revision = self.journal.revision();
-        let entry = Entry {
-            at: now,
-            wall_ms: wall_ms(),
-            decided: Some(Decided::new(&event, &state, &effects)),
-            event,
-        };
-        if let Err(error) = self.journal.append(revision, &[entry]) {
+        if let Err(error) = self.journal.append(revision, &entries) {
             self.begin_trouble(&error);
             return Err(error.into());
         }

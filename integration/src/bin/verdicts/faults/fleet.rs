@@ -1,6 +1,6 @@
 //! Sidecars as they truly are: what they apply, acknowledge, reject and report.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use tidegate_engine::evidence::{Arms, Intake, SidecarReport};
 use tidegate_engine::rollout::{Delivery, Evidence, Rejection};
@@ -67,7 +67,7 @@ impl Fleet {
             report: SidecarReport {
                 sidecar: format!("web-{number}"),
                 at: Time(0),
-                upstreams: BTreeMap::new(),
+                ..SidecarReport::default()
             },
         };
         Self {

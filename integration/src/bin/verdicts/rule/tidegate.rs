@@ -293,5 +293,6 @@ fn report(name: String, reporter: &Reporter, at: Time) -> SidecarReport {
         sidecar: name,
         at,
         upstreams,
+        ..SidecarReport::default()
     }
 }
