@@ -26,7 +26,7 @@ use crate::rollout::{
     Cause, Exposed, KnownGood, NoticeLevel, Phase, Plan, Refusal, Rollout, State,
 };
 
-pub use turn::Pending;
+pub use turn::{Pending, Preview};
 
 /// Generations of settings that are kept of each fleet.
 const GENERATIONS: usize = 5;

@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::{FleetState, subject};
+use crate::mesh::Mesh;
 use crate::rollout::lease::Held;
 use crate::rollout::queue::not_now;
 use crate::rollout::run::Context;
-use crate::rollout::{Lease, NoticeLevel, Plan, Refusal, State};
+use crate::rollout::{Event, Lease, NoticeLevel, Phase, Plan, Refusal, Rollout, State};
 use crate::time::Time;
 
 /// A fleet whose sidecars are not configured as declared, and that no rollout changes now.
@@ -22,6 +23,17 @@ pub struct Pending {
     pub reason: String,
     /// What an operator can do.
     pub command: String,
+}
+
+/// What declaring a mesh would lead to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preview {
+    /// The mesh's content hash.
+    pub revision: String,
+    /// The configuration rollouts that would be to come. Hosts and versions are taken up at once.
+    pub pending: Vec<Pending>,
+    /// Running configuration rollouts that would be taken back first, as `fleet:NAME`.
+    pub superseded: Vec<String>,
 }
 
 // === impl State ===
@@ -61,6 +73,28 @@ impl State {
             })
         };
         self.fleets.keys().filter_map(pending).collect()
+    }
+
+    /// What declaring a mesh would lead to; nothing is changed.
+    ///
+    /// # Errors
+    /// The refusals of [`Event::MeshDeclared`].
+    pub fn preview(&self, mesh: &Mesh, now: Time) -> Result<Preview, Refusal> {
+        let declared = Event::MeshDeclared { mesh: mesh.clone() };
+        let (next, _) = self.apply(&declared, now)?;
+        let goes_back = |run: &&Rollout| {
+            let after = next.latest(&run.plan.service);
+            after.is_some_and(|after| after.phase != run.phase && after.phase == Phase::Reverting)
+        };
+        Ok(Preview {
+            revision: mesh.revision(),
+            pending: next.pending(now),
+            superseded: self
+                .active()
+                .filter(goes_back)
+                .map(|run| run.plan.service.clone())
+                .collect(),
+        })
     }
 
     /// What the configuration of a fleet waits for, if it may begin by itself at all.

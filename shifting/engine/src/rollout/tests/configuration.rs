@@ -170,6 +170,34 @@ fn a_declared_change_walks_the_ladder_over_sidecars() {
 }
 
 #[test]
+fn what_a_mesh_would_do_is_seen_before_it_is_declared() {
+    let mut world = declared();
+    world.on_one_sidecar();
+    let before = world.state.clone();
+    let preview = world
+        .state
+        .preview(&with_timeout(7_000), world.now)
+        .unwrap();
+    assert_eq!(world.state, before);
+    assert_eq!(preview.superseded, [WEB]);
+    let nothing = world
+        .state
+        .preview(&with_timeout(10_000), world.now)
+        .unwrap();
+    assert!(nothing.superseded.is_empty() && nothing.pending.is_empty());
+    let fresh = World::new(mesh());
+    let preview = fresh
+        .state
+        .preview(&with_timeout(7_000), fresh.now)
+        .unwrap();
+    assert_eq!(
+        preview.pending[0].changes,
+        ["checkout: traffic.timeout_ms 15000 → 7000"]
+    );
+    assert!(fresh.state.preview(&Mesh::default(), fresh.now).is_err());
+}
+
+#[test]
 fn hosts_and_versions_need_no_rollout() {
     let mut world = World::new(mesh());
     let mut next = mesh();
