@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::mesh::{Mesh, Settings};
+use crate::mesh::{Mesh, Settings, Tier};
 
 const WEB: &str = "fleet:web";
 
@@ -471,4 +471,60 @@ fn a_service_that_comes_within_reach_is_configured_by_a_rollout() {
     );
     world.seconds_until(|world| world.configuration().phase() == Phase::Committed);
     assert!(reaches(&world.state.configurations()["web"].mesh));
+}
+
+#[test]
+fn a_change_of_several_services_goes_tier_by_tier_the_least_critical_first() {
+    let with = |timeout_ms: u64, port: u16| {
+        let mut next = mesh();
+        let checkout = next.services["checkout"].clone();
+        next.services.insert("cart".to_owned(), checkout.clone());
+        next.services.insert("ads".to_owned(), checkout);
+        for (name, tier) in [("checkout", 1), ("cart", 5), ("ads", 9)] {
+            let service = next.services.get_mut(name).unwrap();
+            service.tier = Tier(tier);
+            service.traffic.timeout_ms = timeout_ms;
+        }
+        next.fleets.get_mut("web").unwrap().listener.port = port;
+        next
+    };
+    let mut world = World::new(with(15_000, 0));
+    world.redeclare(with(10_000, 8_080));
+    let mut order = Vec::new();
+    for number in 1..=4 {
+        world.seconds_until(|world| {
+            let run = world.state.latest(WEB);
+            run.is_some_and(|run| run.number == number && run.phase() == Phase::Committed)
+        });
+        let change = world.configuration().plan().configuration.clone().unwrap();
+        order.push(change.changes.join("; "));
+    }
+    assert_eq!(
+        order,
+        [
+            "ads: traffic.timeout_ms 15000 → 10000",
+            "cart: traffic.timeout_ms 15000 → 10000",
+            "checkout: traffic.timeout_ms 15000 → 10000",
+            "listener 127.0.0.1:0 → 127.0.0.1:8080",
+        ]
+    );
+    assert!(world.state.pending(world.now).is_empty());
+
+    // What goes back keeps the more critical ones from being tried.
+    world.redeclare(with(9_000, 8_080));
+    world.seconds_until(|world| {
+        world.configuration().number == 5 && world.configuration().phase() == Phase::Judging
+    });
+    for _ in 0..60 {
+        if world.configuration().phase() == Phase::Judging {
+            world.second(|o| o.evidence.canary.bad = o.evidence.canary.requests / 2);
+        }
+    }
+    for _ in 0..60 {
+        world.second(|_| {});
+    }
+    assert_eq!(world.configuration().phase(), Phase::Reverted);
+    assert_eq!(world.configuration().number, 5);
+    let pending = &world.state.pending(world.now)[0];
+    assert_eq!(pending.changes, ["ads: traffic.timeout_ms 10000 → 9000"]);
 }
