@@ -7,15 +7,6 @@ use crate::mesh::{Mesh, Settings, Tier};
 
 const WEB: &str = "fleet:web";
 
-/// Five sidecars in two zones, as the program would observe them.
-const SIDECARS: [(&str, &str); 5] = [
-    ("s1", "a"),
-    ("s2", "a"),
-    ("s3", "b"),
-    ("s4", "b"),
-    ("s5", "b"),
-];
-
 fn with_timeout(timeout_ms: u64) -> Mesh {
     let mut mesh = mesh();
     let service = mesh.services.get_mut("checkout").unwrap();
@@ -44,40 +35,7 @@ impl World {
         let Some(run) = self.state.latest(WEB).filter(|run| !run.phase().is_final()) else {
             return;
         };
-        let exposed = run.exposed_sidecars();
-        let order = order(&run.plan().to, SIDECARS);
-        let (canary, next): (Vec<&str>, Vec<&str>) =
-            order.into_iter().partition(|id| exposed.includes(id));
-        let (count, others) = (canary.len() as u64, next.len() as u64);
-        let mut observation = Observation {
-            service: WEB.to_owned(),
-            epoch: run.epoch(),
-            delivery: Delivery {
-                expected: 5,
-                acknowledged: 5,
-                ..Delivery::default()
-            },
-            evidence: Evidence {
-                canary: arm(100 * count, 0),
-                stable: arm(100 * others, 0),
-                canary_fresh: if count > 0 { Ppm::WHOLE } else { Ppm::ZERO },
-                stable_fresh: if others > 0 { Ppm::WHOLE } else { Ppm::ZERO },
-                ..Evidence::default()
-            },
-            fleet: Some(Box::new(FleetObservation {
-                next: next.into_iter().map(str::to_owned).collect(),
-                health: FleetHealth {
-                    canary: ArmHealth {
-                        sidecars: count,
-                        ..ArmHealth::default()
-                    },
-                    stable: ArmHealth {
-                        sidecars: others,
-                        ..ArmHealth::default()
-                    },
-                },
-            })),
-        };
+        let mut observation = healthy_fleet(run);
         with(&mut observation);
         self.apply(Event::Observed(observation)).unwrap();
     }
