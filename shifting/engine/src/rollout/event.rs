@@ -289,7 +289,7 @@ impl ReportFaults {
         self.combine(other, u64::saturating_add);
     }
 
-    /// The larger of each: of two arms that hear of the same report.
+    /// The larger of each: of two clusters that hear of the same report.
     pub(crate) fn or(mut self, other: &ReportFaults) -> Self {
         self.combine(other, u64::max);
         self
