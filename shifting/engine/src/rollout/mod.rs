@@ -77,6 +77,4 @@ pub use refusal::Refusal;
 pub use run::{Cause, Rollout};
 pub use state::State;
 pub use status::*;
-#[cfg(test)]
-pub(crate) use tick::RHO;
-pub(crate) use tick::tolerated_odds;
+pub(crate) use tick::{RHO, tolerated_odds};
