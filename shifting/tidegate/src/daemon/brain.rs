@@ -498,6 +498,7 @@ impl Brain {
             mesh_refused: self.mesh_refused.clone(),
             last_reports: Arc::clone(&self.last_reports),
             traffic: Arc::clone(&self.traffic),
+            a_a: self.observer.a_a(),
             journal_failed: self.trouble.as_ref().map(|trouble| trouble.text.clone()),
         }));
     }

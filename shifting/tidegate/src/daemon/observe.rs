@@ -1,9 +1,10 @@
 //! What the world looks like at a tick: deliveries from the xDS server, evidence from reports.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tidegate_engine::compile::cluster_name;
-use tidegate_engine::evidence::{Arms, Intake, SidecarReport, UpstreamCounts};
+use tidegate_engine::evidence::{AaStatus, Arms, Intake, SidecarReport, UpstreamCounts};
 use tidegate_engine::mesh::{EvidenceSource, LATENCY_EDGES_MS};
 use tidegate_engine::plan::Traffic;
 use tidegate_engine::rollout::{Delivery, Observation, Rejection, Rollout, State};
@@ -11,6 +12,7 @@ use tidegate_engine::time::Time;
 use tidegate_xds::report::{Asked, Latency, Report, UpstreamSample};
 use tidegate_xds::server::{ClientStatus, Server};
 
+use super::a_a::AaWatch;
 use super::meter::Meter;
 use super::scraped::Scraped;
 use super::views::{Views, kind_of};
@@ -22,6 +24,7 @@ use crate::prometheus::Poll;
 pub(crate) struct Observer {
     intake: Intake,
     scraped: Scraped,
+    a_a: AaWatch,
     meter: Meter,
     /// By service: the number of the running rollout, and the sidecars that were connected at some
     /// time of it.
@@ -52,13 +55,15 @@ impl Observer {
             .map(|(name, sample)| (name, counts(&sample)))
             .collect();
         self.last_reports.insert(report.node_id.clone(), at);
-        self.intake.record(&SidecarReport {
+        let report = SidecarReport {
             sidecar: report.node_id,
             at,
             taken: None, // The streams' own times are not read.
             unreadable: report.faults,
             upstreams,
-        });
+        };
+        self.intake.record(&report);
+        self.a_a.record(&report);
     }
 
     /// Takes in what a Prometheus told, or that it told nothing.
@@ -94,6 +99,11 @@ impl Observer {
         self.meter.traffic(now)
     }
 
+    /// How often two halves of each service's sidecars would have been told apart.
+    pub(crate) fn a_a(&self) -> Arc<Vec<AaStatus>> {
+        self.a_a.published()
+    }
+
     /// One observation for each running rollout.
     pub(crate) fn observe(
         &mut self,
@@ -104,6 +114,7 @@ impl Observer {
     ) -> Vec<Observation> {
         let clients = server.clients();
         self.note_connections(&clients, now);
+        self.a_a.tick(state, connected(&clients), now);
         self.needed
             .retain(|service, _| state.active().any(|run| run.plan().service == *service));
         let Some(mesh) = state.mesh() else {
@@ -163,6 +174,7 @@ impl Observer {
             let silent = |at: &Time| now.since_ms(*at) >= GONE_AFTER_MS;
             if self.last_reports.get(id).is_none_or(silent) {
                 self.intake.departed(id);
+                self.a_a.departed(id);
             }
         }
         let connected: BTreeSet<String> = clients
@@ -172,6 +184,7 @@ impl Observer {
             .collect();
         for sidecar in connected.difference(&self.connected) {
             self.intake.reconnected(sidecar);
+            self.a_a.reconnected(sidecar);
         }
         self.connected = connected;
     }
@@ -209,6 +222,15 @@ impl Observer {
         }
         delivery
     }
+}
+
+/// Fleet and node id of who is connected.
+fn connected(clients: &[ClientStatus]) -> impl Iterator<Item = (&str, &str)> {
+    let connected = clients.iter().filter(|status| status.connected);
+    connected.map(|status| {
+        let client = &status.client;
+        (client.cluster.as_str(), client.node_id.as_str())
+    })
 }
 
 fn counts(sample: &UpstreamSample) -> UpstreamCounts {
