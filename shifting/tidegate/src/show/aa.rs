@@ -84,10 +84,7 @@ fn settings(status: &AaStatus, now: Time) -> String {
         ago(now, status.since),
         count(status.requests),
     );
-    for (number, what) in [
-        (status.idle, "without requests in a half"),
-        (status.cut_off, "cut off"),
-    ] {
+    for (number, what) in [(status.idle, "idle"), (status.cut_off, "cut off")] {
         if number > 0 {
             line.push_str(&format!(", {} more {what}", count(number)));
         }
@@ -199,8 +196,7 @@ service   version  sidecars  trials  false reverts  false holds         now
 cart      v1       1         0       -              -                   needs 2 sidecars
 checkout  v1       4         34      0 (≤ 8.43%)    1: 2.94% (≤ 13.2%)  ends in 1 h 6 min
 cart: 99.9% succeed, 99% within 250 ms; revert at 1000 (promised 0.1%), hold at 20 (promised 5%),
-tolerated odds 1.5; trials of 16 min, since 10 h ago, of 0 requests, 3 more without requests in a
-half, 1 more cut off
+tolerated odds 1.5; trials of 16 min, since 10 h ago, of 0 requests, 3 more idle, 1 more cut off
 checkout: 99.9% succeed, 99% within 250 ms; revert at 1000 (promised 0.1%), hold at 20 (promised
 5%), tolerated odds 1.5; trials of 16 min, since 10 h ago, of 3,204,000 requests
 a trial: random halves of the sidecars, by their requests to the same version; ≤: the true rate,

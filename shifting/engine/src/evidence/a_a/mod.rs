@@ -14,7 +14,8 @@
 //!   compared within each sidecar, so that it suffers less from such differences than A/A says.
 //! - One sidecar has no halves. Its seconds could be dealt out, but the arms of a rollout have
 //!   theirs at the same time, and what changes with time would count as a difference.
-//! - A trial without requests in one of the halves tells nothing and is not counted.
+//! - A trial in whose last quarter one of the halves has no requests is idle and not counted: it
+//!   tells nothing, or of less time than it lasted, as when a rollout takes all of stable's traffic.
 //!
 //! Nothing is decided by it, and nothing of it is journaled: a replay does not need it, and it would
 //! need the reports of every sidecar in the journal. A restart begins to count anew.
@@ -70,8 +71,10 @@ struct Trial {
     /// When the battery began to look.
     since: Time,
     latest: Time,
-    /// Requests that the battery saw of either half.
-    requests: [u64; 2],
+    /// Requests that the battery saw.
+    requests: u64,
+    /// When either half had its latest.
+    had_requests: [Option<Time>; 2],
     held: bool,
     reverted: Option<AaAlarm>,
 }
@@ -186,7 +189,7 @@ impl AaTrials {
         trial.observe(evidence, &self.settings, now);
         let ended = trial.before == 0 && now.since_ms(trial.since) >= self.settings.length_ms;
         if ended && let Some(trial) = self.running.take() {
-            self.tally.count(trial, now);
+            self.tally.count(trial, self.settings.length_ms, now);
         }
         ended
     }
@@ -203,7 +206,8 @@ impl Trial {
             counted_before: ArmCounts::default(),
             since: now,
             latest: now,
-            requests: [0; 2],
+            requests: 0,
+            had_requests: [None; 2],
             held: false,
             reverted: None,
         }
@@ -223,12 +227,12 @@ impl Trial {
             }
             return;
         }
-        for (sum, arm) in self
-            .requests
-            .iter_mut()
-            .zip([&evidence.canary, &evidence.stable])
-        {
-            *sum = sum.saturating_add(arm.requests);
+        let halves = [evidence.canary.requests, evidence.stable.requests];
+        for (latest, requests) in self.had_requests.iter_mut().zip(halves) {
+            self.requests = self.requests.saturating_add(requests);
+            if requests > 0 {
+                *latest = Some(now);
+            }
         }
         if self.reverted.is_some() {
             return; // A rollout would be over; the rest only takes its time.
@@ -247,15 +251,15 @@ impl Trial {
 // === impl Tally ===
 
 impl Tally {
-    fn count(&mut self, trial: Trial, now: Time) {
+    fn count(&mut self, trial: Trial, length_ms: u64, now: Time) {
         self.latest_end = Some(now);
-        if trial.requests.contains(&0) {
+        let lately = |at: &Option<Time>| at.is_some_and(|at| now.since_ms(at) < length_ms / 4);
+        if !trial.had_requests.iter().all(lately) {
             self.idle += 1;
             return;
         }
         self.ended += 1;
-        let requests: u64 = trial.requests.iter().sum();
-        self.requests = self.requests.saturating_add(requests);
+        self.requests = self.requests.saturating_add(trial.requests);
         self.held += u64::from(trial.held);
         let Some(alarm) = trial.reverted else {
             return;

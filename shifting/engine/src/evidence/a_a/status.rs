@@ -59,7 +59,7 @@ pub struct AaStatus {
     pub sidecars: usize,
     /// Trials that ended and told something.
     pub trials: u64,
-    /// Trials that ended without a request in one of the halves; not among `trials`.
+    /// Trials that had no request in one of the halves in their last quarter; not among `trials`.
     pub idle: u64,
     /// Trials that were not looked at to their end; not among `trials`.
     pub cut_off: u64,

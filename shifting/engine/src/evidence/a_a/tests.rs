@@ -221,6 +221,20 @@ fn a_trial_without_requests_in_one_half_tells_nothing() {
 }
 
 #[test]
+fn a_trial_whose_requests_came_to_an_end_is_not_one_of_its_length() {
+    let mut world = World::of(2, 40_000);
+    for _ in 0..20 {
+        world.second();
+    }
+    for sidecar in world.sidecars.values_mut() {
+        sidecar.0 = 0;
+    }
+    while !world.second() {}
+    let status = world.trials.status();
+    assert_eq!((status.trials, status.idle, status.requests), (0, 1, 0));
+}
+
+#[test]
 fn a_trial_that_nobody_looked_at_or_that_lost_a_half_is_cut_off() {
     let mut world = World::of(2, 60_000);
     for _ in 0..30 {
