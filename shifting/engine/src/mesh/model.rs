@@ -345,6 +345,20 @@ pub(super) fn content_hash(content: &impl Serialize) -> String {
         .collect()
 }
 
+// === impl RolloutPolicy ===
+
+impl RolloutPolicy {
+    /// Time for which a rollout with so many rungs, that of 100% among them, is planned to be
+    /// watched, milliseconds.
+    #[must_use]
+    pub fn watched_ms(&self, rungs: usize) -> u64 {
+        u64::try_from(rungs)
+            .unwrap_or(u64::MAX)
+            .saturating_mul(self.bake_ms)
+            .saturating_add(self.soak_ms)
+    }
+}
+
 /// The defaults that each field documents.
 impl Default for RolloutPolicy {
     fn default() -> Self {

@@ -87,6 +87,4 @@ pub use run::{Cause, Rollout};
 pub use sidecars::{Exposed, NAMED_MAX, order};
 pub use state::State;
 pub use status::*;
-#[cfg(test)]
-pub(crate) use tick::RHO;
-pub(crate) use tick::tolerated_odds;
+pub(crate) use tick::{RHO, tolerated_odds};

@@ -500,9 +500,6 @@ impl Rollout {
 
 /// Ticks of watched time that are planned.
 fn horizon(plan: &Plan) -> u32 {
-    let rungs = u64::try_from(plan.rungs.len()).unwrap_or(u64::MAX);
-    let watched_ms = rungs
-        .saturating_mul(plan.policy.bake_ms)
-        .saturating_add(plan.policy.soak_ms);
+    let watched_ms = plan.policy.watched_ms(plan.rungs.len());
     u32::try_from(watched_ms / 1000).unwrap_or(u32::MAX)
 }

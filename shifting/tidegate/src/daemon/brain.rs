@@ -508,6 +508,7 @@ impl Brain {
             last_reports: Arc::clone(&self.last_reports),
             health: Arc::clone(&self.health),
             traffic: Arc::clone(&self.traffic),
+            a_a: self.observer.a_a(),
             journal_failed: self.trouble.as_ref().map(|trouble| trouble.text.clone()),
         }));
     }
