@@ -109,6 +109,8 @@ pub(crate) struct Paused {
 pub enum Cause {
     /// Its own: its numbers, its silence, or a rejection of its clusters.
     Fault,
+    /// Its own or that of another rollout, which it was let overlap: both are suspected.
+    Shared,
     /// Sidecars did not acknowledge in time, or rejected something else; that proves nothing
     /// against the version.
     Delivery,
