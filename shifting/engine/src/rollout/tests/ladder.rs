@@ -240,3 +240,14 @@ fn the_step_itself_needs_requests_in_both_arms() {
         assert_eq!(world.status().rung, "5%");
     }
 }
+
+#[test]
+fn a_tick_that_is_late_stands_for_three_seconds_at_most() {
+    let mut world = World::started();
+    world.reach("1 host");
+    let before = world.run().clock.baked_ms;
+    world.now = world.now.plus_ms(3_900);
+    world.tick(|_| {});
+    assert_eq!(world.status().rung, "1 host", "no gap yet");
+    assert_eq!(world.run().clock.baked_ms, before + 3_000);
+}
