@@ -175,3 +175,14 @@ fn a_revert_waits_for_a_newcomer() {
     world.tick(|_| {});
     assert_eq!(world.phase(), Phase::Reverted);
 }
+
+#[test]
+fn figures_that_do_not_add_up_acknowledge_nothing() {
+    let mut world = World::started();
+    for _ in 0..10 {
+        world.tick(|o| o.delivery.acknowledged = 2);
+        assert_eq!(world.phase(), Phase::Preparing);
+    }
+    let reason = world.waiting().reason;
+    assert!(reason.contains("(not named)"), "{reason}");
+}

@@ -251,3 +251,15 @@ fn a_tick_that_is_late_stands_for_three_seconds_at_most() {
     assert_eq!(world.status().rung, "1 host", "no gap yet");
     assert_eq!(world.run().clock.baked_ms, before + 3_000);
 }
+
+#[test]
+fn before_the_first_step_every_sidecar_reports_once_more() {
+    let mut world = World::started();
+    for _ in 0..2 {
+        world.tick(|_| {});
+        assert_eq!(world.phase(), Phase::Preparing);
+        assert_eq!(world.waiting().kind, "evidence");
+    }
+    world.tick(|_| {});
+    assert_eq!(world.phase(), Phase::Judging);
+}
