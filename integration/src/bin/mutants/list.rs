@@ -119,7 +119,8 @@ fn parse(list: &str, text: &str) -> Result<Vec<Mutant>, String> {
         // An editor may have taken the blank from a line that has nothing else.
         let of = |sign: char| {
             let rest = line.strip_prefix(sign)?;
-            rest.strip_prefix(' ').or(rest.is_empty().then_some(""))
+            rest.strip_prefix(' ')
+                .or_else(|| rest.is_empty().then_some(""))
         };
         if let Some(line) = of('-') {
             mutant.find.push(line.to_owned());
