@@ -810,3 +810,12 @@ fn the_bytes_of_a_config_source_never_change() {
         [0x2a, 0x02, 0x08, 0x02, 0x30, 0x02]
     );
 }
+
+#[test]
+fn a_version_that_is_the_default_takes_traffic_on_all_its_hosts() {
+    let mut committing = splits(Some(canary("v2", 1_000_000, Some(1))));
+    committing.get_mut("checkout").unwrap().stable = "v2".to_owned();
+    let all = hosts(&envoy(&splits(None)), "checkout/v2");
+    assert!(all.len() > 1);
+    assert_eq!(hosts(&envoy(&committing), "checkout/v2"), all);
+}

@@ -248,9 +248,12 @@ impl World {
         self.reach_phase(Phase::Reverted);
     }
 
-    /// Half of the canary's requests fail until it is taken back.
+    /// Half of the canary's requests fail until it is taken back, within a minute.
     pub(crate) fn fail_here(&mut self) {
-        while self.phase() == Phase::Judging {
+        for _ in 0..60 {
+            if self.phase() != Phase::Judging {
+                break;
+            }
             self.tick(|o| o.evidence.canary.bad = o.evidence.canary.requests / 2);
         }
         assert_eq!(self.phase(), Phase::Reverting);

@@ -209,4 +209,25 @@ mod tests {
         stable.buckets[9] = 100;
         assert_eq!(patience_ms(&stable), 20_000);
     }
+
+    #[test]
+    fn what_was_lost_is_no_answer() {
+        let mut signals = Signals::default();
+        let lost = ArmCounts {
+            issued: 10,
+            requests: 10,
+            bad: 10,
+            lost: 10,
+            ..ArmCounts::default()
+        };
+        let evidence = Evidence {
+            canary: lost,
+            ..Evidence::default()
+        };
+        for second in 0..6 {
+            signals.observe(&evidence, false, Time(second * 1_000));
+        }
+        let swallowed = signals.black_hole(&ArmCounts::default(), 1_000, Time(5_000));
+        assert_eq!(swallowed, Some(60));
+    }
 }

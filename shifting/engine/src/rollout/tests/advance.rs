@@ -379,3 +379,51 @@ fn a_second_in_which_much_failed_is_no_moment_to_advance() {
     let reason = world.waiting().reason;
     assert!(reason.contains("10 of the canary's latest 500"), "{reason}");
 }
+
+#[test]
+fn what_came_before_everyone_had_the_exposure_proves_nothing() {
+    let mut world = strict();
+    world.until(|world| world.phase() == Phase::Judging);
+    for _ in 0..20 {
+        world.tick(|o| {
+            o.delivery.acknowledged = 2;
+            o.delivery.behind = vec!["web-3".into()];
+        });
+    }
+    let proof = world.status().proof;
+    assert!(!proof.is_empty());
+    assert!(proof.iter().all(|p| p.e_value <= 1.0), "{proof:?}");
+}
+
+#[test]
+fn at_everything_what_stragglers_send_to_the_old_version_excuses_nothing() {
+    let slo = mesh().services["checkout"].slo.clone();
+    let mut battery = crate::evidence::Battery::new(&slo, 600);
+    let mut now = Time(0);
+    for (share, canary, stable) in [
+        (Ppm::of(5, 100), arm(100, 0), arm(1_000, 10)),
+        (Ppm::WHOLE, arm(100, 60), arm(1, 1)),
+    ] {
+        battery.expect_share(share);
+        let evidence = Evidence {
+            canary,
+            stable,
+            ..Evidence::default()
+        };
+        for _ in 0..10 {
+            battery.observe(&evidence, 1.5, now);
+            now = now.plus_ms(1_000);
+        }
+    }
+    let budget = crate::mesh::ErrorBudget::Requests(1_000);
+    let spent = battery.budget(budget, &slo).spent;
+    assert!((570..590).contains(&spent), "{spent}");
+}
+
+#[test]
+fn a_few_hosts_may_differ_by_more_than_the_rest() {
+    let world = World::started();
+    let rungs = world.run().plan().rungs.iter();
+    let odds: Vec<f64> = rungs.map(tolerated_odds).collect();
+    assert_eq!(odds, [2.0, 1.5, 1.5]);
+}

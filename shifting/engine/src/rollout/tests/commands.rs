@@ -153,3 +153,14 @@ fn an_overdue_hold_pages_once_and_resume_gives_it_more_time() {
     world.tick(empty);
     assert!(!world.waiting().overdue);
 }
+
+#[test]
+fn an_observation_that_is_refused_changes_nothing_not_even_the_time() {
+    let mut world = World::started();
+    let mut stranger = world.healthy();
+    stranger.service = "nowhere".into();
+    let before = world.state.clone();
+    let later = world.now.plus_ms(60_000);
+    assert!(world.state.step(&Event::Observed(stranger), later).is_err());
+    assert_eq!(world.state, before);
+}

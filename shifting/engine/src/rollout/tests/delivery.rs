@@ -140,3 +140,49 @@ fn a_finished_rollout_shows_who_has_it_and_the_share_of_the_end() {
     );
     assert_eq!(status.share_measured, Some(Ppm::ZERO));
 }
+
+#[test]
+fn what_was_acknowledged_before_a_revert_says_nothing_of_who_has_it() {
+    let mut world = World::started();
+    world.reach("1 host");
+    let exposed = world.run().epoch();
+    world.abort().unwrap();
+    for _ in 0..30 {
+        assert_eq!(world.phase(), Phase::Reverting);
+        world.tick(|o| o.epoch = exposed);
+    }
+    assert_eq!(world.phase(), Phase::Reverted);
+    let pages = world.pages();
+    assert!(
+        pages.iter().any(|page| page.contains("nothing is known")),
+        "{pages:?}"
+    );
+}
+
+#[test]
+fn a_revert_waits_for_a_newcomer() {
+    let mut world = World::started();
+    world.reach("1 host");
+    world.abort().unwrap();
+    world.tick(|_| {});
+    for _ in 0..10 {
+        world.tick(|o| {
+            o.delivery.expected = 4;
+            o.delivery.behind = vec!["web-4".into()];
+        });
+        assert_eq!(world.phase(), Phase::Reverting);
+    }
+    world.tick(|_| {});
+    assert_eq!(world.phase(), Phase::Reverted);
+}
+
+#[test]
+fn figures_that_do_not_add_up_acknowledge_nothing() {
+    let mut world = World::started();
+    for _ in 0..10 {
+        world.tick(|o| o.delivery.acknowledged = 2);
+        assert_eq!(world.phase(), Phase::Preparing);
+    }
+    let reason = world.waiting().reason;
+    assert!(reason.contains("(not named)"), "{reason}");
+}

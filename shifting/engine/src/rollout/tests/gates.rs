@@ -265,3 +265,26 @@ fn back_to_what_was_never_proven_waits_for_the_freeze() {
     read_clock(&mut world, before_friday_ms(0));
     assert!(matches!(world.back(None), Err(Refusal::Frozen { .. })));
 }
+
+#[test]
+fn each_rung_is_approved_by_itself() {
+    let mut world = World::new(mesh());
+    world
+        .declare(|service| {
+            let gate = Gate {
+                pause_ms: 0,
+                approval: true,
+            };
+            let of = |rung| RungGate { rung, gate };
+            service.gates = vec![of(Rung::Hosts(1)), of(percent(5))];
+        })
+        .unwrap();
+    world.start("v2").unwrap();
+    world.reach("1 host");
+    approve(&mut world).unwrap();
+    world.reach("5%");
+    waits_for(&mut world, "approval");
+    assert_eq!(world.status().rung, "5%");
+    approve(&mut world).unwrap();
+    world.reach("100%");
+}

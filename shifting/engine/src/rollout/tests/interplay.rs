@@ -312,3 +312,26 @@ fn a_journal_of_earlier_rules_blames_as_it_did() {
     failing(&mut world, &["cart", "checkout"]);
     assert_eq!(world.state.quarantined(world.now).count(), 2);
 }
+
+#[test]
+fn of_turns_that_come_at_once_no_more_begin_than_the_fleet_may_have() {
+    let mut world = shop();
+    let mut mesh = world.state.mesh().unwrap().clone();
+    mesh.services.values_mut().for_each(|it| it.calls.clear());
+    mesh.fleets.get_mut("web").unwrap().unproven_services_max = Some(1);
+    world.apply(Event::MeshAccepted { mesh }).unwrap();
+    for service in ["search", "cart", "mail"] {
+        world.apply(start(service, false)).unwrap();
+    }
+    for next in ["search", "cart", "mail"] {
+        assert_eq!(running(&world), [next]);
+        for _ in 0..3_600 {
+            if running(&world) != [next] {
+                break;
+            }
+            second(&mut world, None);
+        }
+        assert_eq!(ended(&world, next), Some(Phase::Committed));
+        second(&mut world, None);
+    }
+}

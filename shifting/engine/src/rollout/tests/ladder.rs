@@ -240,3 +240,26 @@ fn the_step_itself_needs_requests_in_both_arms() {
         assert_eq!(world.status().rung, "5%");
     }
 }
+
+#[test]
+fn a_tick_that_is_late_stands_for_three_seconds_at_most() {
+    let mut world = World::started();
+    world.reach("1 host");
+    let before = world.run().clock.baked_ms;
+    world.now = world.now.plus_ms(3_900);
+    world.tick(|_| {});
+    assert_eq!(world.status().rung, "1 host", "no gap yet");
+    assert_eq!(world.run().clock.baked_ms, before + 3_000);
+}
+
+#[test]
+fn before_the_first_step_every_sidecar_reports_once_more() {
+    let mut world = World::started();
+    for _ in 0..2 {
+        world.tick(|_| {});
+        assert_eq!(world.phase(), Phase::Preparing);
+        assert_eq!(world.waiting().kind, "evidence");
+    }
+    world.tick(|_| {});
+    assert_eq!(world.phase(), Phase::Judging);
+}

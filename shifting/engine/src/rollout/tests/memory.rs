@@ -370,3 +370,13 @@ fn nothing_advances_while_the_way_back_is_gone_all_the_same() {
     assert_eq!(world.waiting().kind, "way back");
     assert!(!world.status().way_back.unwrap().ready);
 }
+
+#[test]
+fn lifting_one_quarantine_lifts_no_other() {
+    let mut world = failed();
+    world.declare(v3).unwrap();
+    world.start("v3").unwrap();
+    world.fail();
+    world.lift("v2", "the database was at fault").unwrap();
+    assert!(is_quarantined(world.start("v3")));
+}

@@ -69,3 +69,17 @@ fn a_running_rollout_keeps_the_plan_it_started_with() {
             .any(|h| h.text.contains("keeps the plan"))
     );
 }
+
+#[test]
+fn what_carries_the_traffic_stays_declared_with_a_host_also_at_rest() {
+    let mut world = World::started();
+    world.reach_phase(Phase::Committed);
+    let gone = world.declare(|service| {
+        service.versions.remove("v2");
+    });
+    let empty = world.declare(|service| service.versions.get_mut("v2").unwrap().hosts.clear());
+    for refused in [gone, empty] {
+        let refusal = refused.unwrap_err().to_string();
+        assert!(refusal.contains("carries its traffic"), "{refusal}");
+    }
+}

@@ -211,3 +211,23 @@ fn a_fix_goes_forward_over_a_broken_stable_version() {
     }
     assert_eq!(world.state.stable("checkout"), Some("v2"));
 }
+
+#[test]
+fn a_version_that_is_quarantined_before_its_turn_does_not_start() {
+    let mut world = World::started();
+    world.reach("1 host");
+    world.abort().unwrap();
+    world.start_turn("v2", Turn::Queue).unwrap();
+    world
+        .apply(Event::Abort {
+            service: "checkout".into(),
+            actor: "ann".into(),
+            reason: "it is broken".into(),
+            quarantine: true,
+        })
+        .unwrap();
+    world.reach_phase(Phase::Reverted);
+    world.serve_queue();
+    assert_eq!(world.state.active().count(), 0);
+    assert!(world.state.queue(None, world.now).is_empty());
+}

@@ -130,3 +130,52 @@ fn a_replay_of_the_journal_is_equal_to_the_bit_from_every_prefix() {
     }
     assert_eq!(state, world.state);
 }
+
+#[test]
+fn a_replay_that_differs_says_in_what() {
+    let mut world = World::started();
+    world.reach("5%");
+    let event = Event::Observed(world.healthy());
+    let (after, effects) = world.state.apply(&event, world.now).unwrap();
+    let recorded = Decided::new(&event, &after, &effects);
+    assert_eq!(recorded.difference(&recorded), None);
+    let spoilt = |spoil: fn(&mut Decided)| {
+        let mut again = recorded.clone();
+        spoil(&mut again);
+        recorded.difference(&again).unwrap_or_default()
+    };
+    for (what, said) in [
+        (
+            spoilt(|it| it.rollouts[0].number += 1),
+            "it was about rollout",
+        ),
+        (spoilt(|it| it.rollouts[0].epoch += 1), "`checkout` was at"),
+        (
+            spoilt(|it| it.rollouts[0].decision = Decision::Done),
+            "`checkout`: was",
+        ),
+        (
+            spoilt(|it| it.rollouts[0].fingerprint.push('0')),
+            "from other numbers",
+        ),
+        (
+            spoilt(|it| it.rollouts.clear()),
+            "1 rollouts, and is about 0",
+        ),
+        (
+            spoilt(|it| {
+                it.effects.push(Effect::Expose {
+                    service: "checkout".to_owned(),
+                    epoch: 0,
+                });
+            }),
+            "what had to follow",
+        ),
+        (
+            spoilt(|it| it.state = Some(String::new())),
+            "the state differs",
+        ),
+    ] {
+        assert!(what.contains(said), "{said}: {what}");
+    }
+}

@@ -173,3 +173,22 @@ fn time_never_goes_back() {
     assert!(world.status().since >= since);
     assert_eq!(world.phase(), Phase::Judging);
 }
+
+#[test]
+fn a_canary_that_is_not_seen_in_the_traffic_stops_the_clock() {
+    let mut world = World::started();
+    world.reach("1 host");
+    for _ in 0..25 {
+        world.tick(|o| {
+            // Too few to tell the share, and enough to miss the canary.
+            o.evidence.canary = ArmCounts::default();
+            o.evidence.stable = arm(3, 0);
+        });
+    }
+    let waiting = world.waiting();
+    assert_eq!(
+        (waiting.kind.as_str(), waiting.clock_stopped),
+        ("traffic", true)
+    );
+    assert!(waiting.reason.contains("not seen"), "{}", waiting.reason);
+}
