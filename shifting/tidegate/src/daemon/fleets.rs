@@ -174,3 +174,7 @@ fn next(look: &Look<'_>, exposed: &Exposed) -> Vec<String> {
     ordered.truncate(NAMED_MAX);
     ordered.into_iter().map(str::to_owned).collect()
 }
+
+#[cfg(test)]
+#[path = "fleets_tests.rs"]
+mod tests;
