@@ -54,11 +54,20 @@ pub(super) struct Registration {
     large: bool,
 }
 
+/// A view that came while the client didn't read.
+struct Late {
+    views: Views,
+    /// When it is taken in all the same, so that no stream keeps an old one alive for long.
+    until: Instant,
+}
+
 /// What woke a stream's task.
 enum Wake<Q> {
     Request(Arrived<Q>),
     View(Views),
     AssignerGone,
+    /// The client has room for what a view that came meanwhile may bring.
+    Room,
     Signals(Signals, watch::Receiver<Signals>),
     Time,
     /// The client closed its side, or is gone.
@@ -113,10 +122,12 @@ where
     let mut timer = pin!(tokio::time::sleep_until(Instant::now().into()));
     let mut view = pin!(Some(changed(views)));
     let mut signal = pin!(changed(signals));
+    let mut late: Option<Late> = None;
     let mut now = Instant::now();
     loop {
         let due = registration.flush(outlet, now).await?;
-        alarm.set(due, timer.as_mut());
+        let until = late.as_ref().map(|late| late.until);
+        alarm.set(due.into_iter().chain(until).min(), timer.as_mut());
         let wake = poll_fn(|context| {
             if let Poll::Ready((changed, signals)) = signal.as_mut().poll(context) {
                 let now = *signals.borrow();
@@ -130,6 +141,9 @@ where
                 return Poll::Ready(Ok(
                     changed.map_or(Wake::AssignerGone, |()| Wake::View(views))
                 ));
+            }
+            if late.is_some() && outlet.poll_drained(context).is_ready() {
+                return Poll::Ready(Ok(Wake::Room));
             }
             if alarm.poll(timer.as_mut(), context).is_ready() {
                 return Poll::Ready(Ok(Wake::Time));
@@ -147,7 +161,15 @@ where
         match wake.map_err(|broken| unreadable(&registration.hub.settings.access, broken))? {
             Wake::Request(Arrived::Decoded(request)) => registration.request(request, now)?,
             Wake::Request(Arrived::Large(bytes)) => large = Some(bytes),
+            // For a client that doesn't read nothing is done: the latest view wins. It isn't even
+            // woken by those that follow.
+            Wake::View(views) if outlet.is_free() && !outlet.is_drained() => {
+                let until = now + registration.hub.settings.blocked_max;
+                late = Some(Late { views, until });
+                view.set(None);
+            }
             Wake::View(views) => newer = Some(views),
+            Wake::Room => newer = late.take().map(|late| late.views),
             // A source that is gone takes nothing back (invariant S12).
             Wake::AssignerGone => view.set(None),
             Wake::Signals(signals, _) if signals.closing => return Err(stopping()),
@@ -157,7 +179,11 @@ where
                     registration.stream.session().heartbeat(now);
                 }
             }
-            Wake::Time => registration.time(now),
+            Wake::Time => {
+                registration.time(now);
+                let over = late.take_if(|late| late.until <= now);
+                newer = over.map(|late| late.views);
+            }
             Wake::End => return Ok(()),
         }
         if let Some(bytes) = large {
@@ -165,7 +191,6 @@ where
             now = Instant::now();
         }
         if let Some(mut views) = newer {
-            // For a client that doesn't read nothing is done: the latest view wins.
             if !outlet.is_free() {
                 Box::pin(free(outlet, &registration.hub.settings)).await?;
                 now = Instant::now();
