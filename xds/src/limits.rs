@@ -234,6 +234,11 @@ pub const COLD_STARTS_PER_CORE: usize = 2;
 /// How long a stream counts as new, unless it has caught up with its view before.
 pub const COLD_START_MAX: Duration = Duration::from_secs(10);
 
+/// Cores for each stream that is worked on after its client rejected something; one is in any case.
+/// A rejection of 1,000 resources takes some milliseconds, and clients that reject one content reject
+/// it together: however many they are, the others have half of the machine.
+pub const CORES_PER_REJECTION: usize = 2;
+
 /// How long a TLS handshake may take: 540 µs of CPU and two round trips.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -44,7 +44,7 @@ pub use delivered::{Delivered, DeliveryChange, NotApplied};
 use crate::delivery::ResourceStatus;
 use crate::identity::{Access, AccessLimits};
 use crate::limits::{
-    BLOCKED_MAX, COLD_STARTS_PER_CORE, FIRST_REQUEST_TIMEOUT, FRAME_BYTES_MAX,
+    BLOCKED_MAX, COLD_STARTS_PER_CORE, CORES_PER_REJECTION, FIRST_REQUEST_TIMEOUT, FRAME_BYTES_MAX,
     HEADER_LIST_BYTES_MAX, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LOCAL_RESETS_MAX,
     PENDING_RESETS_MAX, STREAMS_MAX, STREAMS_PER_CONNECTION_MAX,
 };
@@ -116,6 +116,8 @@ pub(crate) struct Hub {
     /// Permits to work on streams that just came, so that however many of them wait, the next
     /// push to the others has few before it.
     cold_starts: Semaphore,
+    /// Permits to work on streams whose clients reject what they get, for the same reason.
+    rejections: Semaphore,
     /// For requests that take long to read and to answer.
     lane: Lane,
     framer: Framer,
@@ -159,6 +161,7 @@ impl Server {
             deliveries: OnceLock::new(),
             signals: watch::Sender::new(Signals::default()),
             cold_starts: Semaphore::new(COLD_STARTS_PER_CORE * cores),
+            rejections: Semaphore::new((cores / CORES_PER_REJECTION).max(1)),
             lane: Lane::new(cores),
         };
         Self { hub: Arc::new(hub) }

@@ -41,8 +41,18 @@ struct State {
     given_up: bool,
     connection: Option<Waker>,
     task: Option<Waker>,
-    /// The task has a message that it can't put here yet.
-    waits: bool,
+    waits: Waits,
+}
+
+/// What a stream's task waits for, beside the client's end.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Waits {
+    #[default]
+    No,
+    /// It has a message that it can't put here yet.
+    Free,
+    /// It has something to compute that is worth nothing to a client that doesn't read.
+    Drained,
 }
 
 #[derive(Debug, Default)]
@@ -68,6 +78,15 @@ pub(super) fn channel() -> (Outlet, Outbound) {
 impl Slot {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// The connection asks for more only once the client's window had room for all before.
+    fn is_drained(&self) -> bool {
+        self.given_up || self.message.is_none() && self.connection.is_some()
     }
 }
 
@@ -99,14 +118,32 @@ impl Outlet {
         state.given_up || state.message.is_none()
     }
 
+    /// Whether the client has room for more: as long as its window has none for what was taken from
+    /// here, the connection doesn't ask for the next message. Also if the client is gone.
+    pub(super) fn is_drained(&self) -> bool {
+        self.slot.state().is_drained()
+    }
+
+    /// Ready when the client [has room for more](Self::is_drained), or is gone.
+    pub(super) fn poll_drained(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.slot.state();
+        if state.is_drained() {
+            state.waits = Waits::No;
+            return Poll::Ready(());
+        }
+        state.waits = Waits::Drained;
+        register(&mut state.task, context);
+        Poll::Pending
+    }
+
     /// Ready when the place is free, or the client gone.
     pub(super) fn poll_free(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut state = self.slot.state();
         if state.given_up || state.message.is_none() {
-            state.waits = false;
+            state.waits = Waits::No;
             return Poll::Ready(());
         }
-        state.waits = true;
+        state.waits = Waits::Free;
         register(&mut state.task, context);
         Poll::Pending
     }
@@ -170,7 +207,8 @@ impl http_body::Body for Outbound {
         let mut state = self.slot.state();
         if let Some(message) = state.message.take() {
             // As a rule it waits for something else, and would be woken for nothing.
-            let task = if state.waits { state.task.take() } else { None };
+            let waits = state.waits == Waits::Free;
+            let task = state.task.take_if(|_| waits);
             drop(state);
             if let Some(task) = task {
                 task.wake();
@@ -182,6 +220,14 @@ impl http_body::Body for Outbound {
             End::NotYet => {
                 state.end = End::NotYet;
                 register(&mut state.connection, context);
+                if state.waits == Waits::Drained {
+                    state.waits = Waits::No;
+                    let task = state.task.take();
+                    drop(state);
+                    if let Some(task) = task {
+                        task.wake();
+                    }
+                }
                 Poll::Pending
             }
             End::With(status) => Poll::Ready(Some(Ok(Frame::trailers(trailers(&status))))),
@@ -217,7 +263,8 @@ fn trailers(status: &Status) -> HeaderMap {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
 
     use http_body::Body as _;
 
@@ -267,6 +314,53 @@ mod tests {
             "too%20much:%20100%20%25%0Aof%20it"
         );
         assert!(matches!(poll(&mut outbound), Poll::Ready(None)));
+    }
+
+    /// Counts how often it wakes somebody.
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_task_learns_once_that_its_client_has_room_and_of_nothing_before() {
+        let (outlet, mut outbound) = channel();
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(wakes.clone());
+        let mut context = Context::from_waker(&waker);
+        let woken = || wakes.0.load(Ordering::Relaxed);
+        // A client whose window was never open.
+        assert!(!outlet.is_drained());
+        assert!(poll(&mut outbound).is_pending());
+        assert!(outlet.is_drained());
+        assert!(outlet.poll_drained(&mut context).is_ready());
+        outlet.try_send(framed("a", "b")).unwrap();
+        assert!(!outlet.is_drained());
+        assert!(outlet.poll_drained(&mut context).is_pending());
+        assert_eq!(data(&mut outbound), "a");
+        assert_eq!(data(&mut outbound), "b");
+        // The place is free, and the bytes are with the connection, which may not get rid of them.
+        assert!(outlet.is_free() && !outlet.is_drained());
+        assert_eq!(woken(), 0);
+        assert!(poll(&mut outbound).is_pending());
+        assert_eq!(woken(), 1);
+        assert!(outlet.poll_drained(&mut context).is_ready());
+        // As a rule nobody waits for it.
+        assert!(outlet.poll_closed(&mut context).is_pending());
+        outlet.try_send(framed("c", "")).unwrap();
+        assert_eq!(data(&mut outbound), "c");
+        assert!(poll(&mut outbound).is_pending());
+        assert_eq!(woken(), 1);
+        // A client that goes has room for everything.
+        outlet.try_send(framed("d", "")).unwrap();
+        assert!(outlet.poll_drained(&mut context).is_pending());
+        drop(outbound);
+        assert_eq!(woken(), 2);
+        assert!(outlet.is_drained());
     }
 
     #[test]

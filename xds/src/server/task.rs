@@ -52,6 +52,19 @@ pub(super) struct Registration {
     cold_until: Option<Instant>,
     /// Its latest request was a large one, and so is what it is answered with, up to the next rest.
     large: bool,
+    /// It rejected a response, and took none since.
+    rejects: bool,
+    /// It rejected so many that it gets the next one then.
+    held_back: Option<Instant>,
+}
+
+/// A view that came while nothing of it could be sent.
+struct Late {
+    views: Views,
+    /// When it is taken in, unless something else happens before.
+    until: Instant,
+    /// That the client reads counts as such.
+    unread: bool,
 }
 
 /// What woke a stream's task.
@@ -59,6 +72,8 @@ enum Wake<Q> {
     Request(Arrived<Q>),
     View(Views),
     AssignerGone,
+    /// The client has room for what a view that came meanwhile may bring.
+    Room,
     Signals(Signals, watch::Receiver<Signals>),
     Time,
     /// The client closed its side, or is gone.
@@ -113,10 +128,15 @@ where
     let mut timer = pin!(tokio::time::sleep_until(Instant::now().into()));
     let mut view = pin!(Some(changed(views)));
     let mut signal = pin!(changed(signals));
+    let (mut late, mut due): (Option<Late>, _) = (None, None);
     let mut now = Instant::now();
     loop {
-        let due = registration.flush(outlet, now).await?;
-        alarm.set(due, timer.as_mut());
+        // As long as a view waits, nothing else happened.
+        if late.is_none() {
+            due = registration.flush(outlet, now).await?;
+        }
+        let until = late.as_ref().map(|late| late.until);
+        alarm.set(due.into_iter().chain(until).min(), timer.as_mut());
         let wake = poll_fn(|context| {
             if let Poll::Ready((changed, signals)) = signal.as_mut().poll(context) {
                 let now = *signals.borrow();
@@ -131,6 +151,11 @@ where
                     changed.map_or(Wake::AssignerGone, |()| Wake::View(views))
                 ));
             }
+            if late.as_ref().is_some_and(|late| late.unread)
+                && outlet.poll_drained(context).is_ready()
+            {
+                return Poll::Ready(Ok(Wake::Room));
+            }
             if alarm.poll(timer.as_mut(), context).is_ready() {
                 return Poll::Ready(Ok(Wake::Time));
             }
@@ -143,11 +168,31 @@ where
         let wake = wake.await;
         now = Instant::now();
         // What is waited for below keeps nothing else of what woke it.
-        let (mut large, mut newer) = (None, None);
+        let (mut large, mut rejection) = (None, None);
+        // Whatever happened, what comes of it must not be of an old view (rule X1).
+        let mut newer = late.take().map(|late| late.views);
         match wake.map_err(|broken| unreadable(&registration.hub.settings.access, broken))? {
-            Wake::Request(Arrived::Decoded(request)) => registration.request(request, now)?,
+            Wake::Request(Arrived::Decoded(request)) => {
+                let request: Request = request.into();
+                if request.is_rejection() {
+                    rejection = Some(Box::new(request));
+                } else {
+                    registration.request(request, now)?;
+                }
+            }
             Wake::Request(Arrived::Large(bytes)) => large = Some(bytes),
-            Wake::View(views) => newer = Some(views),
+            Wake::View(views) => match registration.puts_off(outlet, now) {
+                Some((until, unread)) => {
+                    late = Some(Late {
+                        views,
+                        until,
+                        unread,
+                    });
+                    view.set(None);
+                }
+                None => newer = Some(views),
+            },
+            Wake::Room => {}
             // A source that is gone takes nothing back (invariant S12).
             Wake::AssignerGone => view.set(None),
             Wake::Signals(signals, _) if signals.closing => return Err(stopping()),
@@ -160,12 +205,15 @@ where
             Wake::Time => registration.time(now),
             Wake::End => return Ok(()),
         }
+        if let Some(request) = rejection {
+            Box::pin(registration.rejection(request)).await?;
+            now = Instant::now();
+        }
         if let Some(bytes) = large {
             Box::pin(registration.large_request::<Q>(bytes, now)).await?;
             now = Instant::now();
         }
         if let Some(mut views) = newer {
-            // For a client that doesn't read nothing is done: the latest view wins.
             if !outlet.is_free() {
                 Box::pin(free(outlet, &registration.hub.settings)).await?;
                 now = Instant::now();
@@ -242,6 +290,8 @@ impl Registration {
             settled_on: None,
             cold_until: Some(Instant::now() + COLD_START_MAX),
             large,
+            rejects: false,
+            held_back: None,
         };
         registration.tell(Delivered::Connected);
         tracing::info!(
@@ -257,10 +307,28 @@ impl Registration {
         self.hub.tell(&self.stream.node_id, what);
     }
 
-    fn request(&self, request: impl Into<Request>, now: Instant) -> Result<(), Status> {
-        let (outcome, rejection) = take(&self.hub, &self.stream, request.into(), now)?;
+    fn request(&mut self, request: Request, now: Instant) -> Result<(), Status> {
+        let (outcome, rejection) = take(&self.hub, &self.stream, request, now)?;
         self.tell_outcome(outcome, rejection);
         Ok(())
+    }
+
+    /// The same for a rejection, which may be of a thousand resources: in its turn.
+    async fn rejection(&mut self, request: Box<Request>) -> Result<(), Status> {
+        let hub = self.hub.clone();
+        let _turn = hub.rejections.acquire().await;
+        self.request(*request, Instant::now())
+    }
+
+    /// Until when a view that came now is put off, if it is, and whether it is for the client doesn't
+    /// read. The latest view wins: for those that come meanwhile the stream isn't even woken.
+    fn puts_off(&self, outlet: &Outlet, now: Instant) -> Option<(Instant, bool)> {
+        if let Some(until) = self.held_back.filter(|until| now < *until) {
+            return Some((until, false));
+        }
+        // Not for ever, so that no stream keeps an old view alive.
+        let unread = outlet.is_free() && !outlet.is_drained();
+        unread.then(|| (now + self.hub.settings.blocked_max, true))
     }
 
     /// The same for one that takes long.
@@ -277,11 +345,15 @@ impl Registration {
         Ok(())
     }
 
-    fn tell_outcome(&self, outcome: Outcome, rejection: Option<Rejection>) {
+    fn tell_outcome(&mut self, outcome: Outcome, rejection: Option<Rejection>) {
         match outcome {
             Outcome::Stale => {}
-            Outcome::Acknowledged => self.tell(Delivered::Acknowledged),
+            Outcome::Acknowledged => {
+                self.rejects = false;
+                self.tell(Delivered::Acknowledged);
+            }
             Outcome::Rejected => {
+                self.rejects = true;
                 if let Some(rejection) = rejection {
                     let names = rejection.names.get(..NAMES_LOGGED_MAX);
                     tracing::warn!(
@@ -351,8 +423,11 @@ impl Registration {
                 let settled_on = self.settled_on.clone();
                 let work = move || next_message(&hub, &stream, settled_on.as_ref(), now);
                 Box::pin(self.hub.lane.run(true, work)).await??
-            } else if self.cold_until.is_some() {
-                let _permit = self.hub.cold_starts.acquire().await;
+            } else if self.rejects || self.cold_until.is_some() {
+                let _permit = match self.rejects {
+                    true => self.hub.rejections.acquire().await,
+                    false => self.hub.cold_starts.acquire().await,
+                };
                 now = Instant::now();
                 next_message(&self.hub, &self.stream, self.settled_on.as_ref(), now)?
             } else {
@@ -365,8 +440,13 @@ impl Registration {
                         now = Instant::now();
                     }
                 }
-                Err(Rest { news, due }) => {
+                Err(Rest {
+                    news,
+                    due,
+                    held_back,
+                }) => {
                     self.large = false;
+                    self.held_back = held_back;
                     if let Some(settled_on) = news {
                         self.settle(settled_on);
                     }
@@ -418,6 +498,7 @@ fn next_message(
         return Ok(Err(Rest {
             news: (acknowledged != settled_on).then(|| acknowledged.cloned()),
             due: session.next_timeout(),
+            held_back: session.held_back(),
         }));
     };
     drop(session);
@@ -448,6 +529,8 @@ struct Rest {
     /// The view that it has caught up with, if that is another than before.
     news: Option<Option<Arc<str>>>,
     due: Option<Instant>,
+    /// Until when it says nothing whatever happens, if it does.
+    held_back: Option<Instant>,
 }
 
 impl Drop for Registration {

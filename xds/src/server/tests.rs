@@ -108,6 +108,18 @@ impl Call {
         });
     }
 
+    fn reject(&self, response: &DeltaDiscoveryResponse) {
+        self.send(&DeltaDiscoveryRequest {
+            type_url: response.type_url.clone(),
+            response_nonce: response.nonce.clone(),
+            error_detail: Some(envoy_types::pb::google::rpc::Status {
+                message: "no".to_owned(),
+                ..Default::default()
+            }),
+            ..DeltaDiscoveryRequest::default()
+        });
+    }
+
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<DeltaDiscoveryResponse> {
         loop {
             if let Some(prefix) = self.read.first_chunk::<5>() {
@@ -294,4 +306,109 @@ async fn nothing_is_done_for_a_client_that_does_not_read() {
     let names = deaf.next().await.resources;
     let names: Vec<&str> = names.iter().map(|resource| &*resource.name).collect();
     assert_eq!(names, ["b", "c"]);
+}
+
+#[tokio::test]
+async fn a_client_without_room_for_what_was_taken_for_it_is_not_bothered_with_views() {
+    let (views, receiver) = watch::channel(Some(snapshot([static_cluster("a")])));
+    let first = receiver.borrow().as_ref().unwrap().id().to_string();
+    let settings = Settings {
+        blocked_max: Duration::from_millis(300),
+        ..Settings::default()
+    };
+    let server = Server::new(SameForAll(receiver), settings);
+    let mut open = Call::open(&server, "open");
+    let response = open.next().await;
+    open.acknowledge(&response);
+    // The connection took the response from its place, and doesn't ask for more.
+    let mut full = Call::open(&server, "full");
+    let response = full.next().await;
+    let wanted = |id: &str| server.client(id).unwrap().wanted.unwrap().to_string();
+    push(&views, &mut open, &["a", "b"]).await;
+    assert_eq!(wanted("full"), first, "no view is looked at");
+    // As soon as there is room, the newest one is.
+    push(&views, &mut open, &["a", "b", "c"]).await;
+    let mut context = Context::from_waker(std::task::Waker::noop());
+    assert!(full.poll_next(&mut context).is_pending());
+    while wanted("full") != wanted("open") {
+        tokio::task::yield_now().await;
+    }
+    full.acknowledge(&response);
+    let response = full.next().await;
+    assert_eq!(response.resources.len(), 2);
+    // Nor is an old one kept for ever.
+    push(&views, &mut open, &["a", "b", "c", "d"]).await;
+    let pushed = wanted("open");
+    let arrives = async {
+        while wanted("full") != pushed {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, arrives).await.unwrap();
+    // And it is no fault of the client not to have had room for a view that it wasn't sent.
+    assert!(server.client("full").unwrap().connected);
+    // Nor is anything of an old one sent to who answers before there is room.
+    push(&views, &mut open, &["a", "b", "c", "d", "e"]).await;
+    full.acknowledge(&response);
+    while wanted("full") != wanted("open") {
+        tokio::task::yield_now().await;
+    }
+    let response = full.next().await;
+    let names: Vec<&str> = response.resources.iter().map(|it| &*it.name).collect();
+    assert_eq!(names, ["d", "e"]);
+}
+
+#[tokio::test]
+async fn a_push_does_not_wait_for_rejections_that_are_worked_on() {
+    let (views, receiver) = watch::channel(Some(snapshot([static_cluster("a")])));
+    let server = Server::new(SameForAll(receiver), Settings::default());
+    let mut open = Call::open(&server, "open");
+    let response = open.next().await;
+    open.acknowledge(&response);
+    let mut rejects = Call::open(&server, "rejects");
+    let response = rejects.next().await;
+    let rejections = &server.hub.rejections;
+    let all = u32::try_from(rejections.available_permits()).unwrap();
+    let busy = rejections.acquire_many(all).await.unwrap();
+    rejects.reject(&response);
+    push(&views, &mut open, &["a", "b"]).await;
+    push(&views, &mut open, &["a", "b", "c"]).await;
+    let rejected = || server.client("rejects").unwrap().rejections.len();
+    assert_eq!(rejected(), 0);
+    drop(busy);
+    // It has its turn, and gets what else there is.
+    let others = rejects.next().await;
+    let names: Vec<&str> = others.resources.iter().map(|it| &*it.name).collect();
+    assert_eq!(names, ["b", "c"]);
+    assert_eq!(rejected(), 1);
+}
+
+#[tokio::test]
+async fn who_is_held_back_gets_the_newest_view_with_its_next_turn() {
+    use crate::limits::REJECTED_IN_A_ROW_MAX;
+    let names: Vec<String> = (0..=REJECTED_IN_A_ROW_MAX)
+        .map(|it| format!("c{it:02}"))
+        .collect();
+    let all = || names.iter().map(|name| static_cluster(name));
+    let (views, receiver) = watch::channel(Some(snapshot(all())));
+    let server = Server::new(SameForAll(receiver), Settings::default());
+    let mut rejects = Call::open(&server, "rejects");
+    // What nobody took yet comes one by one.
+    for _ in &names {
+        let response = rejects.next().await;
+        assert_eq!(response.resources.len(), 1);
+        rejects.reject(&response);
+    }
+    let rejected = || server.client("rejects").unwrap().rejections.len();
+    while rejected() < names.len() {
+        tokio::task::yield_now().await;
+    }
+    views.send_replace(Some(snapshot(all().chain([static_cluster("e")]))));
+    let response = rejects.next().await;
+    let names: Vec<&str> = response.resources.iter().map(|it| &*it.name).collect();
+    assert_eq!(names, ["e"]);
+    rejects.acknowledge(&response);
+    // From then on it is held back no more.
+    views.send_replace(Some(snapshot(all().chain([static_cluster("f")]))));
+    assert_eq!(rejects.next().await.resources[0].name, "f");
 }

@@ -63,6 +63,14 @@ impl Request {
         (!claims.is_empty()).then(|| Box::new(claims))
     }
 
+    /// Whether it refuses a response (rule C11).
+    pub(crate) fn is_rejection(&self) -> bool {
+        match self {
+            Self::Delta(request) => request.error_detail.is_some(),
+            Self::Sotw(request) => request.error_detail.is_some(),
+        }
+    }
+
     /// Whether the client holds something of an earlier stream.
     pub(super) fn is_reconnect(&self) -> bool {
         match self {

@@ -282,6 +282,11 @@ impl Session {
         of_types.chain(others).min()
     }
 
+    /// Until when nothing is sent, whatever happens: the client rejected many responses in a row.
+    pub(crate) fn held_back(&self) -> Option<Instant> {
+        self.pace.until()
+    }
+
     /// Checks and takes the node of the first request.
     fn identify(&mut self, node: Option<&Node>) -> Result<(), Violation> {
         if self.identified {

@@ -96,6 +96,8 @@ pub(super) struct TypeState {
     pub(super) namespaces_due: bool,
     /// The client dropped a name that stood for others.
     pub(super) strays: bool,
+    /// The client may have refused a removal since the content changed.
+    removals_refused: bool,
 }
 
 /// A response that was neither acknowledged nor rejected yet (rule X1: at most one a type).
@@ -318,6 +320,7 @@ impl TypeState {
         for name in &in_flight.removed {
             if let Some(held) = self.held.get_mut(name) {
                 held.removal_refused = true;
+                self.removals_refused = true;
             }
         }
         if whole || !in_flight.removed.is_empty() {
@@ -446,11 +449,15 @@ impl TypeState {
     pub(super) fn content_changed(&mut self) {
         self.dirty = true;
         self.cures = 0;
-        let refused = self.held.apart().filter(|(_, held)| held.removal_refused);
-        let refused: Vec<Name> = refused.map(|(name, _)| name.clone()).collect();
-        for name in &refused {
-            if let Some(held) = self.held.get_mut(name) {
-                held.removal_refused = false;
+        // Of a client that doesn't answer, or that rejects everything, all is told apart: it is
+        // looked through for a reason only, and not with every view.
+        if std::mem::take(&mut self.removals_refused) {
+            let refused = self.held.apart().filter(|(_, held)| held.removal_refused);
+            let refused: Vec<Name> = refused.map(|(name, _)| name.clone()).collect();
+            for name in &refused {
+                if let Some(held) = self.held.get_mut(name) {
+                    held.removal_refused = false;
+                }
             }
         }
         self.close_nack();

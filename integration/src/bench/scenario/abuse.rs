@@ -62,6 +62,7 @@ struct Seen {
     /// Of the server that is misbehaved at.
     cpu_ns: u64,
     time_ns: u64,
+    pushes: u64,
 }
 
 /// The servers, and the well-behaved.
@@ -161,6 +162,7 @@ impl Scene {
             thread::sleep(GAP + GAP * (number % GAP_STEPS) / GAP_STEPS);
             self.generation += 1;
             seen.waits.extend(self.push(bench)?);
+            seen.pushes += 1;
         }
         // Threads that ended meanwhile (the lane of large requests) took their time with them.
         seen.cpu_ns += cpu_ns(id)?.saturating_sub(cpu);
@@ -206,5 +208,6 @@ impl Seen {
                 "that server's cores",
                 float(self.cpu_ns) / float(self.time_ns),
             )
+            .with("its CPU a push, ms", ms(self.cpu_ns) / float(self.pushes))
     }
 }
