@@ -15,7 +15,7 @@ use envoy_types::pb::google::protobuf;
 
 use super::asked::Asked;
 use super::protobuf::{Fields, Malformed, Value};
-use super::{MAX_COUNT, MAX_ENTRIES, MAX_NAME_BYTES, Report, Source, UpstreamSample};
+use super::{MAX_COUNT, MAX_ENTRIES, MAX_NAME_BYTES, Report, ServerGauges, Source, UpstreamSample};
 
 /// The answer to a stream's first message: report all clusters, at this interval (capped at a day).
 #[must_use]
@@ -95,6 +95,7 @@ pub fn decode(
             .filter_map(|(name, sample)| Some((name, sample?)))
             .collect(),
         versions: BTreeMap::new(),
+        server: ServerGauges::default(),
         faults,
     })
 }

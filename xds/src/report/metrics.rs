@@ -27,9 +27,9 @@ use super::{MAX_NAME_BYTES, Report, Source, UpstreamSample};
 use family::Plain;
 use lexicon::{Lexicon, Meaning};
 use number::{Metric, Unreadable};
-use readings::{Place, Readings, Versions};
+use readings::{Place, Process, Readings, Versions};
 pub(super) use stat::blames_the_server;
-use stat::{Labels, Measure, Stat};
+use stat::{Labels, Measure, ProcessGauge, Stat};
 
 /// The value that a version gauge has while a response with this `system_version_info` (delta) or
 /// `version_info` (state of the world) is applied: its xxh64, rounded by the trip through a double. A sidecar
@@ -100,6 +100,7 @@ struct Decoder<'l, 'm> {
     lexicon: &'l Lexicon,
     readings: Readings<'l>,
     versions: Versions<'l>,
+    process: Process,
     faults: u64,
     /// Families that the lexicon does not have.
     unknown: Vec<&'m [u8]>,
@@ -116,6 +117,7 @@ impl<'l, 'm: 'l> Decoder<'l, 'm> {
             lexicon,
             readings: Readings::new(lexicon, asked),
             versions: Versions::default(),
+            process: Process::default(),
             faults: 0,
             unknown: Vec::new(),
         }
@@ -139,6 +141,7 @@ impl<'l, 'm: 'l> Decoder<'l, 'm> {
             received_at,
             upstreams: self.readings.finish(),
             versions,
+            server: self.process.finish(),
             faults: self.faults.saturating_add(beyond),
         }
     }
@@ -159,6 +162,10 @@ impl<'l, 'm: 'l> Decoder<'l, 'm> {
             Meaning::Version(name) => {
                 let metric = metric().ok_or(Malformed)??;
                 self.version(Cow::Borrowed(name), &metric);
+            }
+            Meaning::Server(gauge) => {
+                let metric = metric().ok_or(Malformed)??;
+                self.server(*gauge, &metric);
             }
             Meaning::Upstream(number, measure) => {
                 let place = Place::Number(*number);
@@ -191,6 +198,7 @@ impl<'l, 'm: 'l> Decoder<'l, 'm> {
                 Stat::NotAskedFor => {}
                 Stat::Garbled => self.fault(),
                 Stat::Version(name) => self.version(name, &Metric::read(metric)?),
+                Stat::Server(gauge) => self.server(gauge, &Metric::read(metric)?),
                 Stat::Upstream(cluster, measure) => {
                     let place = self.readings.place(cluster);
                     if self.readings.covers(place) {
@@ -206,6 +214,12 @@ impl<'l, 'm: 'l> Decoder<'l, 'm> {
         match metric.version() {
             Ok(version) if name.len() <= MAX_NAME_BYTES => self.versions.note(name, version),
             _ => self.fault(),
+        }
+    }
+
+    fn server(&mut self, gauge: ProcessGauge, metric: &Metric<'_>) {
+        if self.process.take(gauge, metric.gauge()).is_err() {
+            self.fault();
         }
     }
 

@@ -32,6 +32,7 @@
 //! | `cluster.checkout/v1.version` (only if its endpoints come over xDS) | `cluster.version` | `envoy.cluster_name` |
 //! | `http.in.rds.checkout.version` | `http.rds.version` | `envoy.http_conn_manager_prefix=in`, `envoy.rds_route_config=checkout` |
 //! | `cluster_manager.cds.version`, `listener_manager.lds.version`, `runtime.version` | unchanged | none |
+//! | `server.memory_allocated`, `server.uptime` | unchanged | none |
 //!
 //! Without labels the dotted name comes whole, and is understood as well. Cluster names must not contain dots:
 //! Envoy's tag extraction takes the first dot for the end of the name.
@@ -70,7 +71,7 @@ pub use metrics::version_gauge;
 pub use outlet::IntakeCounters;
 pub use protobuf::Malformed;
 pub use raw::IntakeServer;
-pub use sample::{Latency, Report, Source, UpstreamSample};
+pub use sample::{Latency, Report, ServerGauges, Source, UpstreamSample};
 pub use service::{AccessLogIntake, LoadIntake, MetricsIntake};
 
 /// The stats that a sidecar must include for [`metrics::decode`] to see all it can understand, as RE2 regexes
@@ -89,6 +90,7 @@ pub const STATS_NEEDED: &[&str] = &[
     r"listener_manager\.lds\.version",
     r"http\.[^.]+\.rds\..+\.version",
     r"runtime\.version",
+    r"server\.(memory_allocated|uptime)",
 ];
 
 /// The largest metrics message that is read, in bytes. The stats above are 0.7 KB a cluster, all of Envoy's
@@ -157,6 +159,8 @@ mod tests {
             "http.in.rds.checkout.version",
             "http.in.rds.with.dots.version",
             "runtime.version",
+            "server.memory_allocated",
+            "server.uptime",
         ] {
             assert!(included(name), "{name}");
         }
@@ -174,6 +178,7 @@ mod tests {
             "cluster.checkout/v1.upstream_rq_404",
             "cluster.checkout/v1.upstream_rq_timeout_more",
             "server.version",
+            "server.memory_heap_size",
         ] {
             assert!(!included(name), "{name}");
         }

@@ -1,7 +1,7 @@
 //! What one sidecar reported about one interval: the words that the embedder reads.
 //!
-//! Everything is a *difference over the interval*, except the gauges ([`UpstreamSample::active`] and the
-//! versions), which are the state at its end. A number that could not be understood is counted in
+//! Everything is a *difference over the interval*, except the gauges ([`UpstreamSample::active`], the versions
+//! and [`ServerGauges`]), which are the state at its end. A number that could not be understood is counted in
 //! [`Report::faults`], and the whole sample that it belonged to is withheld: a sample with a hole in it would
 //! look better than the upstream is.
 
@@ -42,9 +42,22 @@ pub struct Report {
     /// Version gauges by dotted stat name, e.g. `cluster_manager.cds.version`, `cluster.checkout/v1.version`,
     /// `http.ingress.rds.checkout.version`, `runtime.version`. Compare with [`super::version_gauge`].
     pub versions: BTreeMap<String, u64>,
+    /// What it says of its own process. Load reports say nothing.
+    pub server: ServerGauges,
     /// Numbers that were asked for and could not be understood (NaN, negative, absurd, of the wrong kind,
     /// contradictory), or that were beyond a limit. Each is counted once; none is taken as good.
     pub faults: u64,
+}
+
+/// What a sidecar says of its own process at the end of the interval; `None` when the report does not say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ServerGauges {
+    /// Memory that it has allocated and not freed, in bytes (`server.memory_allocated`). Its resident set is
+    /// larger: the allocator keeps some for later. During a hot restart it is the sum of both processes'.
+    pub memory_bytes: Option<u64>,
+    /// How long it has been running, in whole seconds (`server.uptime`). Envoy takes it from the time of day, so
+    /// it also falls when that is set back, without a restart; and a hot restart goes on counting.
+    pub uptime_s: Option<u64>,
 }
 
 /// What one sidecar saw of one upstream cluster in one interval. Requests are *attempts*: each retry is one.

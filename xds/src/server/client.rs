@@ -62,6 +62,11 @@ pub struct ClientStatus {
     /// Streams that it has now. More than one is normal for gRPC; from an Envoy it means that two
     /// use the same node id, or that a dead connection wasn't noticed yet.
     pub streams: usize,
+    /// How often it opened its configuration connection since the server knows it; 1 after the first
+    /// time, kept while it is gone. Every aggregated stream counts; where several at once are
+    /// normal, as each is for something else (gRPC, and an Envoy that doesn't aggregate), only one
+    /// that is opened when it has no other. Streams that were refused at the door don't count.
+    pub connections: u64,
     /// The id of the view that it should have.
     pub wanted: Option<Arc<str>>,
     /// The newest view that it acknowledged all of, on its newest stream.
@@ -153,6 +158,7 @@ impl ClientStatus {
             connected: true,
             since,
             streams: 1,
+            connections: 1,
             wanted: delivery.wanted,
             acknowledged: delivery.acknowledged,
             behind_since: delivery.behind_since,

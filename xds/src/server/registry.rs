@@ -46,6 +46,8 @@ struct Node {
     gone: Option<ClientStatus>,
     /// What its last aggregated stream left behind.
     legacy: Option<Arc<Legacy>>,
+    /// How often it came: see [`ClientStatus::connections`].
+    connections: u64,
     /// Its version gauges, since it opened its newest stream.
     gauges: BTreeMap<String, u64>,
 }
@@ -98,6 +100,7 @@ impl Node {
             return self.gone.clone();
         };
         newest.for_each(|other| status.join(other));
+        status.connections = self.connections;
         status.applied = self.applied();
         Some(status)
     }
@@ -211,6 +214,10 @@ impl Registry {
                 session.expect(legacy, now);
             }
         }
+        let comes_whole = serves.only.is_none() && client.kind != ClientKind::Grpc;
+        if comes_whole || node.live.is_empty() {
+            node.connections = node.connections.saturating_add(1);
+        }
         let session = Mutex::new(session);
         let stream = Arc::new(Stream {
             id,
@@ -251,6 +258,7 @@ impl Registry {
                 node.gone = Some(ClientStatus {
                     connected: false,
                     since: now,
+                    connections: node.connections,
                     ..last
                 });
                 nodes.gone.insert((now, stream.client.node_id.clone()));
@@ -385,12 +393,18 @@ mod tests {
     }
 
     fn connect(registry: &Registry, id: &str, now: Instant) -> Result<Arc<Stream>, Full> {
+        connect_as(registry, client(id), None, now)
+    }
+
+    fn connect_as(
+        registry: &Registry,
+        client: Client,
+        only: Option<TypeUrl>,
+        now: Instant,
+    ) -> Result<Arc<Stream>, Full> {
         let session = Session::new(Variant::Delta, SessionSettings::default());
-        let serves = Serves {
-            variant: Variant::Delta,
-            only: None,
-        };
-        registry.connect(client(id), serves, session, 3, now)
+        let variant = Variant::Delta;
+        registry.connect(client, Serves { variant, only }, session, 3, now)
     }
 
     #[test]
@@ -417,6 +431,63 @@ mod tests {
         let status = registry.status("a").unwrap();
         assert!(status.connected);
         assert_eq!(status.since, now);
+    }
+
+    #[test]
+    fn connections_are_counted_across_absences() {
+        let (registry, now) = (Registry::default(), Instant::now());
+        let connections = || registry.status("a").unwrap().connections;
+        let first = connect(&registry, "a", now).unwrap();
+        assert_eq!(connections(), 1);
+        registry.disconnect(&first, now);
+        assert_eq!(connections(), 1, "it is remembered");
+        let second = connect(&registry, "a", now).unwrap();
+        assert_eq!(connections(), 2);
+        // Its connection broke, and nobody has noticed on this side yet.
+        let third = connect(&registry, "a", now).unwrap();
+        assert_eq!(connections(), 3);
+        registry.disconnect(&second, now);
+        registry.disconnect(&third, now);
+        assert_eq!(connections(), 3);
+        // One that was forgotten begins anew.
+        let later = now + GONE_CLIENT_KEPT;
+        let other = connect(&registry, "b", later).unwrap();
+        registry.disconnect(&other, later);
+        let _back = connect(&registry, "a", later).unwrap();
+        assert_eq!(connections(), 1);
+    }
+
+    #[test]
+    fn a_stream_that_is_refused_is_no_connection() {
+        let (registry, now) = (Registry::default(), Instant::now());
+        let streams: Vec<_> = (0..3).map(|_| connect(&registry, "a", now)).collect();
+        assert!(streams.iter().all(Result::is_ok));
+        assert_eq!(connect(&registry, "a", now).unwrap_err(), Full::Streams);
+        assert_eq!(registry.status("a").unwrap().connections, 3);
+    }
+
+    #[test]
+    fn streams_for_something_else_are_no_new_connections() {
+        let (registry, now) = (Registry::default(), Instant::now());
+        let connections = |id: &str| registry.status(id).unwrap().connections;
+        // Two targets of a gRPC client; then it comes back.
+        let grpc = || Client {
+            kind: ClientKind::Grpc,
+            ..client("g")
+        };
+        let one = connect_as(&registry, grpc(), None, now).unwrap();
+        let two = connect_as(&registry, grpc(), None, now).unwrap();
+        assert_eq!(connections("g"), 1);
+        registry.disconnect(&one, now);
+        registry.disconnect(&two, now);
+        let back = connect_as(&registry, grpc(), None, now).unwrap();
+        assert_eq!(connections("g"), 2);
+        registry.disconnect(&back, now);
+        // An Envoy that doesn't aggregate: one stream for clusters, one for listeners.
+        for only in [TypeUrl::CLUSTER, TypeUrl::LISTENER] {
+            connect_as(&registry, client("e"), Some(only), now).unwrap();
+            assert_eq!(connections("e"), 1);
+        }
     }
 
     #[test]

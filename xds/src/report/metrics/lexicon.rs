@@ -14,7 +14,7 @@ use xxhash_rust::xxh64::xxh64;
 use super::super::MAX_NAME_BYTES;
 use super::super::protobuf::Fields;
 use super::family::Plain;
-use super::stat::{self, Labels, Measure, Stat};
+use super::stat::{self, Labels, Measure, ProcessGauge, Stat};
 
 /// The most that is remembered, in bytes: eight families of each of 20,000 clusters, and some of old ones.
 const LEARNED_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -46,6 +46,7 @@ pub(super) enum Meaning {
     /// A number of the cluster with this number.
     Upstream(u32, Measure),
     Version(Box<str>),
+    Server(ProcessGauge),
     Garbled,
     Nothing,
 }
@@ -157,6 +158,7 @@ impl Lexicon {
                 Meaning::Upstream(self.number_of(cluster)?, measure)
             }
             Stat::Version(name) => Meaning::Version(name.into()),
+            Stat::Server(gauge) => Meaning::Server(gauge),
             Stat::Garbled => Meaning::Garbled,
             Stat::NotAskedFor => Meaning::Nothing,
         };

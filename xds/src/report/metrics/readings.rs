@@ -4,8 +4,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::super::asked::Asked;
-use super::super::{MAX_ENTRIES, MAX_NAME_BYTES, UpstreamSample};
+use super::super::{MAX_ENTRIES, MAX_NAME_BYTES, ServerGauges, UpstreamSample};
 use super::lexicon::Lexicon;
+use super::number::Unreadable;
+use super::stat::ProcessGauge;
 
 /// The samples of one message.
 pub(super) struct Readings<'a> {
@@ -41,6 +43,14 @@ enum Numbered {
     AskedFor,
     /// Where in the list.
     At(u32),
+}
+
+/// What the process says of itself, in the making.
+#[derive(Default)]
+pub(super) struct Process {
+    gauges: ServerGauges,
+    /// One of them could not be read.
+    torn: bool,
 }
 
 /// Version gauges, as they came.
@@ -134,6 +144,36 @@ impl<'a> Readings<'a> {
 
 fn slot(numbered: &mut [Numbered], number: u32) -> Option<&mut Numbered> {
     numbered.get_mut(usize::try_from(number).ok()?)
+}
+
+// === impl Process ===
+
+impl Process {
+    /// Takes a gauge in. Two values of one in one message contradict each other.
+    pub(super) fn take(
+        &mut self,
+        gauge: ProcessGauge,
+        value: Result<u64, Unreadable>,
+    ) -> Result<(), Unreadable> {
+        let slot = match gauge {
+            ProcessGauge::Memory => &mut self.gauges.memory_bytes,
+            ProcessGauge::Uptime => &mut self.gauges.uptime_s,
+        };
+        let taken = value.map(|value| slot.replace(value).is_none());
+        if taken == Ok(true) {
+            return Ok(());
+        }
+        self.torn = true;
+        Err(Unreadable)
+    }
+
+    /// All of them, if every one could be read.
+    pub(super) fn finish(self) -> ServerGauges {
+        if self.torn {
+            return ServerGauges::default();
+        }
+        self.gauges
+    }
 }
 
 // === impl Versions ===

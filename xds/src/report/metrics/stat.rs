@@ -25,11 +25,19 @@ pub(super) enum Measure {
     Latency,
 }
 
+/// What a stat of the process itself measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ProcessGauge {
+    Memory,
+    Uptime,
+}
+
 /// What a metric is to us.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Stat<'a> {
     Upstream(&'a str, Measure),
     Version(Cow<'a, str>),
+    Server(ProcessGauge),
     /// One that is asked for, but whose labels make no sense.
     Garbled,
     NotAskedFor,
@@ -62,6 +70,7 @@ pub(super) fn may_be_asked_for(family: &str) -> bool {
                 || blames_the_server(last)
         }
         "cluster_manager" | "listener_manager" | "runtime" | "http" => last == "version",
+        "server" => last == "memory_allocated" || last == "uptime",
         _ => false,
     }
 }
@@ -85,6 +94,8 @@ pub(super) fn classify<'a>(name: &'a str, labels: &Labels<'a>) -> Stat<'a> {
         "cluster_manager.cds.version" | "listener_manager.lds.version" | "runtime.version" => {
             Stat::Version(Cow::Borrowed(name))
         }
+        "server.memory_allocated" => Stat::Server(ProcessGauge::Memory),
+        "server.uptime" => Stat::Server(ProcessGauge::Uptime),
         "http.rds.version" => match (labels.http_prefix, labels.route_config) {
             (Some(prefix), Some(route)) => {
                 Stat::Version(Cow::Owned(format!("http.{prefix}.rds.{route}.version")))

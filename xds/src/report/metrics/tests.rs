@@ -4,7 +4,7 @@ use envoy_types::pb::io::prometheus::client::{
 };
 use prost::Message as _;
 
-use super::super::{Latency, MAX_BUCKETS, MAX_ENTRIES};
+use super::super::{Latency, MAX_BUCKETS, MAX_ENTRIES, ServerGauges};
 use super::number::gauge_bits;
 use super::stat::{CLUSTER_LABEL, HTTP_PREFIX_LABEL, RESPONSE_CLASS_LABEL};
 use super::*;
@@ -471,6 +471,48 @@ fn version_gauges_that_are_no_numbers_are_faults_and_not_kept() {
         read(&[family("runtime.version", &[], counted(1.0))]).faults,
         1
     );
+}
+
+#[test]
+fn a_process_tells_its_memory_and_how_long_it_runs() {
+    let report = read(&[
+        family("server.memory_allocated", &[], gauged(5_242_880.0)),
+        family("server.uptime", &[], gauged(0.0)),
+        family("server.memory_heap_size", &[], gauged(f64::NAN)),
+        family("server.memory.uptime", &[], gauged(f64::NAN)),
+    ]);
+    let expected = ServerGauges {
+        memory_bytes: Some(5_242_880),
+        uptime_s: Some(0),
+    };
+    assert_eq!((report.server, report.faults), (expected, 0));
+    // A flush that is split over several messages tells each once.
+    let part = read(&[family("server.uptime", &[], gauged(7.0))]);
+    assert_eq!(
+        (part.server.memory_bytes, part.server.uptime_s),
+        (None, Some(7))
+    );
+    // They are no matter of what is asked for.
+    let all = [family("server.uptime", &[], gauged(7.0))];
+    let nothing = Asked::upstreams([]);
+    assert_eq!(read_about(&all, &nothing).server.uptime_s, Some(7));
+}
+
+#[test]
+fn gauges_of_the_process_that_make_no_sense_are_faults_and_withheld() {
+    let memory = family("server.memory_allocated", &[], gauged(1.0));
+    let uptime = |metric| family("server.uptime", &[], metric);
+    for bad in [f64::NAN, -1.0, 0.5, 1e13] {
+        let report = read(&[memory.clone(), uptime(gauged(bad))]);
+        let withheld = ServerGauges::default();
+        assert_eq!((report.server, report.faults), (withheld, 1), "{bad}");
+    }
+    let twice = [uptime(gauged(1.0)), uptime(gauged(2.0)), memory.clone()];
+    let counter = [uptime(counted(1.0)), memory];
+    for families in [&twice[..], &counter] {
+        let report = read(families);
+        assert_eq!((report.server, report.faults), (ServerGauges::default(), 1));
+    }
 }
 
 #[test]

@@ -8,9 +8,9 @@ use proptest::sample::select;
 use super::super::number::gauge_bits;
 use super::super::readings::Reading;
 use super::*;
-use crate::report::{MAX_COUNT, MAX_NAME_BYTES};
+use crate::report::{MAX_COUNT, MAX_NAME_BYTES, ServerGauges};
 
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 25] = [
     "cluster.upstream_rq_total",
     "cluster.upstream_rq_completed",
     "cluster.retry.upstream_rq_completed",
@@ -32,12 +32,16 @@ const NAMES: [&str; 22] = [
     "http.in.rds.routes.version",
     "cluster.external.upstream_rq_xx",
     "server.live",
+    "server.memory_allocated",
+    "server.uptime",
+    "server.x.uptime",
     "",
 ];
 
 /// The same, from the decoded message.
 fn whole(message: &StreamMetricsMessage, asked: &Asked, received_at: Instant) -> Report {
     let mut upstreams: BTreeMap<String, Reading> = BTreeMap::new();
+    let mut contradicted = false;
     let mut report = Report {
         node_id: "n".to_owned(),
         cluster: "c".to_owned(),
@@ -45,6 +49,7 @@ fn whole(message: &StreamMetricsMessage, asked: &Asked, received_at: Instant) ->
         received_at,
         upstreams: BTreeMap::new(),
         versions: BTreeMap::new(),
+        server: ServerGauges::default(),
         faults: 0,
     };
     for family in &message.envoy_metrics {
@@ -65,6 +70,18 @@ fn whole(message: &StreamMetricsMessage, asked: &Asked, received_at: Instant) ->
                     }
                     _ => report.faults += 1,
                 },
+                Stat::Server(gauge) => {
+                    let slot = match gauge {
+                        ProcessGauge::Memory => &mut report.server.memory_bytes,
+                        ProcessGauge::Uptime => &mut report.server.uptime_s,
+                    };
+                    let value = whole_number(metric.gauge.and_then(|gauge| gauge.value));
+                    if value.is_none() || slot.is_some() {
+                        contradicted = true;
+                        report.faults += 1;
+                    }
+                    *slot = slot.or(value);
+                }
                 Stat::Upstream(cluster, _) if !asked.covers(cluster) => {}
                 Stat::Upstream(_, Measure::Latency)
                     if metric.summary.is_some() && metric.histogram.is_none() => {}
@@ -83,16 +100,20 @@ fn whole(message: &StreamMetricsMessage, asked: &Asked, received_at: Instant) ->
             }
         }
     }
+    if contradicted {
+        report.server = ServerGauges::default();
+    }
     let whole = upstreams.into_iter().filter(|(_, reading)| !reading.torn);
     report.upstreams = whole.map(|(name, it)| (name, it.sample)).collect();
     report
 }
 
+fn whole_number(value: Option<f64>) -> Option<u64> {
+    let value = value.filter(|it| (0.0..=MAX_COUNT as f64).contains(it) && it.fract() == 0.0);
+    value.map(|value| value as u64)
+}
+
 fn taken(sample: &mut UpstreamSample, measure: Measure, metric: &Metric) -> bool {
-    let number = |value: Option<f64>| {
-        let value = value.filter(|it| (0.0..=MAX_COUNT as f64).contains(it) && it.fract() == 0.0);
-        value.map(|value| value as u64)
-    };
     let counter = match measure {
         Measure::Requests => &mut sample.requests,
         Measure::Completed => &mut sample.completed,
@@ -102,7 +123,7 @@ fn taken(sample: &mut UpstreamSample, measure: Measure, metric: &Metric) -> bool
         Measure::ConnectFailure => &mut sample.connect_failures,
         Measure::GrpcFailure => &mut sample.grpc_failures,
         Measure::Active => {
-            let active = number(metric.gauge.and_then(|gauge| gauge.value));
+            let active = whole_number(metric.gauge.and_then(|gauge| gauge.value));
             return active.is_some_and(|active| sample.active.replace(active).is_none());
         }
         Measure::Latency => {
@@ -110,7 +131,7 @@ fn taken(sample: &mut UpstreamSample, measure: Measure, metric: &Metric) -> bool
             return latency.is_some_and(|latency| sample.latency.replace(latency).is_none());
         }
     };
-    let delta = number(metric.counter.as_ref().and_then(|counter| counter.value));
+    let delta = whole_number(metric.counter.as_ref().and_then(|counter| counter.value));
     *counter = counter.saturating_add(delta.unwrap_or(0));
     delta.is_some()
 }
