@@ -234,8 +234,8 @@ stats_config:
   stats_matcher:
     inclusion_list:
       patterns:
-      # How requests went by cluster (`service/version`), gRPC failures (which are HTTP 200), and
-      # which view is really in force.{needed}
+      # How requests went by cluster (`service/version`), gRPC failures (which are HTTP 200), which
+      # view is really in force, the memory that this Envoy uses, and whether it was restarted.{needed}
       # For people: what was rejected, and what the application sees.
       - safe_regex:
           regex: '(cluster_manager\.cds|listener_manager\.lds|cluster\.[^.]+|http\.[^.]+\.rds\..+)\.update_rejected'
@@ -245,7 +245,7 @@ stats_config:
           regex: 'cluster\.[^.]+\.membership_(healthy|total)'
       # Whether the workers are alive.
       - safe_regex:
-          regex: 'server\.(live|state|uptime|worker_[0-9]+\.watchdog_(miss|mega_miss))'
+          regex: 'server\.(live|state|worker_[0-9]+\.watchdog_(miss|mega_miss))'
       - exact: control_plane.connected_state
   # An SLO's latency threshold must be one of these edges, so that slower requests can be counted.
   histogram_bucket_settings:

@@ -137,6 +137,8 @@ impl Payload {
             ("envoy.rds_route_config", "routes"),
         ];
         families.push(gauge("http.rds.version", &route, 1.5e18));
+        families.push(gauge("server.memory_allocated", &[], 5_242_880.0));
+        families.push(gauge("server.uptime", &[], 3_600.0));
         Self { families }
     }
 
@@ -285,6 +287,7 @@ mod tests {
             assert_eq!(report.faults, 0);
             assert_eq!(report.upstreams.len(), 20);
             assert_eq!(report.versions.len(), 24, "of 20 clusters, and of 4 types");
+            assert_eq!(report.server.uptime_s, Some(3_600));
         }
     }
 

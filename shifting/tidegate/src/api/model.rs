@@ -89,6 +89,15 @@ pub struct SidecarStatus {
     pub rejected: Vec<RejectionStatus>,
     /// Milliseconds since its latest report; `None` when there was none.
     pub last_report_ms: Option<u64>,
+    /// How often it opened its configuration connection since this control plane heard of it.
+    #[serde(default)]
+    pub connections: u64,
+    /// How often it was restarted since then, as its reports tell.
+    #[serde(default)]
+    pub restarts: u64,
+    /// Memory that it has allocated, bytes, as it reported last; `None` when it never did.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
     /// Resources sent on its streams since this control plane started, by short type name
     /// (`cds`, `eds`, `lds`, `rds`, `rtds`). Heartbeats do not count.
     pub sent: BTreeMap<String, u64>,

@@ -25,7 +25,7 @@ use super::model::{
 };
 use super::{memory, turns};
 use crate::clock::{Clock, millis};
-use crate::daemon::{BrainHandle, CommandError, Published};
+use crate::daemon::{BrainHandle, CommandError, Published, SidecarHealth};
 
 /// Largest request body, bytes: commands are a few words.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -184,10 +184,13 @@ async fn version(Extract(context): Extract<Context>) -> Json<VersionAnswer> {
 
 async fn sidecars(Extract(context): Extract<Context>) -> Json<SidecarsAnswer> {
     let (instant, now) = (Instant::now(), context.clock.now());
-    let last_reports = Arc::clone(&context.brain.published().load().last_reports);
+    let published = context.brain.published().load_full();
     let sidecars = context.server.clients().into_iter().map(|client| {
-        let last_report = last_reports.get(&client.client.node_id);
-        sidecar(&client, instant, last_report.map(|at| now.since_ms(*at)))
+        let id = &client.client.node_id;
+        let last_report = published.last_reports.get(id);
+        let health = published.health.of(id).unwrap_or_default();
+        let last_report_ms = last_report.map(|at| now.since_ms(*at));
+        sidecar(&client, instant, last_report_ms, health)
     });
     let incidents = context.access.incidents().into_iter();
     Json(SidecarsAnswer {
@@ -323,7 +326,12 @@ fn mesh_answer(context: &Context) -> MeshAnswer {
     }
 }
 
-fn sidecar(status: &ClientStatus, now: Instant, last_report_ms: Option<u64>) -> SidecarStatus {
+fn sidecar(
+    status: &ClientStatus,
+    now: Instant,
+    last_report_ms: Option<u64>,
+    health: SidecarHealth,
+) -> SidecarStatus {
     let ago = |then: Instant| millis(now.saturating_duration_since(then));
     let kind = match status.client.kind {
         ClientKind::Envoy => "envoy",
@@ -359,6 +367,9 @@ fn sidecar(status: &ClientStatus, now: Instant, last_report_ms: Option<u64>) -> 
         behind_ms: status.behind_since.map(ago),
         rejected: rejected.collect(),
         last_report_ms,
+        connections: status.connections,
+        restarts: health.restarts,
+        memory_bytes: health.memory_bytes,
         sent,
     }
 }

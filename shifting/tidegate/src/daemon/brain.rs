@@ -27,6 +27,7 @@ use tracing::{error, info, warn};
 use self::outage::{Trouble, prepare};
 use self::served::{Served, ServedFile};
 use super::error::{CommandError, StartError};
+use super::health::Health;
 use super::observe::Observer;
 use super::published::Published;
 use super::views::Views;
@@ -77,6 +78,7 @@ pub(crate) struct Brain {
     reload: Arc<AtomicBool>,
     records: Vec<Record>,
     last_reports: Arc<BTreeMap<String, Time>>,
+    health: Arc<Health>,
     traffic: Arc<BTreeMap<String, Traffic>>,
 }
 
@@ -205,6 +207,7 @@ impl Brain {
             reload: Arc::default(),
             records,
             last_reports: Arc::default(),
+            health: Arc::default(),
             traffic: Arc::default(),
         }
     }
@@ -305,6 +308,7 @@ impl Brain {
             self.observer.record(report, &self.clock);
         }
         self.last_reports = Arc::new(self.observer.last_reports(now));
+        self.health = Arc::new(self.observer.health().clone());
         self.traffic = Arc::new(self.observer.traffic(now));
         self.publish();
         if self.catch_up().is_err() {
@@ -497,6 +501,7 @@ impl Brain {
             state: Arc::clone(&self.state),
             mesh_refused: self.mesh_refused.clone(),
             last_reports: Arc::clone(&self.last_reports),
+            health: Arc::clone(&self.health),
             traffic: Arc::clone(&self.traffic),
             journal_failed: self.trouble.as_ref().map(|trouble| trouble.text.clone()),
         }));

@@ -14,6 +14,7 @@
 
 mod brain;
 mod error;
+mod health;
 mod meter;
 mod observe;
 mod past;
@@ -40,6 +41,7 @@ pub use brain::BrainHandle;
 #[cfg(test)]
 pub(crate) use brain::tests::context_in;
 pub use error::CommandError;
+pub use health::{Health, SidecarHealth};
 pub use published::Published;
 pub use secure::XdsTls;
 

@@ -11,6 +11,7 @@ use tidegate_engine::time::Time;
 use tidegate_xds::report::{Asked, Latency, Report, UpstreamSample};
 use tidegate_xds::server::{ClientStatus, Server};
 
+use super::health::Health;
 use super::meter::Meter;
 use super::scraped::Scraped;
 use super::views::{Views, kind_of};
@@ -23,6 +24,7 @@ pub(crate) struct Observer {
     intake: Intake,
     scraped: Scraped,
     meter: Meter,
+    health: Health,
     /// By service: the number of the running rollout, and the sidecars that were connected at some
     /// time of it.
     needed: BTreeMap<String, (u64, BTreeSet<String>)>,
@@ -43,6 +45,7 @@ const GONE_AFTER_MS: u64 = 10_000;
 impl Observer {
     pub(crate) fn record(&mut self, report: Report, clock: &Clock) {
         let at = clock.at(report.received_at);
+        self.health.record(&report, at);
         for (cluster, sample) in &report.upstreams {
             self.meter.record(cluster, sample, at);
         }
@@ -87,6 +90,11 @@ impl Observer {
         self.last_reports
             .retain(|_, at| now.since_ms(*at) < FORGET_REPORTS_MS);
         self.last_reports.clone()
+    }
+
+    /// How each sidecar's process is, as of the latest observation and the reports since.
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
     }
 
     /// Traffic of each cluster in the last minute.
@@ -158,6 +166,12 @@ impl Observer {
     /// Counts may have been missed while a sidecar was away; what one that is gone had in flight
     /// ended with it.
     fn note_connections(&mut self, clients: &[ClientStatus], now: Time) {
+        for status in clients {
+            let id = &status.client.node_id;
+            self.health
+                .note_connections(id, status.connections, status.connected, now);
+        }
+        self.health.forget_old(now);
         for status in clients.iter().filter(|status| !status.connected) {
             let id = &status.client.node_id;
             let silent = |at: &Time| now.since_ms(*at) >= GONE_AFTER_MS;

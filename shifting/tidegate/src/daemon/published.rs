@@ -7,6 +7,8 @@ use tidegate_engine::plan::Traffic;
 use tidegate_engine::rollout::State;
 use tidegate_engine::time::Time;
 
+use super::health::Health;
+
 /// The latest durable state and what stands in its way. Immutable; a new one replaces it.
 #[derive(Debug, Clone, Default)]
 pub struct Published {
@@ -18,6 +20,8 @@ pub struct Published {
     pub journal_failed: Option<String>,
     /// When each sidecar reported last, by node id; renewed every tick.
     pub last_reports: Arc<BTreeMap<String, Time>>,
+    /// How each sidecar's process is; renewed every tick.
+    pub health: Arc<Health>,
     /// Traffic of the last minute, by cluster; renewed every tick. Empty in the first seconds.
     pub traffic: Arc<BTreeMap<String, Traffic>>,
 }

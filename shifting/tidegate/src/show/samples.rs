@@ -155,6 +155,9 @@ pub(crate) fn sidecar(id: &str) -> SidecarStatus {
         behind_ms: None,
         rejected: Vec::new(),
         last_report_ms: Some(340),
+        connections: 1,
+        restarts: 0,
+        memory_bytes: Some(5_242_880),
         sent: BTreeMap::from([("cds".into(), 2), ("rtds".into(), 3)]),
     }
 }
