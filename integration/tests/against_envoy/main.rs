@@ -12,6 +12,7 @@
 
 mod demo;
 mod grpc;
+mod health;
 mod identity;
 mod memory;
 mod refusals;
