@@ -189,6 +189,7 @@ fn observed(service: &str, epoch: u64, evidence: &Evidence) -> Event {
     Event::Observed(Observation {
         service: service.to_owned(),
         epoch,
+        fleet: None,
         delivery: Delivery {
             expected: 3,
             acknowledged: 3,

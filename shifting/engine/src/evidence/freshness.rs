@@ -58,6 +58,16 @@ pub(crate) fn fresh_parts(reporters: &[Reporter<'_>], interval_ms: u64) -> (Ppm,
     )
 }
 
+/// The fresh part of the traffic of reporters all of whose requests are of one arm; their weight is
+/// `stable_weight`. Without any known traffic they weigh the same. No reporters: nothing is fresh.
+pub(crate) fn cohort_fresh_part(reporters: &[Reporter<'_>], interval_ms: u64) -> Ppm {
+    let mut weights: Vec<u64> = reporters.iter().map(|r| r.stable_weight).collect();
+    if weights.iter().all(|weight| *weight == 0) {
+        weights.fill(1);
+    }
+    fresh_part(reporters, &weights, interval_ms)
+}
+
 /// What each reporter has of an arm. Who is not fresh may have the arm's present share of all its
 /// requests by now, whatever it had when it was last heard of.
 fn weights(

@@ -1,8 +1,8 @@
 //! Adds up what sidecars report into one [`Evidence`] per tick and service.
 //!
 //! It lives in the program and is not journaled: what it answers is, with the tick that asked.
-//! Only the clusters of running rollouts are kept, so its memory is bounded by sidecars × running
-//! rollouts × 2.
+//! Only the clusters that are asked about are kept, so its memory is bounded by sidecars × running
+//! rollouts × 2, or by sidecars × the clusters of [`Cohorts`](super::Cohorts).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,7 +51,7 @@ pub struct Intake {
 }
 
 #[derive(Debug, Clone)]
-struct Sidecar {
+pub(super) struct Sidecar {
     /// When it reported first, or was first expected.
     since: Time,
     latest: Option<Time>,
@@ -77,8 +77,6 @@ struct Watch {
     threshold_ms: Option<u32>,
     since: Time,
     asked: Time,
-    /// Of sidecars that have the cluster, since the last tick.
-    faults: ReportFaults,
 }
 
 // === impl Intake ===
@@ -113,12 +111,12 @@ impl Intake {
         sidecar.histograms |= report.upstreams.values().any(|u| u.latency.is_some());
         let order = Order::of(report, sidecar);
         let faults = order.faults(report, sidecar, self.interval_ms);
-        for (cluster, watch) in &mut self.watched {
+        for (cluster, watch) in &self.watched {
             let counts = report.upstreams.get(cluster);
             let own = sidecar.take_in(cluster, counts, report, order, watch, self.interval_ms);
-            if sidecar.upstreams.contains_key(cluster) {
-                watch.faults.add(&faults);
-                watch.faults.add(&own);
+            if let Some(upstream) = sidecar.upstreams.get_mut(cluster) {
+                upstream.note_faults(&faults);
+                upstream.note_faults(&own);
             }
         }
         sidecar.note(report, order);
@@ -131,11 +129,13 @@ impl Intake {
             return;
         };
         sidecar.taken_ms = None;
-        for (cluster, upstream) in &mut sidecar.upstreams {
+        let faults = ReportFaults {
+            resets: 1,
+            ..ReportFaults::default()
+        };
+        for upstream in sidecar.upstreams.values_mut() {
             upstream.rebase();
-            if let Some(watch) = self.watched.get_mut(cluster) {
-                watch.faults.resets += 1;
-            }
+            upstream.note_faults(&faults);
         }
     }
 
@@ -157,31 +157,26 @@ impl Intake {
 
     /// What arrived since the last tick for one rollout. `expected` are the connected sidecars
     /// that reach the service. The first call starts the watch and answers no requests.
+    /// ([`Intake::observe_cohorts`] compares sidecars instead of clusters.)
     pub fn observe(&mut self, arms: Arms<'_>, expected: &BTreeSet<String>, now: Time) -> Evidence {
-        self.watch(arms, now);
-        for name in expected {
-            if !self.sidecars.contains_key(name) && self.sidecars.len() < SIDECARS_MAX {
-                self.sidecars.insert(name.clone(), Sidecar::new(now));
-            }
-        }
+        let both = || [arms.canary, arms.stable].into_iter();
+        self.watch(both(), arms.threshold_ms, now);
+        self.expect_reports_of(expected, now);
         let (mut canary, mut stable) = (ArmCounts::default(), ArmCounts::default());
+        let mut reports = ReportFaults::default();
         for sidecar in self.sidecars.values_mut() {
-            if let Some(upstream) = sidecar.upstreams.get_mut(arms.canary) {
-                canary.add(&upstream.take());
-            }
-            if let Some(upstream) = sidecar.upstreams.get_mut(arms.stable) {
-                stable.add(&upstream.take());
-            }
+            reports.add(&sidecar.take_faults(both()));
+            canary.add(&sidecar.take(arms.canary));
+            stable.add(&sidecar.take(arms.stable));
         }
-        let [canary_faults, stable_faults] = [arms.canary, arms.stable].map(|cluster| {
-            let watch = self.watched.get_mut(cluster);
-            watch.map_or_else(ReportFaults::default, |watch| {
-                std::mem::take(&mut watch.faults)
-            })
-        });
+        let since = self.watched_since(both());
         let reporters: Vec<Reporter<'_>> = expected
             .iter()
-            .map(|name| self.reporter(name, arms, now))
+            .map(|name| Reporter {
+                canary_weight: self.weight(name, arms.canary),
+                stable_weight: self.weight(name, arms.stable),
+                ..self.reporter(name, since, now)
+            })
             .collect();
         let (canary_fresh, stable_fresh) = fresh_parts(&reporters, self.interval_ms);
         Evidence {
@@ -189,36 +184,41 @@ impl Intake {
             stable,
             canary_fresh,
             stable_fresh,
-            silent: reporters
-                .iter()
-                .filter(|reporter| reporter.silent(self.interval_ms))
-                .take(SILENT_MAX)
-                .map(|reporter| reporter.name.to_owned())
-                .collect(),
+            silent: self.silent(&reporters),
             interval_ms: self.interval_ms,
             trouble: None,
-            reports: canary_faults.or(&stable_faults),
+            reports,
             // Needs the counts of each host, which no source has yet.
             host_ratio_ppm: None,
         }
     }
 
-    fn watch(&mut self, arms: Arms<'_>, now: Time) {
-        for cluster in [arms.canary, arms.stable] {
-            let watch = self
-                .watched
-                .entry(cluster.to_owned())
-                .or_insert_with(|| Watch {
-                    threshold_ms: arms.threshold_ms,
+    /// Watches these clusters from now on, or goes on doing so. Forgets what nobody asks about.
+    pub(super) fn watch<'a>(
+        &mut self,
+        clusters: impl Iterator<Item = &'a str>,
+        threshold_ms: Option<u32>,
+        now: Time,
+    ) {
+        for cluster in clusters {
+            if let Some(watch) = self.watched.get_mut(cluster) {
+                watch.threshold_ms = threshold_ms;
+                watch.asked = now;
+            } else {
+                let watch = Watch {
+                    threshold_ms,
                     since: now,
                     asked: now,
-                    faults: ReportFaults::default(),
-                });
-            watch.threshold_ms = arms.threshold_ms;
-            watch.asked = now;
+                };
+                self.watched.insert(cluster.to_owned(), watch);
+            }
         }
+        let before = self.watched.len();
         self.watched
             .retain(|_, watch| now.since_ms(watch.asked) <= FORGET_AFTER_MS);
+        if self.watched.len() == before {
+            return; // Sidecars have nothing else either.
+        }
         for sidecar in self.sidecars.values_mut() {
             sidecar
                 .upstreams
@@ -226,23 +226,50 @@ impl Intake {
         }
     }
 
-    /// When the watch on both arms began.
-    fn watched_since(&self, arms: Arms<'_>) -> Time {
-        [arms.canary, arms.stable]
-            .iter()
-            .filter_map(|cluster| self.watched.get(*cluster))
+    /// Who has not reported yet is expected from now on.
+    pub(super) fn expect_reports_of<'a>(
+        &mut self,
+        names: impl IntoIterator<Item = &'a String>,
+        now: Time,
+    ) {
+        for name in names {
+            if !self.sidecars.contains_key(name) && self.sidecars.len() < SIDECARS_MAX {
+                self.sidecars.insert(name.clone(), Sidecar::new(now));
+            }
+        }
+    }
+
+    /// Everyone who is known, by name.
+    pub(super) fn sidecars(&mut self) -> impl Iterator<Item = (&str, &mut Sidecar)> {
+        let sidecars = self.sidecars.iter_mut();
+        sidecars.map(|(name, sidecar)| (name.as_str(), sidecar))
+    }
+
+    /// How often sidecars report, milliseconds.
+    pub(super) fn interval_ms(&self) -> u64 {
+        self.interval_ms
+    }
+
+    /// When the watch on all these clusters had begun.
+    pub(super) fn watched_since<'a>(&self, clusters: impl Iterator<Item = &'a str>) -> Time {
+        clusters
+            .filter_map(|cluster| self.watched.get(cluster))
             .map(|watch| watch.since)
             .max()
             .unwrap_or_default()
     }
 
-    fn reporter<'a>(&self, name: &'a str, arms: Arms<'_>, now: Time) -> Reporter<'a> {
+    /// The last known part of the traffic to a cluster that a sidecar has.
+    pub(super) fn weight(&self, sidecar: &str, cluster: &str) -> u64 {
+        self.sidecars
+            .get(sidecar)
+            .and_then(|sidecar| sidecar.upstreams.get(cluster))
+            .map_or(0, Upstream::weight)
+    }
+
+    /// A sidecar as one that reports; `since` is when the watch on its clusters began. Without weights.
+    pub(super) fn reporter<'a>(&self, name: &'a str, since: Time, now: Time) -> Reporter<'a> {
         let sidecar = self.sidecars.get(name);
-        let weight = |cluster: &str| {
-            sidecar
-                .and_then(|sidecar| sidecar.upstreams.get(cluster))
-                .map_or(0, Upstream::weight)
-        };
         Reporter {
             name,
             age_ms: sidecar.map_or(u64::MAX, |sidecar| {
@@ -251,10 +278,20 @@ impl Intake {
             reported: sidecar.is_some_and(|sidecar| sidecar.latest.is_some()),
             weighed: sidecar
                 .and_then(|sidecar| sidecar.latest)
-                .is_some_and(|latest| self.watched_since(arms) < latest),
-            canary_weight: weight(arms.canary),
-            stable_weight: weight(arms.stable),
+                .is_some_and(|latest| since < latest),
+            canary_weight: 0,
+            stable_weight: 0,
         }
+    }
+
+    /// Who of these is silent, as far as an [`Evidence`] names them.
+    pub(super) fn silent(&self, reporters: &[Reporter<'_>]) -> Vec<String> {
+        reporters
+            .iter()
+            .filter(|reporter| reporter.silent(self.interval_ms))
+            .take(SILENT_MAX)
+            .map(|reporter| reporter.name.to_owned())
+            .collect()
     }
 }
 
@@ -269,6 +306,27 @@ impl Sidecar {
             histograms: false,
             upstreams: BTreeMap::new(),
         }
+    }
+
+    /// Its requests to a cluster since the last tick.
+    pub(super) fn take(&mut self, cluster: &str) -> ArmCounts {
+        let upstream = self.upstreams.get_mut(cluster);
+        upstream.map_or_else(ArmCounts::default, Upstream::take)
+    }
+
+    /// What was odd about its reports on these clusters since the last tick, each report once
+    /// however many of them it is about.
+    pub(super) fn take_faults<'a>(
+        &mut self,
+        clusters: impl Iterator<Item = &'a str>,
+    ) -> ReportFaults {
+        let mut faults = ReportFaults::default();
+        for cluster in clusters {
+            if let Some(upstream) = self.upstreams.get_mut(cluster) {
+                faults = faults.or(&upstream.take_faults());
+            }
+        }
+        faults
     }
 
     /// Takes in what a report says of one cluster; `None`: nothing.

@@ -20,6 +20,7 @@ mod advance;
 mod battery;
 mod bits;
 mod budget;
+mod cohorts;
 mod difference;
 mod edges;
 mod exponential;
@@ -44,6 +45,7 @@ mod wealth;
 
 pub use advance::Shortfall;
 pub use battery::{Battery, Finding, Metric};
+pub use cohorts::Cohorts;
 pub use host_ratio::HostHistory;
 pub use intake::{Arms, Intake};
 pub use power::{Contrast, seconds_to_breach, tolerated_rate};

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use super::UpstreamCounts;
 use super::lost::Ledger;
 use crate::mesh::LATENCY_EDGES_MS;
-use crate::rollout::ArmCounts;
+use crate::rollout::{ArmCounts, ReportFaults};
 use crate::time::Time;
 
 /// Reports of issued requests that are kept; the largest threshold needs four.
@@ -33,6 +33,8 @@ pub(crate) struct Upstream {
     slow_counted: [u64; EDGES],
     /// Since the last tick.
     pending: ArmCounts,
+    /// Of reports since the last tick.
+    faults: ReportFaults,
     /// What is known of its part of the traffic: falls by a tenth with each report.
     weight: u64,
     /// The next report is a baseline.
@@ -65,6 +67,7 @@ impl Upstream {
             slow_ended: [0; EDGES],
             slow_counted: [0; EDGES],
             pending: ArmCounts::default(),
+            faults: ReportFaults::default(),
             weight: 0,
             rebase: false,
             unbalanced: false,
@@ -228,6 +231,16 @@ impl Upstream {
         let mut counts = std::mem::take(&mut self.pending);
         counts.in_flight = self.ledger.active();
         counts
+    }
+
+    /// Something was odd about a report.
+    pub(crate) fn note_faults(&mut self, faults: &ReportFaults) {
+        self.faults.add(faults);
+    }
+
+    /// What was odd since the last tick.
+    pub(crate) fn take_faults(&mut self) -> ReportFaults {
+        std::mem::take(&mut self.faults)
     }
 
     /// Its last known part of the traffic.

@@ -14,7 +14,7 @@ use super::diagnostic::{Diagnostic, Fault, is_close, shown, suggest};
 use super::limits;
 use super::model::{EvidenceSource, Fleet, Host, ListenerAddress, Protocol, Service, Version};
 use super::tree::{NodeId, Tree};
-use super::values;
+use super::values::{self, Noun};
 use crate::units::Ppm;
 
 /// A name and where it stands.
@@ -58,6 +58,14 @@ impl Check<'_> {
             None => Some(None),
             some => self.count_u32(some, 1).map(Some),
         };
+        let ladder = match declared.ladder {
+            None => Some(None),
+            Some(ladder) => self.ladder(ladder, Noun::Sidecar).map(Some),
+        };
+        let rollout = match declared.rollout {
+            None => Some(None),
+            some => self.section(some, Self::rollout).map(Some),
+        };
         let fleet = listener.and_then(|(node, fields)| {
             let address = self.required(node, "address", fields.address);
             let port = self.required(node, "port", fields.port);
@@ -71,6 +79,8 @@ impl Check<'_> {
                     port: port?,
                 },
                 unproven_services_max: unproven?,
+                ladder: ladder?,
+                rollout: rollout?,
             })
         });
         CheckedFleet { name, fleet }
@@ -92,7 +102,7 @@ impl Check<'_> {
             .and_then(|(node, fields)| self.slo(node, fields));
         let ladder = match declared.ladder {
             None => Some(Service::default_ladder()),
-            Some(ladder) => self.ladder(ladder),
+            Some(ladder) => self.ladder(ladder, Noun::Host),
         };
         let gates = self.gates(declared.gates, ladder.as_ref());
         let freeze = self.freezes(declared.freeze);

@@ -32,6 +32,13 @@ pub struct Fleet {
     /// limit when `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unproven_services_max: Option<u32>,
+    /// The rungs of a configuration rollout: `n sidecars`, then parts of them. At least one; strictly
+    /// rising; the last is 100%. `1 sidecar`, `5%`, `100%` when `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ladder: Option<Vec<Rung>>,
+    /// Waits, deadlines and limits of its configuration rollouts; the defaults when `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutPolicy>,
 }
 
 /// A listening address. Port 0 lets each sidecar take any free port.
@@ -152,9 +159,9 @@ pub struct LatencyObjective {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rung {
-    /// This many hosts of the new version take a fair share each.
+    /// This many hosts of the new version take a fair share each; of a fleet, this many sidecars.
     Hosts(u32),
-    /// This share of requests.
+    /// This share of requests; of a fleet, of sidecars.
     Share(Ppm),
 }
 
@@ -326,7 +333,7 @@ impl Service {
 }
 
 /// 16 hex digits.
-fn content_hash(content: &impl Serialize) -> String {
+pub(super) fn content_hash(content: &impl Serialize) -> String {
     use sha2::{Digest, Sha256};
     // Maps are ordered and the model has no floats, so this text is canonical. Serialising plain
     // data to memory cannot fail; an empty text would only make hashes collide.

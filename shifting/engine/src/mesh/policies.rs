@@ -17,7 +17,7 @@ use super::model::{
     Rung, Slo, TrafficPolicy,
 };
 use super::tree::NodeId;
-use super::values;
+use super::values::{self, Noun};
 use crate::units::Ppm;
 
 const SECOND: u64 = 1_000;
@@ -59,12 +59,16 @@ impl Check<'_> {
         })
     }
 
-    pub(super) fn ladder(&self, declared: Spanned<Vec<Spanned<String>>>) -> Option<Vec<Rung>> {
+    pub(super) fn ladder(
+        &self,
+        declared: Spanned<Vec<Spanned<String>>>,
+        noun: Noun,
+    ) -> Option<Vec<Rung>> {
         let node = declared.node;
         let declared = declared.value?;
-        let help = "the last rung is 100%, such as in [1 host, 5%, 100%]";
+        let help = format!("the last rung is 100%, such as in [1 {noun}, 5%, 100%]");
         if declared.is_empty() {
-            self.report(node, Fault::new("a ladder without rungs", help));
+            self.report(node, Fault::new("a ladder without rungs", &help));
             return None;
         }
         if declared.len() > limits::MAX_RUNGS {
@@ -78,7 +82,7 @@ impl Check<'_> {
         let nodes: Vec<NodeId> = declared.iter().map(|rung| rung.node).collect();
         let read: Vec<Option<Rung>> = declared
             .into_iter()
-            .map(|Spanned { node, value }| self.accept(node, values::rung(&value?)))
+            .map(|Spanned { node, value }| self.accept(node, values::rung(&value?, noun)))
             .collect();
         let rungs: Vec<Rung> = read.into_iter().collect::<Option<_>>()?;
 
@@ -89,7 +93,7 @@ impl Check<'_> {
             .zip(nodes.iter().skip(1))
         {
             let wrong = match (before, rung) {
-                (Rung::Share(_), Rung::Hosts(_)) => "hosts come before percentages",
+                (Rung::Share(_), Rung::Hosts(_)) => "single ones come before percentages",
                 (Rung::Hosts(before), Rung::Hosts(hosts)) if hosts <= before => {
                     "each rung is more than the one before"
                 }

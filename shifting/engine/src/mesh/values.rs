@@ -109,28 +109,48 @@ pub(super) fn count(text: &str) -> Result<u64, Fault> {
     text.parse().map_err(|_| fault("it is too large"))
 }
 
-/// `5%`, `1 host`, `3 hosts`.
-pub(super) fn rung(text: &str) -> Result<Rung, Fault> {
+/// What a rung that is no share counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Noun {
+    /// Hosts of a service's new version.
+    Host,
+    /// Sidecars of a fleet.
+    Sidecar,
+}
+
+impl std::fmt::Display for Noun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Noun::Host => "host",
+            Noun::Sidecar => "sidecar",
+        })
+    }
+}
+
+/// `5%`, `1 host`, `3 hosts`; for a fleet `1 sidecar`, `3 sidecars`.
+pub(super) fn rung(text: &str, noun: Noun) -> Result<Rung, Fault> {
     if text.ends_with('%') {
         return match percentage(text)? {
             Ppm::ZERO => Err(Fault::new("a rung of 0%", "leave it out")),
             share => Ok(Rung::Share(share)),
         };
     }
-    let hosts = text
-        .strip_suffix("hosts")
-        .or_else(|| text.strip_suffix("host"))
+    let singular = noun.to_string();
+    let count = text
+        .strip_suffix('s')
+        .unwrap_or(text)
+        .strip_suffix(singular.as_str())
         .map(str::trim_end)
         .filter(|number| digits(number))
         .and_then(|number| number.parse::<u32>().ok());
-    match hosts {
-        Some(0) => Err(Fault::new("a rung of 0 hosts", "leave it out")),
-        Some(hosts) => Ok(Rung::Hosts(hosts)),
+    match count {
+        Some(0) => Err(Fault::new(format!("a rung of 0 {noun}s"), "leave it out")),
+        Some(count) => Ok(Rung::Hosts(count)),
         None => {
             let help = if digits(text) {
-                format!("write it as {text}% or as {text} hosts")
+                format!("write it as {text}% or as {text} {noun}s")
             } else {
-                "write `1 host`, `3 hosts` or a percentage such as 5%".to_owned()
+                format!("write `1 {noun}`, `3 {noun}s` or a percentage such as 5%")
             };
             Err(Fault::new(format!("{} is not a rung", shown(text)), help))
         }
@@ -451,11 +471,23 @@ mod tests {
 
     #[test]
     fn rungs_are_hosts_or_shares() {
-        assert_eq!(rung("1 host").unwrap(), Rung::Hosts(1));
-        assert_eq!(rung("3 hosts").unwrap(), Rung::Hosts(3));
-        assert_eq!(rung("5%").unwrap(), Rung::Share(Ppm::new(50_000).unwrap()));
-        for wrong in ["5", "host", "0 hosts", "0%", "half", "4294967296 hosts"] {
-            assert!(rung(wrong).is_err(), "{wrong}");
+        assert_eq!(rung("1 host", Noun::Host).unwrap(), Rung::Hosts(1));
+        assert_eq!(rung("3 hosts", Noun::Host).unwrap(), Rung::Hosts(3));
+        assert_eq!(rung("2 sidecars", Noun::Sidecar).unwrap(), Rung::Hosts(2));
+        assert_eq!(
+            rung("5%", Noun::Host).unwrap(),
+            Rung::Share(Ppm::new(50_000).unwrap())
+        );
+        for wrong in [
+            "5",
+            "host",
+            "0 hosts",
+            "0%",
+            "half",
+            "4294967296 hosts",
+            "1 sidecar",
+        ] {
+            assert!(rung(wrong, Noun::Host).is_err(), "{wrong}");
         }
     }
 }

@@ -8,7 +8,7 @@ use super::diagnostic::{Fault, shown, suggest};
 use super::limits;
 use super::model::{Gate, Rung, RungGate};
 use super::tree::NodeId;
-use super::values;
+use super::values::{self, Noun};
 
 const DAY: u64 = 24 * 3_600_000;
 
@@ -33,7 +33,7 @@ impl Check<'_> {
             let node = key.node;
             let rung = key
                 .value
-                .and_then(|text| self.accept(node, values::rung(&text)));
+                .and_then(|text| self.accept(node, values::rung(&text, Noun::Host)));
             let gate = fields.value.and_then(|fields| self.gate(fields));
             let (Some(rung), Some(gate)) = (rung, gate) else {
                 right = false;

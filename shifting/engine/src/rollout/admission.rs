@@ -1,7 +1,7 @@
 //! What may start: the checks of a rollout before it exists.
 
 use crate::rollout::state::join;
-use crate::rollout::{Lease, Phase, Plan, Refusal, State, plan};
+use crate::rollout::{Lease, Phase, Plan, Refusal, State, fleet_of, plan};
 
 // === impl State ===
 
@@ -11,7 +11,10 @@ impl State {
     /// # Errors
     /// The refusals of [`Event::Start`](crate::rollout::Event::Start).
     pub fn plan(&self, service: &str, to: &str) -> Result<Plan, Refusal> {
-        let mut plan = self.checked(service, to)?;
+        let mut plan = match fleet_of(service) {
+            Some(fleet) => self.plan_configuration(fleet, to)?,
+            None => self.checked(service, to)?,
+        };
         self.warn_of_waits(&mut plan);
         Ok(plan)
     }

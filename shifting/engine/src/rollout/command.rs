@@ -1,7 +1,7 @@
 //! What operators ask.
 
 use crate::rollout::run::{Context, Paused};
-use crate::rollout::{Cause, NoticeLevel, Phase, Refusal, State};
+use crate::rollout::{Cause, NoticeLevel, Phase, Refusal, State, fleet_of};
 
 // === impl State ===
 
@@ -102,6 +102,9 @@ impl State {
                 NoticeLevel::Info,
                 context,
             );
+        }
+        if let Some(fleet) = fleet_of(service) {
+            self.give_up(fleet);
         }
         if quarantine {
             self.quarantine(service, context);

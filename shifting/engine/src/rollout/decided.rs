@@ -4,8 +4,9 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::rollout::configuration::FleetState;
 use crate::rollout::state::ServiceState;
-use crate::rollout::{Decision, Effect, Event, EvidenceStatus, Phase, Rollout, State};
+use crate::rollout::{Decision, Effect, Event, EvidenceStatus, Phase, Rollout, State, fleet_of};
 use crate::units::Ppm;
 
 /// What one event led to.
@@ -51,16 +52,20 @@ impl Decided {
     #[must_use]
     pub fn new(event: &Event, after: &State, effects: &[Effect]) -> Self {
         let rollouts = match event.service() {
-            Some(name) => after
-                .services
-                .get(name)
-                .and_then(|service| RolloutDecision::of(name, service))
-                .into_iter()
-                .collect(),
+            Some(name) => match fleet_of(name) {
+                Some(fleet) => after.fleets.get(fleet).and_then(RolloutDecision::of_fleet),
+                None => after
+                    .services
+                    .get(name)
+                    .and_then(RolloutDecision::of_service),
+            }
+            .into_iter()
+            .collect(),
             None => after
                 .services
-                .iter()
-                .filter_map(|(name, service)| RolloutDecision::of(name, service))
+                .values()
+                .filter_map(RolloutDecision::of_service)
+                .chain(after.fleets.values().filter_map(RolloutDecision::of_fleet))
                 .collect(),
         };
         Self {
@@ -128,10 +133,19 @@ impl Decided {
 // === impl RolloutDecision ===
 
 impl RolloutDecision {
-    fn of(name: &str, service: &ServiceState) -> Option<Self> {
-        let rollout: &Rollout = service.rollout.as_deref()?;
-        Some(Self {
-            service: name.to_owned(),
+    fn of_service(service: &ServiceState) -> Option<Self> {
+        let rollout = service.rollout.as_deref()?;
+        Some(Self::new(rollout, fingerprint(service)))
+    }
+
+    fn of_fleet(fleet: &FleetState) -> Option<Self> {
+        let rollout = fleet.rollout.as_deref()?;
+        Some(Self::new(rollout, fingerprint(fleet)))
+    }
+
+    fn new(rollout: &Rollout, fingerprint: String) -> Self {
+        Self {
+            service: rollout.plan.service.clone(),
             number: rollout.number,
             phase: rollout.phase,
             rung: rollout.rung_name().to_owned(),
@@ -139,8 +153,8 @@ impl RolloutDecision {
             share: rollout.share(),
             decision: rollout.decision.clone(),
             evidence: rollout.battery.status(),
-            fingerprint: fingerprint(service),
-        })
+            fingerprint,
+        }
     }
 
     /// Where it stands, such as `judging 5% (share 5%, exposure 7)`.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::mesh::{EvidenceSource, Gate, Mesh, RolloutPolicy, Slo};
-use crate::rollout::{Lease, Terms};
+use crate::rollout::{Change, FleetHealth, Lease, Terms};
 use crate::units::Ppm;
 
 /// An input of the fold. Every accepted one is a record of the journal.
@@ -16,12 +16,29 @@ use crate::units::Ppm;
     reason = "the large variant is the one of every tick; boxing it would only add an allocation"
 )]
 pub enum Event {
-    /// A mesh passed its checks and is in force from now on.
+    /// A mesh passed its checks and is in force from now on, for everyone at once. Recorded by a
+    /// program that knew no configuration rollouts; a first mesh, which changes nothing for
+    /// anybody, may come by it too.
     MeshAccepted {
         /// The whole mesh, so that a replay needs no files.
         mesh: Mesh,
     },
-    /// An operator asks to move a service's traffic to another version.
+    /// A mesh passed its checks and is what is declared from now on. Hosts and versions are in force
+    /// with it; what it changes of a fleet's configuration waits for [`Event::Configure`].
+    MeshDeclared {
+        /// The whole mesh, so that a replay needs no files.
+        mesh: Mesh,
+    },
+    /// The turn of a fleet's declared configuration has come ([`State::due`]).
+    ///
+    /// [`State::due`]: crate::rollout::State::due
+    Configure {
+        /// The fleet.
+        fleet: String,
+    },
+    /// An operator asks to move a service's traffic to another version. As in all events, and in
+    /// [`Plan`], `fleet:NAME` in the place of a service means the configuration of that fleet's
+    /// sidecars.
     Start {
         /// The service.
         service: String,
@@ -138,7 +155,11 @@ impl Event {
             | Event::Cancel { service, .. }
             | Event::Admit { service } => Some(service),
             Event::Observed(observation) => Some(&observation.service),
-            Event::MeshAccepted { .. } | Event::ClockRead { .. } | Event::Recovered { .. } => None,
+            Event::MeshAccepted { .. }
+            | Event::MeshDeclared { .. }
+            | Event::Configure { .. }
+            | Event::ClockRead { .. }
+            | Event::Recovered { .. } => None,
         }
     }
 }
@@ -170,6 +191,21 @@ pub struct Observation {
     pub delivery: Delivery,
     /// What the reports that arrived since the last tick add up to.
     pub evidence: Evidence,
+    /// What is known of the sidecars themselves, for a configuration rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<Box<FleetObservation>>,
+}
+
+/// What the sidecars of a configuration rollout are like at one tick.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FleetObservation {
+    /// Connected sidecars that are not on the candidate revision, in the order in which they are
+    /// to get it ([`order`](crate::rollout::order)); at most
+    /// [`NAMED_MAX`](crate::rollout::NAMED_MAX).
+    pub next: Vec<String>,
+    /// How both arms are.
+    pub health: FleetHealth,
 }
 
 /// Who has the exposure.
@@ -289,7 +325,7 @@ impl ReportFaults {
         self.combine(other, u64::saturating_add);
     }
 
-    /// The larger of each: of two arms that hear of the same report.
+    /// The larger of each: of two clusters that hear of the same report.
     pub(crate) fn or(mut self, other: &ReportFaults) -> Self {
         self.combine(other, u64::max);
         self
@@ -420,6 +456,10 @@ pub struct Plan {
     /// What it keeps others from.
     #[serde(default, skip_serializing_if = "Lease::is_own")]
     pub lease: Lease,
+    /// What it brings to a fleet's sidecars, where the subject is their configuration. `from` and
+    /// `to` are revisions then, `from_hosts` is 0, and rungs are sidecars and parts of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<Box<Change>>,
     /// Things an operator should know before it starts, as sentences.
     pub warnings: Vec<String>,
 }

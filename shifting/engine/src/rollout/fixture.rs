@@ -71,6 +71,8 @@ pub(crate) fn mesh() -> Mesh {
                     port: 0,
                 },
                 unproven_services_max: None,
+                ladder: None,
+                rollout: None,
             },
         )]),
         services: BTreeMap::from([("checkout".to_owned(), service)]),
@@ -272,6 +274,7 @@ impl World {
                 stable_fresh: Ppm::WHOLE,
                 ..Evidence::default()
             },
+            fleet: None,
         }
     }
 

@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::mesh;
-use crate::rollout::{Pace, Refusal, State};
+use crate::rollout::{Pace, Refusal, State, fleet_of};
 use crate::time::Time;
 
 /// The civil time differs from what it should be by so much before it is read again.
@@ -54,6 +54,12 @@ impl State {
 
     /// The freeze of a service that holds at `now`.
     pub(crate) fn freeze_of(&self, service: &str, now: Time) -> Option<Frozen> {
+        if let Some(fleet) = fleet_of(service) {
+            // Every service that the fleet reaches may ask for quiet.
+            let services = self.mesh()?.services_of(fleet);
+            let frozen = services.filter_map(|(name, _)| self.freeze_of(name, now));
+            return frozen.max_by_key(|frozen| (frozen.until.is_none(), frozen.until));
+        }
         let windows = &self.mesh()?.services.get(service)?.freeze;
         if windows.is_empty() {
             return None;

@@ -31,7 +31,7 @@ pub fn check(before: &State, event: &Event, after: &State) -> Result<(), Broken>
     memory::quarantine(before, event, after)?;
     memory::known_good(before, event, after)?;
     memory::way_back(before, after)?;
-    for rollout in after.services.values().filter_map(|s| s.rollout.as_deref()) {
+    for rollout in after.rollouts() {
         let service = rollout.plan.service.as_str();
         let earlier = before
             .latest(service)
@@ -57,7 +57,7 @@ pub fn check(before: &State, event: &Event, after: &State) -> Result<(), Broken>
 /// # Errors
 /// When it does.
 pub fn exposure_is_within_the_rung(state: &State) -> Result<(), Broken> {
-    for rollout in state.services.values().filter_map(|s| s.rollout.as_deref()) {
+    for rollout in state.rollouts() {
         let limit = match rollout.phase {
             Phase::Preparing | Phase::Reverting | Phase::Reverted => Ppm::ZERO,
             Phase::Judging => rollout
@@ -79,9 +79,25 @@ pub fn exposure_is_within_the_rung(state: &State) -> Result<(), Broken> {
     Ok(())
 }
 
-/// The share of requests that the splits give to the new version.
+/// The share of requests that the splits give to the new version; of sidecars, those that have the
+/// new revision, of which a single one stands for one part per million.
 #[must_use]
 pub fn exposure(state: &State, rollout: &Rollout) -> Ppm {
+    if let Some(change) = rollout.plan.configuration.as_deref() {
+        if state.settings(&change.fleet).as_ref() == Some(&change.after) {
+            return Ppm::WHOLE;
+        }
+        if rollout.phase.is_final() {
+            return Ppm::ZERO;
+        }
+        let exposed = rollout.exposed_sidecars();
+        let named = u32::try_from(exposed.named.len()).map(Ppm::new);
+        return named
+            .ok()
+            .and_then(Result::ok)
+            .unwrap_or_default()
+            .max(exposed.share);
+    }
     let splits = state.splits();
     let Some(split) = splits.get(&rollout.plan.service) else {
         return Ppm::ZERO;

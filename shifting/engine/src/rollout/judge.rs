@@ -102,9 +102,10 @@ impl Rollout {
 
     /// Whose doing the fault is that was found at this tick. What sidecars reject while the new
     /// version's hosts are made ready is taken for its own; later steps bring nothing of it, so a
-    /// rejection then is something else's.
+    /// rejection then is something else's. A revision is brought at every step.
     pub(crate) fn cause(&self, now: Time) -> Cause {
-        let own = self.phase == Phase::Preparing && self.rejection_fault().is_some();
+        let brings = self.phase == Phase::Preparing || self.is_configuration();
+        let own = brings && self.rejection_fault().is_some();
         if !own && self.delivery_fault(now).is_some() {
             Cause::Delivery
         } else {
@@ -130,6 +131,9 @@ impl Rollout {
     /// The service's own numbers, or their absence, speak against the canary.
     pub(crate) fn service_fault(&self, look: Look<'_>) -> Option<String> {
         let now = look.now;
+        if let Some(fault) = self.sidecars.as_ref().and_then(|it| it.health.fault(now)) {
+            return Some(fault);
+        }
         if let Some(finding) = self.battery.regressed() {
             return Some(format!(
                 "{}: {}; e-value {}, revert at {REVERT_AT:.0}",
@@ -292,19 +296,31 @@ impl Rollout {
         }
         let canary_seen = recent(self.signals.canary_traffic);
         if canary_seen && !self.clock.traffic {
-            let reason = format!(
-                "the first requests to {} since the step to {} are not reported yet",
-                self.plan.to,
-                self.share()
-            );
+            let reason = match self.is_configuration() {
+                false => format!(
+                    "the first requests to {} since the step to {} are not reported yet",
+                    self.plan.to,
+                    self.share()
+                ),
+                true => format!(
+                    "the first requests through sidecars that have {} are not reported yet",
+                    self.plan.to
+                ),
+            };
             return Some(Hold::new("traffic", reason));
         }
         if !canary_seen {
-            let reason = format!(
-                "{} is not seen in the traffic, of which it should have {}",
-                self.plan.to,
-                self.share()
-            );
+            let reason = match self.is_configuration() {
+                false => format!(
+                    "{} is not seen in the traffic, of which it should have {}",
+                    self.plan.to,
+                    self.share()
+                ),
+                true => format!(
+                    "no requests come through the sidecars that have {}",
+                    self.plan.to
+                ),
+            };
             return Some(Hold::new("traffic", reason));
         }
         None

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::mesh::Mesh;
 use crate::rollout::run::Context;
-use crate::rollout::{NoticeLevel, Pace, Plan, Refusal, Rollout, State};
+use crate::rollout::{NoticeLevel, Pace, Plan, Refusal, Rollout, State, fleet_of};
 use crate::time::Time;
 
 /// Generations that are kept of each service.
@@ -51,15 +51,23 @@ pub struct WayBack {
 impl State {
     /// The versions that a service ran well with, oldest first.
     #[must_use]
-    pub fn known_good(&self, service: &str) -> &[KnownGood] {
+    pub fn known_good(&self, service: &str) -> Vec<KnownGood> {
+        if let Some(fleet) = fleet_of(service) {
+            let state = self.fleets.get(fleet);
+            let known = state.into_iter().flat_map(|state| state.known_good.iter());
+            return known.map(|known| known.good.clone()).collect();
+        }
         self.services
             .get(service)
-            .map_or(&[], |state| state.known_good.as_slice())
+            .map_or_else(Vec::new, |state| state.known_good.to_vec())
     }
 
     /// Whether, and how, the service's traffic could go back now. `None` for an unknown service.
     #[must_use]
     pub fn way_back(&self, service: &str) -> Option<WayBack> {
+        if let Some(fleet) = fleet_of(service) {
+            return self.way_back_of_fleet(fleet);
+        }
         let (_, state) = self.service(service).ok()?;
         if let Some(running) = state.running() {
             let why_not = self.no_way_back(service);
@@ -210,7 +218,7 @@ impl State {
 
 impl Rollout {
     /// It was committed after its soak, and everyone who is connected acknowledged that.
-    fn is_proven(&self) -> bool {
+    pub(crate) fn is_proven(&self) -> bool {
         self.phase == crate::rollout::Phase::Committed && self.deliveries.complete()
     }
 }

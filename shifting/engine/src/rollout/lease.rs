@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::mesh::Mesh;
-use crate::rollout::{After, Plan, Rollout, State};
+use crate::rollout::{After, Plan, Rollout, State, fleet_of};
 
 /// What a start asks for beside its version.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -47,12 +47,18 @@ impl Terms {
 // === impl Lease ===
 
 impl Lease {
-    /// What a rollout of `service` would hold.
+    /// What a rollout of `service` would hold; that of a fleet's configuration holds all services
+    /// that the fleet reaches.
     pub(crate) fn of(service: &str, mesh: Option<&Mesh>) -> Self {
+        let neighbours = mesh.map(|mesh| match fleet_of(service) {
+            Some(fleet) => mesh
+                .services_of(fleet)
+                .map(|(name, _)| name.to_owned())
+                .collect(),
+            None => mesh.neighbours(service),
+        });
         Self {
-            neighbours: mesh
-                .map(|mesh| mesh.neighbours(service))
-                .unwrap_or_default(),
+            neighbours: neighbours.unwrap_or_default(),
             overlaps: BTreeSet::new(),
         }
     }
@@ -74,11 +80,12 @@ pub(crate) struct Held<'a> {
 // === impl Held ===
 
 impl<'a> Held<'a> {
+    pub(crate) fn new(service: &'a str, lease: &'a Lease) -> Self {
+        Self { service, lease }
+    }
+
     pub(crate) fn by(plan: &'a Plan) -> Self {
-        Self {
-            service: &plan.service,
-            lease: &plan.lease,
-        }
+        Self::new(&plan.service, &plan.lease)
     }
 
     fn holds(self, service: &str) -> bool {
@@ -126,10 +133,7 @@ impl State {
     /// The running rollouts that a rollout of `service` would overlap, by service.
     pub(crate) fn holders(&self, service: &str) -> Vec<Holder<'_>> {
         let lease = Lease::of(service, self.mesh());
-        let own = Held {
-            service,
-            lease: &lease,
-        };
+        let own = Held::new(service, &lease);
         self.active()
             .filter(|run| run.plan.service != service)
             .filter_map(|rollout| {

@@ -23,6 +23,8 @@
 //!   be committed before a start; `cap` how many are under way at once
 //! - `tick` one observation: `delivery` and `signals` remember what it says, `judge` the verdict,
 //!   `advance` what is asked for to go on, and what it may cost
+//! - `configuration` the same machine with a fleet's sidecars for its subject; `sidecars` who of them
+//!   is exposed, `health` what they do beside their requests
 //! - [`invariants`] what must hold in every step; [`Decided`] what the journal keeps of one
 //!
 //! What is deliberately absent: any way to raise exposure without positive evidence.
@@ -32,11 +34,13 @@ mod advance;
 mod after;
 mod cap;
 mod command;
+mod configuration;
 mod decided;
 mod delivery;
 mod event;
 mod freeze;
 mod gate;
+mod health;
 pub mod invariants;
 mod judge;
 mod known_good;
@@ -47,6 +51,7 @@ mod queue;
 mod recover;
 mod refusal;
 mod run;
+mod sidecars;
 mod signals;
 mod state;
 mod status;
@@ -66,15 +71,20 @@ mod simulation;
 mod tests;
 
 pub use after::After;
+pub use configuration::{
+    Change, FleetConfiguration, FleetConfigurations, Pending, fleet_of, subject,
+};
 pub use decided::{Decided, RolloutDecision};
 pub use event::*;
 pub use gate::Approval;
+pub use health::{ArmHealth, FleetHealth};
 pub use known_good::{KnownGood, WayBack};
 pub use lease::{Lease, Terms};
 pub use quarantine::Quarantined;
 pub use queue::{Queued, QueuedStatus};
 pub use refusal::Refusal;
 pub use run::{Cause, Rollout};
+pub use sidecars::{Exposed, NAMED_MAX, order};
 pub use state::State;
 pub use status::*;
 #[cfg(test)]

@@ -46,6 +46,7 @@ pub(crate) fn plan(name: &str, service: &Service, from: &str, to: &str) -> Plan 
         from_hosts: u32::try_from(from_hosts).unwrap_or(u32::MAX),
         evidence: service.evidence.clone(),
         lease: Lease::default(),
+        configuration: None,
         warnings,
     }
 }

@@ -105,15 +105,23 @@ impl State {
 
     /// Quarantines what the latest rollout of the service brought.
     pub(crate) fn quarantine(&mut self, service: &str, context: &mut Context) {
-        let (Ok((declared, _)), Some(run)) = (self.service(service), self.latest(service)) else {
+        let Some(run) = self.latest(service) else {
             return;
+        };
+        let content = match &run.plan.configuration {
+            // A revision is the hash of its settings.
+            Some(_) => run.plan.to.clone(),
+            None => match self.service(service) {
+                Ok((declared, _)) => declared.content(service, &run.plan.to),
+                Err(_) => return,
+            },
         };
         let (version, now) = (&run.plan.to, context.now);
         let place = |reverted: &Reverted| reverted.place.clone();
         let entry = Quarantined {
             service: service.to_owned(),
             version: version.clone(),
-            content: declared.content(service, version),
+            content,
             rollout: run.number,
             place: run.reverted.as_ref().map(place).unwrap_or_default(),
             evidence: run.revert_reason.clone().unwrap_or_default(),

@@ -10,10 +10,11 @@ use crate::rollout::{Cause, NoticeLevel, Phase, Rollout, State};
 impl State {
     pub(crate) fn recover(&mut self, outage_ms: Option<u64>, context: &mut Context) {
         let shared_ttl_ms = self.dead_man_ttl_ms();
-        let rollouts = self
-            .services
-            .values_mut()
-            .filter_map(|service| service.rollout.as_mut())
+        let services = self.services.values_mut().map(|state| &mut state.rollout);
+        let fleets = self.fleets.values_mut().map(|state| &mut state.rollout);
+        let rollouts = services
+            .chain(fleets)
+            .filter_map(Option::as_mut)
             .filter(|rollout| !rollout.phase.is_final());
         for rollout in rollouts {
             let own_ttl_ms = rollout.plan.policy.dead_man_ttl_ms;
@@ -32,7 +33,8 @@ impl Rollout {
             Some(ms) => format!("nobody watched for {}.{} s", ms / 1000, ms % 1000 / 100),
             None => "nobody watched for an unknown time".to_owned(),
         };
-        let dropped = outage_ms.is_none_or(|ms| ms >= ttl_ms);
+        // A revision stays where it is: sidecars drop shares only.
+        let dropped = !self.is_configuration() && outage_ms.is_none_or(|ms| ms >= ttl_ms);
         if self.is_exposed() && dropped {
             let reason = format!(
                 "{outage}, and sidecars drop the canary by themselves after {}.{} s; \

@@ -11,6 +11,14 @@ pub enum Refusal {
         /// What there is.
         known: String,
     },
+    /// No such fleet in the mesh.
+    #[error("no fleet `{fleet}` in the mesh; it declares: {known}")]
+    UnknownFleet {
+        /// What was asked for.
+        fleet: String,
+        /// What there is.
+        known: String,
+    },
     /// No such version of the service.
     #[error("service `{service}` has no version `{version}`; it declares: {known}")]
     UnknownVersion {

@@ -6,6 +6,7 @@ use crate::compile::{CanarySplit, Split};
 use crate::evidence::Battery;
 use crate::rollout::delivery::Deliveries;
 use crate::rollout::freeze::Frozen;
+use crate::rollout::sidecars::Sidecars;
 use crate::rollout::signals::Signals;
 use crate::rollout::{
     Approval, ArmCounts, Decision, Effect, HistoryEntry, Notice, NoticeLevel, Phase, Plan,
@@ -63,6 +64,9 @@ pub struct Rollout {
     /// Who let it leave which rung.
     #[serde(default)]
     pub(crate) approvals: Vec<Approval>,
+    /// Who has the candidate revision, where the subject is a fleet's configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sidecars: Option<Box<Sidecars>>,
     pub(crate) history: Vec<HistoryEntry>,
 }
 
@@ -189,13 +193,21 @@ impl Rollout {
             reverted: None,
             no_way_back: None,
             approvals: Vec::new(),
+            sidecars: plan
+                .configuration
+                .is_some()
+                .then(|| Box::new(Sidecars::new(&plan.to))),
             history: Vec::new(),
             plan,
         };
-        let text = format!(
-            "{actor} started {} → {}; preparing its hosts at 0%",
-            rollout.plan.from, rollout.plan.to
-        );
+        let (from, to) = (&rollout.plan.from, &rollout.plan.to);
+        let text = match &rollout.plan.configuration {
+            None => format!("{actor} started {from} → {to}; preparing its hosts at 0%"),
+            Some(change) => format!(
+                "{actor} started the revision {from} → {to}, on no sidecar yet: {}",
+                change.changes.join("; ")
+            ),
+        };
         rollout.tell(NoticeLevel::Info, text, context);
         for warning in rollout.plan.warnings.clone() {
             rollout.tell(NoticeLevel::Warning, warning, context);
@@ -262,6 +274,12 @@ impl Rollout {
         }
     }
 
+    /// The subject is a fleet's configuration, not a service's traffic.
+    #[must_use]
+    pub fn is_configuration(&self) -> bool {
+        self.plan.configuration.is_some()
+    }
+
     pub(crate) fn planned_rung(&self) -> Option<&PlannedRung> {
         self.plan.rungs.get(self.rung)
     }
@@ -308,22 +326,17 @@ impl Rollout {
                 self.raised = Some(context.now);
                 self.fix_edges();
                 self.expose(Phase::Judging, 0, context);
-                format!(
-                    "all sidecars are ready; {} gets {} of requests ({})",
-                    self.plan.to,
-                    self.share(),
-                    self.rung_name()
-                )
+                let rung = match self.is_configuration() {
+                    false => format!(" ({})", self.rung_name()),
+                    true => String::new(),
+                };
+                format!("all sidecars are ready; {}{rung}", self.raised_to())
             }
             Phase::Judging if !last => {
                 let passed = self.passed();
                 self.raised = Some(context.now);
                 self.expose(Phase::Judging, self.rung.saturating_add(1), context);
-                format!(
-                    "{passed}; {} gets {} of requests",
-                    self.plan.to,
-                    self.share()
-                )
+                format!("{passed}; {}", self.raised_to())
             }
             Phase::Judging => {
                 self.phase = Phase::Soaking;
@@ -337,9 +350,10 @@ impl Rollout {
                     ..clock
                 };
                 format!(
-                    "{} has all requests, acknowledged and seen in the traffic; soaking for {} s \
+                    "{} has all {}, acknowledged and seen in the traffic; soaking for {} s \
                      with {} still warm",
                     self.plan.to,
+                    self.noun(),
                     self.plan.policy.soak_ms / 1000,
                     self.plan.from
                 )
@@ -347,7 +361,10 @@ impl Rollout {
             Phase::Soaking => {
                 let passed = self.passed();
                 self.expose(Phase::Committing, self.rung, context);
-                format!("{passed}; writing {} into the route", self.plan.to)
+                match self.is_configuration() {
+                    false => format!("{passed}; writing {} into the route", self.plan.to),
+                    true => format!("{passed}; {} is to be what the fleet has", self.plan.to),
+                }
             }
             Phase::Committing | Phase::Committed | Phase::Reverting | Phase::Reverted => return,
         };
@@ -415,6 +432,25 @@ impl Rollout {
         self.signals.restart();
         self.battery.expect_share(self.share());
         self.ask_for_proof();
+        self.choose_sidecars();
+    }
+
+    /// What the share is a share of.
+    pub(crate) fn noun(&self) -> &'static str {
+        if self.is_configuration() {
+            "sidecars"
+        } else {
+            "requests"
+        }
+    }
+
+    /// Who has the new side now, in words.
+    fn raised_to(&self) -> String {
+        let to = &self.plan.to;
+        match &self.sidecars {
+            None => format!("{to} gets {} of requests", self.share()),
+            Some(sidecars) => format!("{to} goes to {} ({})", sidecars.words(), self.rung_name()),
+        }
     }
 
     /// Nobody watched for a while: the rung begins anew, what was proven stays.
@@ -427,6 +463,9 @@ impl Rollout {
         self.deliveries.restart(now);
         self.signals.restart();
         self.battery.expect_share(self.share());
+        if let Some(sidecars) = &mut self.sidecars {
+            sidecars.health.restart();
+        }
     }
 
     /// A sentence for the history.

@@ -95,6 +95,7 @@ impl Simulation {
                 ..Delivery::default()
             },
             evidence,
+            fleet: None,
         }));
     }
 

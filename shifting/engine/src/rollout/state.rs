@@ -7,13 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::compile::{Split, Splits};
 use crate::guard::{self, InUse, Need};
-use crate::mesh::{Mesh, Service};
+use crate::mesh::{Mesh, Service, Settings};
+use crate::rollout::configuration::FleetState;
 use crate::rollout::freeze::CivilClock;
 use crate::rollout::queue::Start;
 use crate::rollout::run::Context;
 use crate::rollout::{
     Effect, Event, KnownGood, NoticeLevel, Observation, Phase, Plan, Quarantined, Queued, Refusal,
-    Rollout, RolloutStatus, known_good,
+    Rollout, RolloutStatus, fleet_of, known_good,
 };
 use crate::time::Time;
 use crate::units::Ppm;
@@ -39,6 +40,9 @@ pub struct State {
     /// The latest reading of the civil time.
     #[serde(default)]
     pub(crate) civil: Option<CivilClock>,
+    /// Fleets whose configuration once differed from what is declared.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) fleets: BTreeMap<String, FleetState>,
 }
 
 /// One service.
@@ -101,6 +105,8 @@ impl State {
         };
         match event {
             Event::MeshAccepted { mesh } => self.accept(mesh, &mut context)?,
+            Event::MeshDeclared { mesh } => self.declare(mesh, &mut context)?,
+            Event::Configure { fleet } => self.configure(fleet, &mut context)?,
             Event::Start {
                 service,
                 to,
@@ -114,7 +120,10 @@ impl State {
                     actor,
                     terms,
                 };
-                self.start(&start, *turn, &mut context)?;
+                match fleet_of(service) {
+                    Some(fleet) => self.start_configuration(fleet, to, actor, &mut context)?,
+                    None => self.start(&start, *turn, &mut context)?,
+                }
             }
             Event::Pause { service, actor } => self.pause(service, actor, &mut context)?,
             Event::Resume { service, actor } => self.resume(service, actor, &mut context)?,
@@ -125,7 +134,11 @@ impl State {
                 quarantine,
             } => self.abort(service, actor, reason, *quarantine, &mut context)?,
             Event::Back { service, to, actor } => {
-                self.back(service, to.as_deref(), actor, &mut context)?;
+                let to = to.as_deref();
+                match fleet_of(service) {
+                    Some(fleet) => self.configure_back(fleet, to, actor, &mut context)?,
+                    None => self.back(service, to, actor, &mut context)?,
+                }
             }
             Event::LiftQuarantine {
                 service,
@@ -152,9 +165,10 @@ impl State {
     }
 
     /// What was last served, without its rollouts: for a program whose journal cannot be read. It
-    /// is no state to go on from, since what was remembered is missing.
+    /// is no state to go on from, since what was remembered is missing. `settings` are those of
+    /// fleets that are not configured as `mesh` declares ([`Self::staged_settings`]).
     #[must_use]
-    pub fn frozen(mesh: Mesh, splits: &Splits) -> Self {
+    pub fn frozen(mesh: Mesh, splits: &Splits, settings: BTreeMap<String, Settings>) -> Self {
         let services = splits
             .iter()
             .map(|(name, split)| (name.clone(), ServiceState::new(&split.stable)))
@@ -162,6 +176,10 @@ impl State {
         Self {
             mesh: Some(Arc::new(mesh)),
             services,
+            fleets: settings
+                .into_iter()
+                .map(|(fleet, settings)| (fleet, FleetState::new(settings)))
+                .collect(),
             ..Self::default()
         }
     }
@@ -177,7 +195,9 @@ impl State {
 
     /// The running rollouts; each needs an [`Observation`] per tick (1 s).
     pub fn active(&self) -> impl Iterator<Item = &Rollout> {
-        self.services.values().filter_map(ServiceState::running)
+        let configurations = self.fleets.values().filter_map(FleetState::running);
+        let services = self.services.values().filter_map(ServiceState::running);
+        services.chain(configurations)
     }
 
     /// After so many milliseconds without renewal sidecars drop every canary's share, the shortest
@@ -185,15 +205,25 @@ impl State {
     #[must_use]
     pub fn dead_man_ttl_ms(&self) -> Option<u64> {
         self.active()
-            .filter(|run| run.share() > Ppm::ZERO)
+            .filter(|run| run.share() > Ppm::ZERO && run.plan.configuration.is_none())
             .map(|run| run.plan().policy.dead_man_ttl_ms)
             .min()
     }
 
-    /// The latest rollout of a service, running or over.
+    /// The latest rollout of a service, or of a fleet's configuration, running or over.
     #[must_use]
     pub fn latest(&self, service: &str) -> Option<&Rollout> {
-        self.services.get(service)?.rollout.as_deref()
+        match fleet_of(service) {
+            Some(fleet) => self.fleets.get(fleet)?.rollout.as_deref(),
+            None => self.services.get(service)?.rollout.as_deref(),
+        }
+    }
+
+    /// The latest rollout of every service and of every fleet's configuration.
+    pub(crate) fn rollouts(&self) -> impl Iterator<Item = &Rollout> {
+        let services = self.services.values().map(|state| &state.rollout);
+        let fleets = self.fleets.values().map(|state| &state.rollout);
+        services.chain(fleets).filter_map(Option::as_deref)
     }
 
     /// The mesh in force.
@@ -218,9 +248,7 @@ impl State {
     /// The latest rollout of every service, for people.
     #[must_use]
     pub fn statuses(&self, now: Time) -> Vec<RolloutStatus> {
-        self.services
-            .values()
-            .filter_map(|service| service.rollout.as_ref())
+        self.rollouts()
             .map(|rollout| self.completed(rollout.status(now)))
             .collect()
     }
@@ -229,7 +257,7 @@ impl State {
     fn completed(&self, mut status: RolloutStatus) -> RolloutStatus {
         let service = &status.plan.service;
         status.way_back = self.way_back(service);
-        status.known_good = self.known_good(service).to_vec();
+        status.known_good = self.known_good(service);
         status.queue = self.queue(Some(service), status.now);
         status
     }
@@ -258,10 +286,19 @@ impl State {
         let not_running = || Refusal::NotRunning {
             service: service.to_owned(),
         };
-        self.service(service)?;
-        self.services
-            .get_mut(service)
-            .and_then(|state| state.rollout.as_mut())
+        let latest = match fleet_of(service) {
+            Some(fleet) => self
+                .fleets
+                .get_mut(fleet)
+                .and_then(|state| state.rollout.as_mut()),
+            None => {
+                self.service(service)?;
+                self.services
+                    .get_mut(service)
+                    .and_then(|state| state.rollout.as_mut())
+            }
+        };
+        latest
             .filter(|rollout| !rollout.phase.is_final())
             .map(Arc::make_mut)
             .ok_or_else(not_running)
@@ -272,15 +309,31 @@ impl State {
         self.number = self.number.saturating_add(1);
         let service = plan.service.clone();
         let rollout = Rollout::new(self.number, actor, plan, context);
-        let Some(state) = self.services.get_mut(&service) else {
-            return;
+        let latest = match fleet_of(&service) {
+            Some(fleet) => self.begin_fleet(fleet).map(|state| &mut state.rollout),
+            None => self
+                .services
+                .get_mut(&service)
+                .map(|state| &mut state.rollout),
         };
-        if let Some(old) = state.rollout.replace(Arc::new(rollout)) {
+        let Some(latest) = latest else { return };
+        if let Some(old) = latest.replace(Arc::new(rollout)) {
             if self.finished.len() >= FINISHED_MAX {
                 self.finished.pop_front();
             }
             self.finished.push_back(old);
         }
+    }
+
+    /// The mesh is declared; what it changes of fleets' configuration is to walk the ladder.
+    fn declare(&mut self, mesh: &Mesh, context: &mut Context) -> Result<(), Refusal> {
+        let fleets = self.mesh.iter().flat_map(|mesh| mesh.fleets.keys());
+        let before = fleets
+            .filter_map(|fleet| Some((fleet.clone(), self.settings(fleet)?)))
+            .collect();
+        self.accept(mesh, context)?;
+        self.stage(before, context);
+        Ok(())
     }
 
     fn accept(&mut self, mesh: &Mesh, context: &mut Context) -> Result<(), Refusal> {
@@ -320,6 +373,10 @@ impl State {
         rollout.no_way_back = no_way_back;
         rollout.tick(observation, context);
         let after = rollout.phase;
+        if let Some(fleet) = fleet_of(service) {
+            self.after_configuration_step(fleet, before, context);
+            return Ok(());
+        }
         let to = (after == Phase::Committed).then(|| rollout.plan.to.clone());
         if after == Phase::Reverting && before != Phase::Reverting {
             self.quarantine_if_at_fault(service, context);

@@ -9,6 +9,7 @@ mod acceptance;
 mod advance;
 mod after;
 mod commands;
+mod configuration;
 mod delivery;
 mod evidence;
 mod gates;

@@ -51,6 +51,9 @@ impl Rollout {
                 self.tell(NoticeLevel::Warning, news, context);
             }
         }
+        if current && let (Some(sidecars), Some(fleet)) = (&mut self.sidecars, &observation.fleet) {
+            sidecars.observe(fleet, now);
+        }
         let look = Look {
             evidence,
             acknowledged: current && self.deliveries.complete(),
@@ -113,7 +116,9 @@ impl Rollout {
             self.clock.canary_requests = requests.saturating_add(evidence.canary.requests);
         }
         let settle_ms = SETTLE_INTERVALS * evidence.interval_ms();
-        if look.acknowledged && now.since_ms(acknowledged) > settle_ms {
+        // Whose requests come through which sidecar is nobody's decision.
+        let decided = !self.is_configuration();
+        if decided && look.acknowledged && now.since_ms(acknowledged) > settle_ms {
             self.battery.observe_share(evidence);
         }
         let off = enough(self.battery.share().0, REVERT_AT);
@@ -265,7 +270,7 @@ impl Rollout {
             return;
         }
         let (rest, level) = self.stragglers();
-        let text = format!("{} has all traffic; committed{rest}", self.plan.to);
+        let text = format!("{} has all {}; committed{rest}", self.plan.to, self.whole());
         self.finish(Phase::Committed, level, text, context);
     }
 
@@ -295,12 +300,29 @@ impl Rollout {
                 level = level.max(NoticeLevel::Warning);
             }
         }
-        let text = format!("{} has all traffic; reverted{rest}", self.plan.from);
+        let text = format!(
+            "{} has all {}; reverted{rest}",
+            self.plan.from,
+            self.whole()
+        );
         self.finish(Phase::Reverted, level, text, context);
     }
 
-    /// The canary's requests in flight; unknown when too little is reported.
+    /// What the side that is left has.
+    fn whole(&self) -> &'static str {
+        if self.is_configuration() {
+            "sidecars"
+        } else {
+            "traffic"
+        }
+    }
+
+    /// The canary's requests in flight; unknown when too little is reported. A sidecar that has its
+    /// old revision back goes on serving: what it has in flight is no canary's.
     fn in_flight(&self, evidence: &Evidence) -> Option<u64> {
+        if self.is_configuration() {
+            return Some(0);
+        }
         fresh(evidence.canary_fresh).then_some(evidence.canary.in_flight)
     }
 

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use crate::rollout::after::Order;
 use crate::rollout::lease::{Held, Lease};
-use crate::rollout::{Event, Queued, QueuedStatus, State};
+use crate::rollout::{Event, Queued, QueuedStatus, State, fleet_of};
 use crate::time::Time;
 
 // === impl State ===
@@ -27,13 +27,16 @@ impl State {
             .map(|first| (first, Lease::of(&first.service, self.mesh())))
             .collect();
         ready.sort_by_key(|(first, _)| (Reverse(self.tier(&first.service)), first.since));
-        let mut taken: Vec<Held<'_>> = Vec::new();
+        // What is declared goes before what waits to be started: a start finds the configuration
+        // that was declared with it.
+        let configurations = self.due_configurations(now);
+        let held = configurations.iter();
+        let mut taken: Vec<Held<'_>> = held
+            .map(|(subject, lease)| Held::new(subject, lease))
+            .collect();
         let mut due: Vec<&Queued> = ended;
         for (first, lease) in &ready {
-            let own = Held {
-                service: &first.service,
-                lease,
-            };
+            let own = Held::new(&first.service, lease);
             let began: Vec<&str> = taken.iter().map(|other| other.service).collect();
             if self.full(&first.service, &began).is_some() {
                 continue;
@@ -46,7 +49,12 @@ impl State {
         let admit = |first: &Queued| Event::Admit {
             service: first.service.clone(),
         };
-        due.into_iter().map(admit).collect()
+        let configure = |(subject, _): &(String, Lease)| {
+            let fleet = fleet_of(subject)?.to_owned();
+            Some(Event::Configure { fleet })
+        };
+        let configures = configurations.iter().filter_map(configure);
+        configures.chain(due.into_iter().map(admit)).collect()
     }
 
     /// As declared now.

@@ -258,9 +258,9 @@ impl Brain {
                 Err(error) => return Err(StartError::Command(error)),
             }
         }
-        if let Some(mesh) = self.state.mesh() {
+        if self.state.mesh().is_some() {
             let (prepared, without_canaries) =
-                prepare(mesh, &self.state).map_err(|error| StartError::Command(error.into()))?;
+                prepare(&self.state).map_err(|error| StartError::Command(error.into()))?;
             self.put_in_force(prepared, without_canaries, Instant::now());
             self.keep_served();
         }
@@ -407,7 +407,7 @@ impl Brain {
         let mut publishes = false;
         for event in events {
             let follows = state.step(&event, now)?;
-            publishes |= matches!(event, Event::MeshAccepted { .. })
+            publishes |= matches!(event, Event::MeshDeclared { .. })
                 || follows
                     .iter()
                     .any(|effect| matches!(effect, Effect::Expose { .. }));
@@ -419,9 +419,9 @@ impl Brain {
             });
             effects.extend(follows);
         }
-        let prepared = match state.mesh() {
-            Some(mesh) if publishes => Some(prepare(mesh, &state)?),
-            _ => None,
+        let prepared = match publishes {
+            true => Some(prepare(&state)?),
+            false => None,
         };
         let revision = self.journal.revision();
         if let Err(error) = self.journal.append(revision, &entries) {
@@ -477,8 +477,12 @@ impl Brain {
         {
             return Ok(());
         }
-        self.accept(Event::MeshAccepted { mesh })?;
-        info!(revision, "the mesh is in force");
+        self.accept(Event::MeshDeclared { mesh })?;
+        info!(revision, "the mesh is declared");
+        for pending in self.state.pending(self.clock.now()) {
+            let (fleet, changes) = (&pending.fleet, pending.changes.join("; "));
+            info!(fleet, "a configuration rollout is to come: {changes}");
+        }
         Ok(())
     }
 
@@ -490,6 +494,7 @@ impl Brain {
         let served = Served {
             mesh: mesh.clone(),
             splits: self.state.splits(),
+            settings: self.state.staged_settings(),
         };
         if let Err(cause) = self.served.keep(served) {
             warn!("what is served can't be kept beside the journal: {cause}");

@@ -14,6 +14,7 @@
 
 mod brain;
 mod error;
+mod fleets;
 mod health;
 mod meter;
 mod observe;

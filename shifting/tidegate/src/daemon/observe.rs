@@ -11,6 +11,7 @@ use tidegate_engine::time::Time;
 use tidegate_xds::report::{Asked, Latency, Report, UpstreamSample};
 use tidegate_xds::server::{ClientStatus, Server};
 
+use super::fleets::{self, Fleets};
 use super::health::Health;
 use super::meter::Meter;
 use super::scraped::Scraped;
@@ -25,6 +26,7 @@ pub(crate) struct Observer {
     scraped: Scraped,
     meter: Meter,
     health: Health,
+    fleets: Fleets,
     /// By service: the number of the running rollout, and the sidecars that were connected at some
     /// time of it.
     needed: BTreeMap<String, (u64, BTreeSet<String>)>,
@@ -55,13 +57,15 @@ impl Observer {
             .map(|(name, sample)| (name, counts(&sample)))
             .collect();
         self.last_reports.insert(report.node_id.clone(), at);
-        self.intake.record(&SidecarReport {
+        let report = SidecarReport {
             sidecar: report.node_id,
             at,
             taken: None, // The streams' own times are not read.
             unreadable: report.faults,
             upstreams,
-        });
+        };
+        self.intake.record(&report);
+        self.fleets.record(&report);
     }
 
     /// Takes in what a Prometheus told, or that it told nothing.
@@ -73,7 +77,8 @@ impl Observer {
     /// to its end, and each service's stable version, whose traffic is what a plan goes by. What
     /// is known of arms whose rollout is over is forgotten, for it ages unseen.
     pub(crate) fn attend(&mut self, state: &State) -> Asked {
-        let plans = state.active().map(|run| run.plan());
+        let traffic = state.active().filter(|run| !run.is_configuration());
+        let plans = traffic.map(|run| run.plan());
         let arms: BTreeSet<String> = plans
             .flat_map(|plan| [&plan.from, &plan.to].map(|arm| cluster_name(&plan.service, arm)))
             .collect();
@@ -82,7 +87,8 @@ impl Observer {
         let stable = splits
             .iter()
             .map(|(service, split)| cluster_name(service, &split.stable));
-        Asked::upstreams(arms.into_iter().chain(stable))
+        let touched = self.fleets.attend(state);
+        Asked::upstreams(arms.into_iter().chain(stable).chain(touched))
     }
 
     /// When each sidecar reported last.
@@ -117,16 +123,41 @@ impl Observer {
         let Some(mesh) = state.mesh() else {
             return Vec::new();
         };
-        let mut observations = Vec::new();
+        let (mut observations, none) = (Vec::new(), BTreeSet::new());
         for run in state.active() {
             let plan = run.plan();
-            let Some(service) = mesh.services.get(&plan.service) else {
-                continue;
+            let change = plan.configuration.as_deref();
+            let is_reached = |fleet: &String| match change {
+                Some(change) => change.fleet == *fleet,
+                None => mesh
+                    .services
+                    .get(&plan.service)
+                    .is_some_and(|service| service.fleets.contains(fleet)),
             };
             let clients: Vec<&ClientStatus> = clients
                 .iter()
-                .filter(|status| service.fleets.contains(&status.client.cluster))
+                .filter(|status| is_reached(&status.client.cluster))
                 .collect();
+            let delivery = self.delivery(run, &clients, views);
+            if change.is_some() {
+                let look = fleets::Look {
+                    run,
+                    state,
+                    clients: &clients,
+                    needed: self.needed.get(&plan.service).map_or(&none, |it| &it.1),
+                    health: &self.health,
+                    now,
+                };
+                let (evidence, fleet) = self.fleets.observe(look);
+                observations.push(Observation {
+                    service: plan.service.clone(),
+                    epoch: run.epoch(),
+                    delivery,
+                    evidence,
+                    fleet: Some(Box::new(fleet)),
+                });
+                continue;
+            }
             let expected: BTreeSet<String> = clients
                 .iter()
                 .filter(|status| status.connected)
@@ -154,8 +185,9 @@ impl Observer {
             observations.push(Observation {
                 service: plan.service.clone(),
                 epoch: run.epoch(),
-                delivery: self.delivery(run, &clients, views),
+                delivery,
                 evidence,
+                fleet: None,
             });
         }
         self.scraped
@@ -177,6 +209,7 @@ impl Observer {
             let silent = |at: &Time| now.since_ms(*at) >= GONE_AFTER_MS;
             if self.last_reports.get(id).is_none_or(silent) {
                 self.intake.departed(id);
+                self.fleets.departed(id);
             }
         }
         let connected: BTreeSet<String> = clients
@@ -186,6 +219,7 @@ impl Observer {
             .collect();
         for sidecar in connected.difference(&self.connected) {
             self.intake.reconnected(sidecar);
+            self.fleets.reconnected(sidecar);
         }
         self.connected = connected;
     }
@@ -208,7 +242,8 @@ impl Observer {
             }
             needed.insert(id.clone());
             delivery.expected += 1;
-            let wanted = views.id(&status.client.cluster, kind_of(status.client.kind));
+            let client = &status.client;
+            let wanted = views.id(&client.cluster, kind_of(client.kind), &client.node_id);
             if wanted.is_some() && status.acknowledged.as_deref() == wanted.as_deref() {
                 delivery.acknowledged += 1;
             } else {

@@ -109,6 +109,7 @@ impl Recorder {
                 stable_fresh: Ppm::WHOLE,
                 ..Evidence::default()
             },
+            fleet: None,
         };
         self.accept(Event::Observed(observation));
     }

@@ -188,6 +188,11 @@ impl Trial {
                 substituted = Event::MeshAccepted { mesh };
                 &substituted
             }
+            Event::MeshDeclared { mesh } => {
+                let mesh = with_settings(mesh, &self.service, settings);
+                substituted = Event::MeshDeclared { mesh };
+                &substituted
+            }
             other => other,
         };
         let was = after.latest(&self.service)?;

@@ -52,6 +52,7 @@ pub(crate) fn judging() -> RolloutStatus {
             from_hosts: 30,
             evidence: EvidenceSource::Sidecars,
             lease: tidegate_engine::rollout::Lease::default(),
+            configuration: None,
             warnings: Vec::new(),
         },
         actor: "ann".into(),

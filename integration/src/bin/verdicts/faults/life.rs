@@ -157,6 +157,7 @@ impl Life<'_> {
         self.apply(&Event::Observed(Observation {
             service: SERVICE.to_owned(),
             epoch: wanted.epoch,
+            fleet: None,
             delivery,
             evidence,
         }));

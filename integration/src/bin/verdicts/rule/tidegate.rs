@@ -120,6 +120,7 @@ impl Tidegate {
         self.apply(&Event::Observed(Observation {
             service: SERVICE.to_owned(),
             epoch: self.rollout().epoch(),
+            fleet: None,
             delivery: Delivery {
                 expected: count,
                 acknowledged: count,

@@ -27,7 +27,7 @@ pub(super) fn quarantine(before: &State, event: &Event, after: &State) -> Result
             ..
         }
     );
-    for rollout in after.services.values().filter_map(|s| s.rollout.as_deref()) {
+    for rollout in after.rollouts() {
         let content = content(after, rollout);
         let earlier = same(before, rollout);
         let refused = |state: &State| {
@@ -53,7 +53,8 @@ pub(super) fn quarantine(before: &State, event: &Event, after: &State) -> Result
 /// When something else is.
 pub(super) fn known_good(before: &State, event: &Event, after: &State) -> Result<(), Broken> {
     for (service, state) in &after.services {
-        let news = |good: &&crate::rollout::KnownGood| !before.known_good(service).contains(good);
+        let earlier = before.known_good(service);
+        let news = |good: &&crate::rollout::KnownGood| !earlier.contains(good);
         let Some(good) = state.known_good.iter().find(news) else {
             continue;
         };
@@ -94,6 +95,9 @@ pub(super) fn way_back(before: &State, after: &State) -> Result<(), Broken> {
 }
 
 fn content(state: &State, rollout: &Rollout) -> Option<String> {
+    if rollout.plan.configuration.is_some() {
+        return Some(rollout.plan.to.clone());
+    }
     let service = &rollout.plan.service;
     let declared = state.mesh()?.services.get(service)?;
     Some(declared.content(service, &rollout.plan.to))

@@ -435,6 +435,7 @@ impl World {
             epoch,
             delivery,
             evidence,
+            fleet: None,
         }
     }
 

@@ -30,9 +30,9 @@ fn two_generations() -> World {
     world
 }
 
-fn known_good(world: &World) -> Vec<&str> {
-    let known = world.state.known_good("checkout").iter();
-    known.map(|good| good.version.as_str()).collect()
+fn known_good(world: &World) -> Vec<String> {
+    let known = world.state.known_good("checkout").into_iter();
+    known.map(|good| good.version).collect()
 }
 
 #[test]

@@ -26,10 +26,14 @@ pub(crate) fn start(
     views: &Views,
     mut incoming: Incoming,
 ) -> Result<BrainHandle, StartError> {
-    let Served { mesh, mut splits } = served;
-    let state = State::frozen(mesh.clone(), &splits);
+    let Served {
+        mesh,
+        mut splits,
+        settings,
+    } = served;
+    let state = State::frozen(mesh, &splits, settings);
     splits.values_mut().for_each(take_back);
-    let prepared = Views::prepare(&mesh, &splits)
+    let prepared = Views::prepare(&state.configurations(), &splits)
         .map_err(|error| StartError::Command(CommandError::Views(error)))?;
     views.publish(prepared);
     error!(

@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use tidegate_engine::compile::Split;
-use tidegate_engine::mesh::Mesh;
-use tidegate_engine::rollout::{Event, State};
+use tidegate_engine::rollout::{Event, State, subject};
 use tidegate_engine::time::Time;
 use tidegate_engine::units::Ppm;
 use tracing::{error, info, warn};
@@ -71,8 +70,8 @@ impl Brain {
         let outage_ms = Some(unwatched_ms);
         self.decide(Event::Recovered { outage_ms })?;
         // What stood in for the shares meanwhile, or what they were lent for, is over.
-        if let Some(mesh) = self.state.mesh() {
-            let (views, without_canaries) = prepare(mesh, &self.state)?;
+        if self.state.mesh().is_some() {
+            let (views, without_canaries) = prepare(&self.state)?;
             self.put_in_force(views, without_canaries, Instant::now());
         }
         self.last_watched = now;
@@ -114,16 +113,22 @@ impl Brain {
     /// Takes canaries back without a record: all of them, or those whose abort was asked for.
     /// Lowering an exposure needs no journal: recovery never raises it.
     pub(super) fn publish_fallback(&self) {
-        let (Some(trouble), Some(mesh)) = (&self.trouble, self.state.mesh()) else {
+        let Some(trouble) = &self.trouble else {
             return;
         };
+        let mut configurations = self.state.configurations();
+        for (fleet, configuration) in &mut configurations {
+            if trouble.aborts.contains_key(&subject(fleet)) {
+                configuration.candidate = None;
+            }
+        }
         let mut splits = self.state.splits();
         for (service, split) in &mut splits {
             if trouble.fell_back || trouble.aborts.contains_key(service) {
                 take_back(split);
             }
         }
-        match Views::prepare(mesh, &splits) {
+        match Views::prepare(&configurations, &splits) {
             Ok(prepared) => self.views.publish(prepared),
             Err(error) => error!("the canaries cannot be taken back: {error}"),
         }
@@ -157,11 +162,11 @@ impl Brain {
 }
 
 /// The views of a state, and the same without the canaries' shares.
-pub(super) fn prepare(mesh: &Mesh, state: &State) -> Result<(Prepared, Prepared), ViewError> {
-    let mut splits = state.splits();
-    let prepared = Views::prepare(mesh, &splits)?;
+pub(super) fn prepare(state: &State) -> Result<(Prepared, Prepared), ViewError> {
+    let (mut splits, configurations) = (state.splits(), state.configurations());
+    let prepared = Views::prepare(&configurations, &splits)?;
     splits.values_mut().for_each(take_back);
-    Ok((prepared, Views::prepare(mesh, &splits)?))
+    Ok((prepared, Views::prepare(&configurations, &splits)?))
 }
 
 /// The canary's share is 0; its cluster stays warm. A share that is being committed stays: the

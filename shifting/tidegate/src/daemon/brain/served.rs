@@ -3,13 +3,14 @@
 //!
 //! It is no second journal: no decision is ever taken from it.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tidegate_engine::compile::Splits;
-use tidegate_engine::mesh::Mesh;
+use tidegate_engine::mesh::{Mesh, Settings};
 
 /// The file in the data directory.
 const NAME: &str = "served.json";
@@ -19,6 +20,9 @@ const NAME: &str = "served.json";
 pub(crate) struct Served {
     pub(crate) mesh: Mesh,
     pub(crate) splits: Splits,
+    /// Of fleets whose sidecars are not configured as the mesh declares.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) settings: BTreeMap<String, Settings>,
 }
 
 /// The file that keeps it.

@@ -105,6 +105,7 @@ fn healthy(brain: &Brain) -> Event {
             stable_fresh: Ppm::WHOLE,
             ..Evidence::default()
         },
+        fleet: None,
     })
 }
 
@@ -117,7 +118,7 @@ fn phase(brain: &Brain) -> Phase {
 }
 
 fn view(brain: &Brain) -> String {
-    brain.views.id("web", ClientKind::Envoy).unwrap()
+    brain.views.id("web", ClientKind::Envoy, "s1").unwrap()
 }
 
 /// Holds the journal's file, as a visitor's shell may, until it is dropped.
@@ -169,7 +170,7 @@ fn an_outage_of_the_journal_is_not_hidden_by_a_command_before_the_next_tick() {
     let directory = tempfile::tempdir().unwrap();
     let (mut brain, raised) = exposed(directory.path());
     let ttl_ms = brain.state.dead_man_ttl_ms().unwrap();
-    let grpc = brain.views.id("web", ClientKind::Grpc);
+    let grpc = brain.views.id("web", ClientKind::Grpc, "s1");
     let blocked = block(directory.path());
     pass(&mut brain, 1_000);
     brain.tick();
@@ -178,7 +179,7 @@ fn an_outage_of_the_journal_is_not_hidden_by_a_command_before_the_next_tick() {
     pass(&mut brain, ttl_ms);
     brain.tick();
     assert_ne!(view(&brain), raised);
-    let grpc_later = brain.views.id("web", ClientKind::Grpc);
+    let grpc_later = brain.views.id("web", ClientKind::Grpc, "s1");
     assert_ne!(grpc_later, grpc, "who has no runtime layer falls back");
     drop(blocked);
     brain.command(pause()).unwrap_err();
@@ -383,12 +384,14 @@ async fn a_journal_that_cannot_be_read_freezes_what_was_served_last_without_its_
         )
         .unwrap();
 
-    let served = views.id("web", ClientKind::Envoy).unwrap();
+    let served = views.id("web", ClientKind::Envoy, "s1").unwrap();
     assert_ne!(served, raised);
     splits.values_mut().for_each(outage::take_back);
     let lowered = Views::default();
-    lowered.publish(Views::prepare(mesh.as_ref().unwrap(), &splits).unwrap());
-    assert_eq!(Some(served), lowered.id("web", ClientKind::Envoy));
+    let configurations =
+        State::frozen(mesh.clone().unwrap(), &splits, BTreeMap::new()).configurations();
+    lowered.publish(Views::prepare(&configurations, &splits).unwrap());
+    assert_eq!(Some(served), lowered.id("web", ClientKind::Envoy, "s1"));
 
     for error in [
         handle.command(abort()).await.unwrap_err(),

@@ -1,0 +1,446 @@
+//! Configuration rollouts: the same machine, with a fleet's sidecars for its subject.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::mesh::{Mesh, Settings};
+
+const WEB: &str = "fleet:web";
+
+/// Five sidecars in two zones, as the program would observe them.
+const SIDECARS: [(&str, &str); 5] = [
+    ("s1", "a"),
+    ("s2", "a"),
+    ("s3", "b"),
+    ("s4", "b"),
+    ("s5", "b"),
+];
+
+fn with_timeout(timeout_ms: u64) -> Mesh {
+    let mut mesh = mesh();
+    let service = mesh.services.get_mut("checkout").unwrap();
+    service.traffic.timeout_ms = timeout_ms;
+    mesh
+}
+
+/// The mesh of the fixture is in force, and one with another timeout is declared.
+fn declared() -> World {
+    let mut world = World::new(mesh());
+    world.redeclare(with_timeout(10_000));
+    world
+}
+
+impl World {
+    fn redeclare(&mut self, mesh: Mesh) {
+        self.apply(Event::MeshDeclared { mesh }).unwrap();
+    }
+
+    /// What the program does every second, with healthy sidecars, changed by `with`.
+    fn second(&mut self, with: impl FnOnce(&mut Observation)) {
+        self.now = self.now.plus_ms(1_000);
+        for event in self.state.due(self.now) {
+            self.apply(event).unwrap();
+        }
+        let Some(run) = self.state.latest(WEB).filter(|run| !run.phase().is_final()) else {
+            return;
+        };
+        let exposed = run.exposed_sidecars();
+        let order = order(&run.plan().to, SIDECARS);
+        let (canary, next): (Vec<&str>, Vec<&str>) =
+            order.into_iter().partition(|id| exposed.includes(id));
+        let (count, others) = (canary.len() as u64, next.len() as u64);
+        let mut observation = Observation {
+            service: WEB.to_owned(),
+            epoch: run.epoch(),
+            delivery: Delivery {
+                expected: 5,
+                acknowledged: 5,
+                ..Delivery::default()
+            },
+            evidence: Evidence {
+                canary: arm(100 * count, 0),
+                stable: arm(100 * others, 0),
+                canary_fresh: if count > 0 { Ppm::WHOLE } else { Ppm::ZERO },
+                stable_fresh: if others > 0 { Ppm::WHOLE } else { Ppm::ZERO },
+                ..Evidence::default()
+            },
+            fleet: Some(Box::new(FleetObservation {
+                next: next.into_iter().map(str::to_owned).collect(),
+                health: FleetHealth {
+                    canary: ArmHealth {
+                        sidecars: count,
+                        ..ArmHealth::default()
+                    },
+                    stable: ArmHealth {
+                        sidecars: others,
+                        ..ArmHealth::default()
+                    },
+                },
+            })),
+        };
+        with(&mut observation);
+        self.apply(Event::Observed(observation)).unwrap();
+    }
+
+    fn configuration(&self) -> &Rollout {
+        self.state.latest(WEB).unwrap()
+    }
+
+    fn exposed(&self) -> Vec<&'static str> {
+        let exposed = self.configuration().exposed_sidecars();
+        let all = SIDECARS.iter().map(|(id, _)| *id);
+        all.filter(|id| exposed.includes(id)).collect()
+    }
+
+    fn seconds_until(&mut self, done: impl Fn(&World) -> bool) {
+        for _ in 0..3_600 {
+            if done(self) {
+                return;
+            }
+            self.second(|_| {});
+        }
+        panic!("never: {:?}", self.state.statuses(self.now));
+    }
+
+    /// Its first sidecar is on the new revision.
+    fn on_one_sidecar(&mut self) {
+        self.seconds_until(|world| {
+            let run = world.state.latest(WEB);
+            run.is_some_and(|run| run.phase() == Phase::Judging)
+        });
+        self.second(|_| {});
+        self.second(|_| {});
+    }
+
+    fn timeout_of(&self, which: impl Fn(&FleetConfiguration) -> Option<Arc<Mesh>>) -> Option<u64> {
+        let configurations = self.state.configurations();
+        let mesh = which(&configurations["web"])?;
+        Some(mesh.services["checkout"].traffic.timeout_ms)
+    }
+
+    fn stable_timeout(&self) -> u64 {
+        self.timeout_of(|it| Some(Arc::clone(&it.mesh))).unwrap()
+    }
+
+    fn candidate_timeout(&self) -> Option<u64> {
+        self.timeout_of(|it| it.candidate.as_ref().map(|(mesh, _)| Arc::clone(mesh)))
+    }
+}
+
+#[test]
+fn a_declared_change_walks_the_ladder_over_sidecars() {
+    let mut world = declared();
+    assert_eq!(world.stable_timeout(), 15_000, "nothing changed yet");
+    assert!(world.state.active().next().is_none());
+    let pending = &world.state.pending(world.now)[0];
+    assert_eq!(
+        pending.changes,
+        ["checkout: traffic.timeout_ms 15000 → 10000"]
+    );
+    world.second(|_| {});
+    assert_eq!(world.exposed(), [] as [&str; 0], "prepared on no sidecar");
+    assert_eq!(world.candidate_timeout(), Some(10_000));
+    world.on_one_sidecar();
+    let first = world.exposed();
+    assert_eq!(first.len(), 1);
+    assert_eq!(world.configuration().rung_name(), "1 sidecar");
+    let mut most = 1;
+    world.seconds_until(|world| {
+        let exposed = world.exposed();
+        assert!(exposed.contains(&first[0]), "who has it keeps it");
+        let allowed = match world.configuration().rung_name() {
+            "1 sidecar" | "5%" => 1,
+            _ => 5,
+        };
+        assert!(exposed.len() <= allowed, "{exposed:?}");
+        world.configuration().phase() == Phase::Soaking
+    });
+    most = most.max(world.exposed().len());
+    assert_eq!(most, 5);
+    assert_eq!(world.stable_timeout(), 15_000, "the way back is there");
+    world.seconds_until(|world| world.configuration().phase() == Phase::Committed);
+    assert_eq!(
+        (world.stable_timeout(), world.candidate_timeout()),
+        (10_000, None)
+    );
+    assert!(world.state.pending(world.now).is_empty());
+    assert!(world.state.staged_settings().is_empty());
+    let known = world.state.known_good(WEB);
+    assert_eq!(known[0].version, world.configuration().plan().to);
+}
+
+#[test]
+fn hosts_and_versions_need_no_rollout() {
+    let mut world = World::new(mesh());
+    let mut next = mesh();
+    let service = next.services.get_mut("checkout").unwrap();
+    let v2 = service.versions["v2"].clone();
+    service.versions.insert("v9".to_owned(), v2);
+    world.redeclare(next);
+    assert!(world.state.due(world.now).is_empty());
+    let mesh = &world.state.configurations()["web"].mesh;
+    assert!(mesh.services["checkout"].versions.contains_key("v9"));
+}
+
+#[test]
+fn a_revision_that_harms_its_one_sidecar_goes_back_and_is_quarantined() {
+    let mut world = declared();
+    world.on_one_sidecar();
+    let mut ever = std::collections::BTreeSet::new();
+    for _ in 0..60 {
+        if world.configuration().phase() != Phase::Judging {
+            break;
+        }
+        ever.extend(world.exposed());
+        world.second(|o| o.evidence.canary.bad = o.evidence.canary.requests / 2);
+    }
+    assert_eq!(world.configuration().phase(), Phase::Reverting);
+    assert_eq!(ever.len(), 1, "{ever:?}");
+    assert_eq!(world.exposed(), [] as [&str; 0]);
+    world.seconds_until(|world| world.configuration().phase() == Phase::Reverted);
+    assert_eq!(
+        (world.stable_timeout(), world.candidate_timeout()),
+        (15_000, None)
+    );
+    let revision = world.configuration().plan().to.clone();
+    let quarantined: Vec<_> = world.state.quarantined(world.now).collect();
+    assert_eq!(
+        (quarantined[0].service.as_str(), &quarantined[0].version),
+        (WEB, &revision)
+    );
+
+    // Declaring the same again does not try it again; another change does.
+    world.redeclare(with_timeout(10_000));
+    world.second(|_| {});
+    assert_eq!(world.configuration().number, 1);
+    let start = |to: &str| Event::Start {
+        service: WEB.to_owned(),
+        to: to.to_owned(),
+        actor: "ann".to_owned(),
+        turn: Turn::Next,
+        terms: Terms::default(),
+    };
+    let refused = world.apply(start(&revision)).unwrap_err().to_string();
+    assert!(refused.contains("quarantine lift fleet:web"), "{refused}");
+    world
+        .apply(Event::LiftQuarantine {
+            service: WEB.to_owned(),
+            version: revision.clone(),
+            actor: "ben".to_owned(),
+            reason: "the host was slow".to_owned(),
+        })
+        .unwrap();
+    world.second(|_| {});
+    assert_eq!(world.configuration().number, 1, "lifted is not started");
+    world.apply(start(&revision)).unwrap();
+    assert_eq!(world.configuration().number, 2);
+    world.redeclare(with_timeout(12_000));
+    world.seconds_until(|world| world.configuration().number == 3);
+}
+
+#[test]
+fn sidecars_that_reject_crash_or_grow_take_it_back() {
+    type Harm = fn(&mut Observation);
+    let reject: Harm = |o| {
+        o.delivery.acknowledged = 4;
+        o.delivery.rejected.push(Rejection {
+            sidecar: "s1".to_owned(),
+            text: "no such thing".to_owned(),
+        });
+    };
+    let crash: Harm = |o| o.fleet.as_mut().unwrap().health.canary.restarts = 1;
+    let reconnect: Harm = |o| o.fleet.as_mut().unwrap().health.canary.reconnects = 3;
+    let grow: Harm = |o| {
+        let health = &mut o.fleet.as_mut().unwrap().health;
+        for (arm, bytes) in [
+            (&mut health.canary, 300 << 20),
+            (&mut health.stable, 400 << 20),
+        ] {
+            arm.measured = arm.sidecars;
+            arm.memory_bytes = bytes;
+        }
+    };
+    for (harm, words) in [
+        (reject, "no such thing"),
+        (crash, "crash"),
+        (reconnect, "reconnect"),
+        (grow, "grow"),
+    ] {
+        let mut world = declared();
+        world.on_one_sidecar();
+        for _ in 0..5 {
+            if world.configuration().phase() == Phase::Judging {
+                world.second(harm);
+            }
+        }
+        let reason = world.configuration().revert_reason.clone();
+        let reason = reason.unwrap_or_else(|| panic!("{words}: not taken back"));
+        assert!(reason.contains(words), "{reason}");
+        assert_eq!(world.state.quarantined(world.now).count(), 1, "{words}");
+    }
+}
+
+#[test]
+fn silence_and_missing_requests_never_advance_it() {
+    type Lack = fn(&mut Observation);
+    let silent: Lack =
+        |o| (o.evidence.canary_fresh, o.evidence.stable_fresh) = (Ppm::ZERO, Ppm::ZERO);
+    let idle: Lack = |o| o.evidence.canary = ArmCounts::default();
+    for lack in [silent, idle] {
+        let mut world = declared();
+        world.on_one_sidecar();
+        for _ in 0..600 {
+            world.second(lack);
+        }
+        let run = world.configuration();
+        assert_eq!(
+            (run.phase(), run.rung_name()),
+            (Phase::Judging, "1 sidecar")
+        );
+    }
+}
+
+#[test]
+fn another_declared_mesh_takes_the_one_under_way_back_first() {
+    let mut world = declared();
+    world.on_one_sidecar();
+    world.redeclare(with_timeout(7_000));
+    assert_eq!(world.configuration().phase(), Phase::Reverting);
+    assert_eq!(world.exposed(), [] as [&str; 0]);
+    assert_eq!(world.state.quarantined(world.now).count(), 0);
+    world.seconds_until(|world| world.configuration().number == 2);
+    assert_eq!(world.candidate_timeout(), Some(7_000));
+    // What it had before is declared: nothing is left to do.
+    world.redeclare(mesh());
+    world.seconds_until(|world| world.configuration().phase() == Phase::Reverted);
+    world.second(|_| {});
+    assert_eq!(world.configuration().number, 2);
+    assert!(world.state.pending(world.now).is_empty());
+}
+
+#[test]
+fn what_an_operator_aborts_is_not_tried_again_by_itself() {
+    let mut world = declared();
+    world.on_one_sidecar();
+    world
+        .apply(Event::Abort {
+            service: WEB.to_owned(),
+            actor: "ann".to_owned(),
+            reason: "not today".to_owned(),
+            quarantine: false,
+        })
+        .unwrap();
+    world.seconds_until(|world| world.configuration().phase() == Phase::Reverted);
+    for _ in 0..10 {
+        world.second(|_| {});
+    }
+    assert_eq!(world.configuration().number, 1);
+    let pending = &world.state.pending(world.now)[0];
+    assert!(pending.reason.contains("not tried again"), "{pending:?}");
+    assert!(
+        pending
+            .command
+            .starts_with("tidegate rollout start fleet:web ")
+    );
+}
+
+#[test]
+fn traffic_and_configuration_wait_for_one_another() {
+    let mut world = World::started();
+    let mut next = with_timeout(10_000);
+    let service = next.services.get_mut("checkout").unwrap();
+    service
+        .versions
+        .insert("v3".to_owned(), service.versions["v2"].clone());
+    world.redeclare(next);
+    assert!(world.state.due(world.now).is_empty());
+    let pending = &world.state.pending(world.now)[0];
+    assert!(
+        pending.reason.contains("rollout of `checkout`"),
+        "{pending:?}"
+    );
+    world.reach_phase(Phase::Committed);
+    world.second(|_| {});
+    assert!(world.runs(WEB));
+    world.start("v3").unwrap();
+    assert!(!world.runs("checkout"), "it waits in the queue");
+    world.seconds_until(|world| world.configuration().phase() == Phase::Committed);
+    world.second(|_| {});
+    assert!(world.runs("checkout"));
+}
+
+#[test]
+fn nobody_watching_moves_no_sidecar() {
+    let mut world = declared();
+    world.on_one_sidecar();
+    let before = world.exposed();
+    world.now = world.now.plus_ms(3_600_000);
+    let outage_ms = Some(3_600_000);
+    world.apply(Event::Recovered { outage_ms }).unwrap();
+    assert_eq!(world.exposed(), before);
+    assert_eq!(world.configuration().phase(), Phase::Judging);
+    assert_eq!(world.state.dead_man_ttl_ms(), None, "no share can run out");
+}
+
+#[test]
+fn known_good_settings_are_gone_back_to_by_the_ladder_and_stay() {
+    let mut world = declared();
+    world.seconds_until(|world| {
+        world
+            .state
+            .latest(WEB)
+            .is_some_and(|run| run.phase() == Phase::Committed)
+    });
+    let good = world.configuration().plan().to.clone();
+    world.redeclare(with_timeout(5_000));
+    world.seconds_until(|world| {
+        let run = world.configuration();
+        run.number == 2 && run.phase() == Phase::Committed
+    });
+    world
+        .apply(Event::Back {
+            service: WEB.to_owned(),
+            to: None,
+            actor: "ann".to_owned(),
+        })
+        .unwrap();
+    let plan = world.configuration().plan();
+    assert_eq!((&plan.to, plan.pace), (&good, Pace::KnownGood));
+    world.seconds_until(|world| world.configuration().phase() == Phase::Committed);
+    assert_eq!(world.stable_timeout(), 10_000);
+    for _ in 0..10 {
+        world.second(|_| {});
+    }
+    assert_eq!(
+        world.configuration().number,
+        3,
+        "the declared one is not tried again"
+    );
+    let settings = world.state.staged_settings();
+    assert_eq!(
+        settings["web"].services["checkout"].traffic.timeout_ms,
+        10_000
+    );
+    let mesh = world.state.mesh().unwrap();
+    assert_ne!(Settings::of(mesh, "web").as_ref(), Some(&settings["web"]));
+}
+
+#[test]
+fn a_service_that_comes_within_reach_is_configured_by_a_rollout() {
+    let mut world = World::new(mesh());
+    let mut next = mesh();
+    let cart = next.services["checkout"].clone();
+    next.services.insert("cart".to_owned(), cart);
+    world.redeclare(next);
+    let reaches = |mesh: &Mesh| mesh.services["cart"].fleets.contains("web");
+    assert!(!reaches(&world.state.configurations()["web"].mesh));
+    world.on_one_sidecar();
+    let change = world.configuration().plan().configuration.clone().unwrap();
+    assert_eq!(change.changes, ["cart: within reach from now on"]);
+    assert!(
+        change.touched.contains("checkout"),
+        "the others' requests tell"
+    );
+    world.seconds_until(|world| world.configuration().phase() == Phase::Committed);
+    assert!(reaches(&world.state.configurations()["web"].mesh));
+}
