@@ -181,14 +181,9 @@ impl Sidecar {
     /// When they don't all have the same.
     #[must_use]
     pub fn route_timeout(&self, service: &str) -> Option<String> {
-        let resource = "dynamic_route_configs";
-        let text = get(&format!(
-            "http://{}/config_dump?resource={resource}",
-            self.admin
-        ))?;
-        let dump: Value = serde_json::from_str(&text).ok()?;
-        let configs = dump["configs"].as_array()?.iter();
-        let hosts = configs.flat_map(|config| list(&config["route_config"]["virtual_hosts"]));
+        let configs = self.route_configs()?;
+        let hosts =
+            list(&configs).flat_map(|config| list(&config["route_config"]["virtual_hosts"]));
         let routes = hosts
             .filter(|host| host["name"] == service)
             .flat_map(|host| list(&host["routes"]));
@@ -197,6 +192,21 @@ impl Sidecar {
             .collect();
         assert!(timeouts.len() <= 1, "routes of {service}: {timeouts:?}");
         timeouts.first().map(|timeout| (*timeout).to_owned())
+    }
+
+    /// When its routes last changed, as it writes it: the same bytes once more are no change.
+    #[must_use]
+    pub fn routes_changed_at(&self) -> Option<String> {
+        let configs = self.route_configs()?;
+        let changed = list(&configs).filter_map(|config| config["last_updated"].as_str());
+        changed.max().map(str::to_owned)
+    }
+
+    fn route_configs(&self) -> Option<Value> {
+        let resource = "dynamic_route_configs";
+        let url = format!("http://{}/config_dump?resource={resource}", self.admin);
+        let mut dump: Value = serde_json::from_str(&get(&url)?).ok()?;
+        Some(dump["configs"].take())
     }
 
     /// One of its own counters or gauges; `None` when it has none of this name.

@@ -10,6 +10,7 @@
     reason = "a panic is how a test fails"
 )]
 
+mod configuration;
 mod demo;
 mod grpc;
 mod health;
