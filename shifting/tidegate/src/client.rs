@@ -12,7 +12,8 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::{self, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use serde::{Serialize, de::DeserializeOwned};
-use tidegate_engine::rollout::RolloutStatus;
+use tidegate_engine::mesh::Mesh;
+use tidegate_engine::rollout::{Preview, RolloutStatus};
 
 use crate::api::model::{
     AbortRequest, ActRequest, BackRequest, CancelRequest, ErrorAnswer, LiftRequest, MeshAnswer,
@@ -295,6 +296,14 @@ impl Client {
     /// See [`ClientError`].
     pub async fn mesh(&self) -> Result<MeshAnswer, ClientError> {
         self.get("/v1/mesh").await
+    }
+
+    /// What declaring a mesh would lead to.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; a mesh that would be refused has status 422.
+    pub async fn preview(&self, mesh: &Mesh) -> Result<Preview, ClientError> {
+        self.post("/v1/mesh/plan", Some(mesh)).await
     }
 
     /// Reads the mesh directory again.

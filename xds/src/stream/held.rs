@@ -91,6 +91,11 @@ impl Held {
         self.claimed.is_some()
     }
 
+    /// Whether it was never acknowledged, and it may be running it all the same.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.acked.is_none() && (self.is_foreign() || self.contents().next().is_some())
+    }
+
     /// Whether exactly this was acknowledged and nothing else is possible.
     pub(super) fn is_exactly(&self, resource: &Resource) -> bool {
         let equal = |other: &Arc<Resource>| other.stamp() == resource.stamp();

@@ -63,6 +63,7 @@ pub(super) fn check(
     assert_eq!(whole.absent, Vec::from_iter(agenda.absent.clone()));
     assert_eq!(whole.removals, plan.removals, "removals of {type_url}");
     assert_eq!(whole.refused, agenda.refused.len(), "refused of {type_url}");
+    assert_eq!(whole.gates.needed, plan.needed);
     assert_eq!(whole.gates.held_back, plan.held_back);
     assert_eq!(whole.gates.clocked, plan.clocked);
     assert_eq!(whole.gates.forced, plan.forced);
@@ -260,7 +261,7 @@ impl Planner<'_> {
         resource: &Arc<Resource>,
         whole: &mut Whole,
     ) {
-        let name = resource.name();
+        let (name, view) = (resource.name(), self.gates.view);
         let held = state.held.get(name);
         let exact = held.as_ref().is_some_and(|held| held.is_exactly(resource));
         if exact && !state.owes(resource) {
@@ -274,8 +275,20 @@ impl Planner<'_> {
         let gate = if exact {
             Gate::Open
         } else {
-            update_gate(self.gates.types(), self.gates.view, resource)
+            update_gate(self.gates.types(), view, resource)
         };
+        let in_doubt = held.as_ref().is_some_and(|held| held.is_in_doubt());
+        let suspect = *type_url == TypeUrl::CLUSTER && state.isolate.contains(name);
+        if self.variant == Variant::Sotw && suspect && in_doubt {
+            let gate = match absence_gate(self.gates.types(), view, name) {
+                Gate::SetRefused(start) => Gate::Wait(start),
+                gate => gate,
+            };
+            let absence = Waiting::Removal(name.clone());
+            if !self.passes(type_url, absence, gate, &mut whole.gates) {
+                whole.gates.needed.insert(name.clone());
+            }
+        }
         let waiting = Waiting::Update(name.clone());
         if self.passes(type_url, waiting, gate, &mut whole.gates) {
             whole.updates.push(resource.clone());
@@ -379,6 +392,27 @@ fn cluster_gate(types: &Types, clusters: &TypeState, view: &Snapshot, target: &R
     } else {
         Gate::Wait(None)
     }
+}
+
+fn absence_gate(types: &Types, view: &Snapshot, name: &str) -> Gate {
+    for type_url in [
+        TypeUrl::LISTENER,
+        TypeUrl::ROUTE_CONFIGURATION,
+        TypeUrl::VIRTUAL_HOST,
+    ] {
+        let Some(state) = types.get(&type_url) else {
+            continue;
+        };
+        let leads = |of: &Arc<Resource>| of.references().clusters.contains(name);
+        for keeper in state.held.names() {
+            let held = state.held.get(keeper).unwrap();
+            let keeps = held.is_foreign() || held.contents().any(leads);
+            if keeps && view.get(&type_url, keeper).is_some_and(leads) {
+                return Gate::Closed;
+            }
+        }
+    }
+    removal_gate(types, view, &TypeUrl::CLUSTER, name, None)
 }
 
 fn removal_gate(

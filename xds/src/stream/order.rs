@@ -64,6 +64,13 @@ pub(super) struct Gates<'a> {
     keepers: RefCell<BTreeMap<(TypeUrl, Name), Gate>>,
 }
 
+/// What may lead to a cluster.
+const LEAD_TO_CLUSTERS: [TypeUrl; 3] = [
+    TypeUrl::LISTENER,
+    TypeUrl::ROUTE_CONFIGURATION,
+    TypeUrl::VIRTUAL_HOST,
+];
+
 /// What of a type the client may be running otherwise than the view has it.
 #[derive(Debug)]
 struct Apart {
@@ -177,11 +184,7 @@ impl<'a> Gates<'a> {
     /// it (rule O3).
     pub(super) fn removal_gate(&self, type_url: &TypeUrl, name: &str) -> Gate {
         let parents: &[TypeUrl] = if *type_url == TypeUrl::CLUSTER {
-            &[
-                TypeUrl::LISTENER,
-                TypeUrl::ROUTE_CONFIGURATION,
-                TypeUrl::VIRTUAL_HOST,
-            ]
+            &LEAD_TO_CLUSTERS
         } else if *type_url == TypeUrl::CLUSTER_LOAD_ASSIGNMENT {
             &[TypeUrl::CLUSTER]
         } else if *type_url == TypeUrl::ROUTE_CONFIGURATION {
@@ -227,6 +230,31 @@ impl<'a> Gates<'a> {
             }
         }
         gate
+    }
+
+    /// Whether a whole set may lack a cluster that the view has: as if it were to be taken away, but
+    /// never while what the client may be running leads to it and is to go on doing so.
+    pub(super) fn absence_gate(&self, name: &str) -> Gate {
+        let goes_on = LEAD_TO_CLUSTERS.iter().any(|type_url| {
+            let successors = self.view.of_type(type_url).into_iter();
+            let mut successors =
+                successors.flat_map(|it| it.referrers().of(&TypeUrl::CLUSTER, name));
+            let Some(state) = self.types.get(type_url) else {
+                return false;
+            };
+            successors.any(|successor| {
+                let held = state.held.get(successor);
+                held.is_some_and(|held| {
+                    let mut contents = held.contents();
+                    held.is_foreign() || contents.any(|of| of.references().clusters.contains(name))
+                })
+            })
+        });
+        if goes_on {
+            Gate::Closed
+        } else {
+            self.removal_gate(&TypeUrl::CLUSTER, name)
+        }
     }
 
     /// How long something keeps what it leads to: until its successor arrived.

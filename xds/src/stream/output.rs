@@ -242,8 +242,8 @@ impl Session {
     ///
     /// After a rejection, what was new in that set is added to the others again in halves, until
     /// the culprit stands alone and is refused by itself: then the set has it as it was last
-    /// acknowledged, or not at all, and the others arrive. No set is sent twice that the client
-    /// rejected.
+    /// acknowledged, or not at all, and the others arrive. What the client may be using although it
+    /// never took it is in each of them. No set is sent twice that the client rejected.
     fn whole_set(
         &mut self,
         type_url: &TypeUrl,
@@ -259,10 +259,10 @@ impl Session {
                 .chain(&agenda.suspects)
                 .cloned()
                 .partition(|name| is_suspect(state, plan, name));
-            let mut trial: BTreeSet<Name> = match sound.is_empty() {
-                true => suspects.iter().take(state.trial.max(1)).cloned().collect(),
-                false => BTreeSet::new(),
-            };
+            let mut trial = plan.needed.clone();
+            if sound.is_empty() && trial.is_empty() {
+                trial.extend(suspects.iter().take(state.trial.max(1)).cloned());
+            }
             let asked = state.answer_due && !plan.has_more_to_come(agenda);
             if sound.is_empty() && trial.is_empty() && !asked {
                 return None;
@@ -272,8 +272,7 @@ impl Session {
             let divided = trial.len() < suspects.len();
             let whole = set.is_none() && divided;
             if whole {
-                // A client whose resources aren't all known, or that may use them, can't be sent
-                // less than everything.
+                // A client whose resources aren't all known can't be sent less than everything.
                 trial = suspects;
                 set = planner.whole_set(type_url, state, plan, &trial);
             }
@@ -302,6 +301,10 @@ impl Session {
             };
             let mut others = set.values().filter(|item| !trial.contains(item.name()));
             match (trial.first().cloned(), trial.len()) {
+                _ if !sound.is_empty() => {
+                    sound.iter().for_each(|name| state.suspect(name));
+                    state.trial = sound.len() / 2;
+                }
                 (Some(_), 1) if !others.all(taken) => {
                     // It may also be what stays although nobody wants it any more.
                     state.set_refused = true;
@@ -314,14 +317,10 @@ impl Session {
                         state.refuse(resource, &text, now);
                     }
                 }
-                (Some(_), several) => state.trial = several / 2,
-                (None, _) if sound.is_empty() => {
+                (Some(_), several) if plan.needed.is_empty() => state.trial = several / 2,
+                _ => {
                     state.set_refused = true;
                     return None;
-                }
-                (None, _) => {
-                    sound.iter().for_each(|name| state.suspect(name));
-                    state.trial = sound.len() / 2;
                 }
             }
             *plan = self.plan(type_url, view, now)?;

@@ -23,6 +23,9 @@ pub(super) struct Plan {
     pub(super) passed: BTreeMap<Name, Arc<Resource>>,
     /// To be taken away now.
     pub(super) removals: Vec<Name>,
+    /// State of the world: suspects that the client never took and may be using all the same. No
+    /// whole set may lack them.
+    pub(super) needed: BTreeSet<Name>,
     /// Held back by a gate.
     pub(super) held_back: BTreeSet<Waiting>,
     /// What waits with a clock running, and what the deadline let through.
@@ -39,6 +42,7 @@ pub(super) struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Waiting {
     Update(Name),
+    /// To be gone: for good, or as a suspect from a trial set.
     Removal(Name),
 }
 
@@ -120,8 +124,29 @@ impl Planner<'_> {
                 plan.removals.push(name.clone());
             }
         }
+        if self.variant == Variant::Sotw && *type_url == TypeUrl::CLUSTER {
+            for name in &agenda.suspects {
+                self.find_needed(state, name, &mut plan);
+            }
+        }
         plan.errors = errors::due(self, type_url, state);
         plan
+    }
+
+    /// Whether a suspect has to be in every set. What leads to it may wait for what can't be taken
+    /// while this is in the set: without a deadline both would wait for good (rule O4).
+    fn find_needed(&self, state: &TypeState, name: &Name, plan: &mut Plan) {
+        if !state.held.get(name).is_some_and(|held| held.is_in_doubt()) {
+            return;
+        }
+        let gate = match self.gates.of_this_stream().absence_gate(name) {
+            Gate::SetRefused(start) => Gate::Wait(start),
+            gate => gate,
+        };
+        let absence = Waiting::Removal(name.clone());
+        if !self.passes(&TypeUrl::CLUSTER, absence, gate, plan) {
+            plan.needed.insert(name.clone());
+        }
     }
 
     fn removal_gate(&self, type_url: &TypeUrl, state: &TypeState, name: &Name) -> Gate {
@@ -250,8 +275,8 @@ impl Planner<'_> {
     /// response, with these suspects in it and the others as they were. Even what may go stays in
     /// the set that carries additions: union first, then the new set (rule O1).
     ///
-    /// `None` if the earlier content of something that can't be in the set isn't known, so that
-    /// the set can neither hold nor lack it.
+    /// `None` if the earlier content of something that can't be in the set isn't known, or it may be
+    /// in use, so that the set can neither hold nor lack it.
     pub(super) fn whole_set(
         &self,
         type_url: &TypeUrl,
@@ -260,7 +285,8 @@ impl Planner<'_> {
         trial: &BTreeSet<Name>,
     ) -> Option<BTreeMap<Name, Arc<Resource>>> {
         let agenda = &state.agenda;
-        let gates = self.gates.of_this_stream();
+        // What the client has from an earlier stream isn't known until it takes a set.
+        let from_earlier = self.gates.reconnected.is_some() && !state.set_known;
         let mut set = BTreeMap::new();
         let view = self.gates.view;
         let subscription = &state.subscription;
@@ -285,10 +311,7 @@ impl Planner<'_> {
             let held = state.held.get(name);
             if let Some(old) = held.and_then(|held| held.acked.clone()) {
                 set.insert(name.clone(), old);
-            } else if self.gates.reconnected.is_some() && !state.set_known {
-                return None;
-            } else if suspect && gates.removal_gate(type_url, name) != Gate::Open {
-                // It may have been applied, and something may lead to it.
+            } else if from_earlier || suspect && plan.needed.contains(name) {
                 return None;
             }
         }

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::Tier;
 use super::model::{ListenerAddress, Mesh, Protocol, TrafficPolicy, content_hash};
 
 /// What a fleet's sidecars are configured with.
@@ -87,6 +88,26 @@ impl Settings {
             self.listener != other.listener || self.services.get(*name) != other.services.get(*name)
         };
         names.filter(differs).cloned().collect()
+    }
+
+    /// The next step on the way to `declared`: what it changes of the services of the least critical
+    /// tier, `tier` of which differs; the listener, which every service depends on, comes last.
+    #[must_use]
+    pub fn step_to(&self, declared: &Settings, tier: impl Fn(&str) -> Tier) -> Settings {
+        let names = self.services.keys().chain(declared.services.keys());
+        let differs = |name: &&String| self.services.get(*name) != declared.services.get(*name);
+        let changed: BTreeSet<&String> = names.filter(differs).collect();
+        let Some(least) = changed.iter().map(|name| tier(name)).max() else {
+            return declared.clone();
+        };
+        let mut step = self.clone();
+        for name in changed.into_iter().filter(|name| tier(name) == least) {
+            match declared.services.get(name) {
+                Some(settings) => _ = step.services.insert(name.clone(), settings.clone()),
+                None => _ = step.services.remove(name),
+            }
+        }
+        step
     }
 
     /// What `next` changes, one sentence each, such as `checkout: traffic.timeout_ms 15000 → 10000`.

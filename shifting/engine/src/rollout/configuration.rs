@@ -26,7 +26,7 @@ use crate::rollout::{
     Cause, Exposed, KnownGood, NoticeLevel, Phase, Plan, Refusal, Rollout, State,
 };
 
-pub use turn::Pending;
+pub use turn::{Pending, Preview};
 
 /// Generations of settings that are kept of each fleet.
 const GENERATIONS: usize = 5;
@@ -66,7 +66,7 @@ pub(crate) struct FleetState {
     pub(crate) settings: Settings,
     /// The latest rollout, running or over.
     pub(crate) rollout: Option<Arc<Rollout>>,
-    /// The declared revision that is not begun by itself any more.
+    /// The revision of what is declared, of which nothing is begun by itself any more.
     pub(crate) given_up: Option<String>,
     /// What was proven, oldest first.
     pub(crate) known_good: Arc<Vec<KnownSettings>>,
@@ -155,6 +155,16 @@ impl State {
         Settings::of(self.mesh.as_deref()?, fleet)
     }
 
+    /// What the next rollout of a fleet's configuration is to bring: of what is declared, what
+    /// changes the least critical services.
+    fn next_settings(&self, fleet: &str) -> Option<Settings> {
+        let declared = self.declared_settings(fleet)?;
+        let step = self
+            .settings(fleet)?
+            .step_to(&declared, |service| self.tier(service));
+        Some(step)
+    }
+
     /// What every fleet's sidecars have that the mesh in force declares otherwise: what a later
     /// [`State::frozen`](crate::rollout::State::frozen) needs to serve the same.
     #[must_use]
@@ -185,6 +195,7 @@ impl State {
                 self.fleets.insert(fleet.clone(), state);
             }
             let revision = declared.revision(&fleet);
+            let next = self.next_settings(&fleet).map(|next| next.revision(&fleet));
             let Some(state) = self.fleets.get_mut(&fleet) else {
                 continue;
             };
@@ -194,10 +205,9 @@ impl State {
             if let Some(run) = state.rollout.as_mut()
                 && !matches!(run.phase, Phase::Reverting | Phase::Committing)
                 && !run.phase.is_final()
-                && run.plan.to != revision
+                && Some(&run.plan.to) != next.as_ref()
             {
-                let reason =
-                    format!("superseded by the revision {revision}, which is declared now");
+                let reason = format!("superseded: the mesh declares revision {revision} now");
                 Arc::make_mut(run).revert(Cause::Superseded, reason, NoticeLevel::Info, context);
             }
         }
@@ -219,15 +229,18 @@ impl State {
 
     /// What goes back is not tried again by itself, unless it merely made way for another revision.
     pub(crate) fn give_up(&mut self, fleet: &str) {
+        let declared = self
+            .declared_settings(fleet)
+            .map(|declared| declared.revision(fleet));
         let Some(state) = self.fleets.get_mut(fleet) else {
             return;
         };
-        let reverted = state.rollout.as_deref().filter(|run| {
+        let goes_back = |run: &Rollout| {
             let cause = run.reverted.as_ref().map(|reverted| reverted.cause);
             cause.is_some_and(|cause| cause != Cause::Superseded)
-        });
-        if let Some(run) = reverted {
-            state.given_up = Some(run.plan.to.clone());
+        };
+        if state.rollout.as_deref().is_some_and(goes_back) {
+            state.given_up = declared;
         }
     }
 

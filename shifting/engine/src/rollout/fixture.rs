@@ -79,6 +79,53 @@ pub(crate) fn mesh() -> Mesh {
     }
 }
 
+/// The sidecars of the fleet `web`, with their zones.
+pub(crate) const SIDECARS: [(&str, &str); 5] = [
+    ("s1", "a"),
+    ("s2", "a"),
+    ("s3", "b"),
+    ("s4", "b"),
+    ("s5", "b"),
+];
+
+/// A healthy tick of a configuration rollout, as the program would observe it: 100 requests/s
+/// through each sidecar.
+pub(crate) fn healthy_fleet(run: &Rollout) -> Observation {
+    let exposed = run.exposed_sidecars();
+    let order = order(&run.plan().to, SIDECARS);
+    let (canary, next): (Vec<&str>, Vec<&str>) =
+        order.into_iter().partition(|id| exposed.includes(id));
+    let (count, others) = (canary.len() as u64, next.len() as u64);
+    let fresh = |sidecars| if sidecars > 0 { Ppm::WHOLE } else { Ppm::ZERO };
+    let health = |sidecars| ArmHealth {
+        sidecars,
+        ..ArmHealth::default()
+    };
+    Observation {
+        service: run.plan().service.clone(),
+        epoch: run.epoch(),
+        delivery: Delivery {
+            expected: 5,
+            acknowledged: 5,
+            ..Delivery::default()
+        },
+        evidence: Evidence {
+            canary: arm(100 * count, 0),
+            stable: arm(100 * others, 0),
+            canary_fresh: fresh(count),
+            stable_fresh: fresh(others),
+            ..Evidence::default()
+        },
+        fleet: Some(Box::new(FleetObservation {
+            next: next.into_iter().map(str::to_owned).collect(),
+            health: FleetHealth {
+                canary: health(count),
+                stable: health(others),
+            },
+        })),
+    }
+}
+
 /// The fold, its clock, and what followed; every step is checked against the invariants.
 #[derive(Debug, Clone)]
 pub(crate) struct World {

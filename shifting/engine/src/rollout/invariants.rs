@@ -1,6 +1,7 @@
 //! What must hold in every step, as pure predicates: for unit tests, property tests, simulation,
 //! and as alarms in the program.
 
+mod configuration;
 mod leases;
 mod memory;
 mod order;
@@ -28,6 +29,7 @@ pub struct Broken {
 /// The first invariant that is broken.
 pub fn check(before: &State, event: &Event, after: &State) -> Result<(), Broken> {
     exposure_is_within_the_rung(after)?;
+    configuration::settings(before, event, after)?;
     memory::quarantine(before, event, after)?;
     memory::known_good(before, event, after)?;
     memory::way_back(before, after)?;

@@ -72,7 +72,7 @@ mod tests;
 
 pub use after::After;
 pub use configuration::{
-    Change, FleetConfiguration, FleetConfigurations, Pending, fleet_of, subject,
+    Change, FleetConfiguration, FleetConfigurations, Pending, Preview, fleet_of, subject,
 };
 pub use decided::{Decided, RolloutDecision};
 pub use event::*;

@@ -11,6 +11,8 @@ use super::*;
 use crate::time::Time;
 use crate::units::Ppm;
 
+const WEB: &str = "fleet:web";
+
 /// What may happen; observations are made to fit the state, so that rollouts get somewhere.
 #[derive(Debug, Clone)]
 enum Happening {
@@ -30,6 +32,13 @@ enum Happening {
     Lift,
     Failing(u8),
     Mesh(u8),
+    /// The same, with another timeout: for the sidecars to be configured with.
+    Declare(u8, u8),
+    AbortFleet,
+    BackFleet,
+    StartFleet,
+    /// Ticks of the fleet's configuration rollout: so many, of which kind.
+    Fleet(u8, u8),
     Recovered(Option<u64>),
     Healthy(u8),
     Odd(Box<Odd>),
@@ -116,6 +125,11 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Happening::Lift),
         1 => (1_u8..12).prop_map(Happening::Failing),
         1 => (0_u8..9).prop_map(Happening::Mesh),
+        2 => (0_u8..9, 0_u8..3).prop_map(|(kind, timeout)| Happening::Declare(kind, timeout)),
+        1 => Just(Happening::AbortFleet),
+        1 => Just(Happening::BackFleet),
+        1 => Just(Happening::StartFleet),
+        10 => (1_u8..60, 0_u8..16).prop_map(|(ticks, kind)| Happening::Fleet(ticks, kind)),
         1 => prop::option::of(0_u64..20_000).prop_map(Happening::Recovered),
         20 => (1_u8..30).prop_map(Happening::Healthy),
         6 => odd().prop_map(|odd| Happening::Odd(Box::new(odd))),
@@ -249,6 +263,60 @@ fn happen(world: &mut World, happening: &Happening) {
         Happening::Mesh(kind) => Event::MeshAccepted {
             mesh: odd_mesh(*kind),
         },
+        Happening::Declare(kind, timeout) => {
+            let mut mesh = odd_mesh(*kind);
+            for service in mesh.services.values_mut() {
+                service.traffic.timeout_ms = 10_000 + u64::from(*timeout);
+            }
+            Event::MeshDeclared { mesh }
+        }
+        Happening::AbortFleet => Event::Abort {
+            service: WEB.to_owned(),
+            actor: actor(),
+            reason: String::new(),
+            quarantine: false,
+        },
+        Happening::BackFleet => Event::Back {
+            service: WEB.to_owned(),
+            to: None,
+            actor: actor(),
+        },
+        Happening::StartFleet => {
+            let pending = world.state.pending(world.now);
+            let Some(pending) = pending.first() else {
+                return;
+            };
+            Event::Start {
+                service: subject(&pending.fleet),
+                to: pending.revision.clone(),
+                actor: actor(),
+                turn: Turn::Next,
+                terms: Terms::default(),
+            }
+        }
+        Happening::Fleet(ticks, kind) => {
+            for _ in 0..*ticks {
+                world.now = world.now.plus_ms(1000);
+                let run = world.state.latest(WEB);
+                let Some(run) = run.filter(|run| !run.phase().is_final()) else {
+                    return;
+                };
+                let mut observation = healthy_fleet(run);
+                let fleet = observation.fleet.as_mut().unwrap();
+                let evidence = &mut observation.evidence;
+                match kind {
+                    0..=9 => {}
+                    10 => evidence.canary.bad = evidence.canary.requests / 2,
+                    11 => fleet.health.canary.restarts = 1,
+                    12 => observation.delivery.acknowledged = 4,
+                    13 => fleet.next.clear(),
+                    14 => observation.fleet = None,
+                    _ => evidence.stable_fresh = Ppm::ZERO,
+                }
+                step(world, Event::Observed(observation));
+            }
+            return;
+        }
         Happening::Recovered(outage_ms) => Event::Recovered {
             outage_ms: *outage_ms,
         },

@@ -449,7 +449,11 @@ impl Rollout {
         let to = &self.plan.to;
         match &self.sidecars {
             None => format!("{to} gets {} of requests", self.share()),
-            Some(sidecars) => format!("{to} goes to {} ({})", sidecars.words(), self.rung_name()),
+            Some(sidecars) => format!(
+                "{to} goes to {} ({})",
+                sidecars.exposed.words(),
+                self.rung_name()
+            ),
         }
     }
 

@@ -51,6 +51,18 @@ impl Exposed {
             || self.share > position(&self.revision, sidecar)
     }
 
+    /// Who it is, in words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let named: Vec<&str> = self.named.iter().map(String::as_str).collect();
+        match self.share {
+            Ppm::WHOLE => "every sidecar".to_owned(),
+            Ppm::ZERO if named.is_empty() => "no sidecar".to_owned(),
+            Ppm::ZERO => list(&named),
+            share => format!("{share} of the sidecars"),
+        }
+    }
+
     /// Nobody is.
     #[must_use]
     pub fn is_nobody(&self) -> bool {
@@ -80,7 +92,7 @@ impl Exposed {
 /// Who has the candidate revision, and how they are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sidecars {
-    exposed: Exposed,
+    pub(crate) exposed: Exposed,
     /// Who gets it next, as of the latest tick.
     next: Vec<String>,
     pub(crate) health: Health,
@@ -101,17 +113,6 @@ impl Sidecars {
         self.next.clone_from(&fleet.next);
         self.next.truncate(NAMED_MAX);
         self.health.observe(&fleet.health, now);
-    }
-
-    /// Who has it, in words.
-    pub(crate) fn words(&self) -> String {
-        let named: Vec<&str> = self.exposed.named.iter().map(String::as_str).collect();
-        match self.exposed.share {
-            Ppm::WHOLE => "every sidecar".to_owned(),
-            Ppm::ZERO if named.is_empty() => "no sidecar".to_owned(),
-            Ppm::ZERO => list(&named),
-            share => format!("{share} of the sidecars"),
-        }
     }
 }
 

@@ -5,7 +5,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::rollout::{
-    Approval, ArmCounts, Cause, KnownGood, Plan, QueuedStatus, Rejection, ReportFaults, WayBack,
+    Approval, ArmCounts, Cause, Exposed, KnownGood, Plan, QueuedStatus, Rejection, ReportFaults,
+    WayBack,
 };
 use crate::time::Time;
 use crate::units::Ppm;
@@ -70,6 +71,9 @@ pub struct RolloutStatus {
     /// The versions that the service ran well with, oldest first.
     #[serde(default)]
     pub known_good: Vec<KnownGood>,
+    /// The sidecars that have the new revision, where the subject is a fleet's configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exposed: Option<Exposed>,
     /// Who let it leave which rung.
     #[serde(default)]
     pub approvals: Vec<Approval>,

@@ -58,7 +58,7 @@ impl State {
     }
 
     /// As declared now.
-    fn tier(&self, service: &str) -> crate::mesh::Tier {
+    pub(crate) fn tier(&self, service: &str) -> crate::mesh::Tier {
         self.service(service)
             .map(|(declared, _)| declared.tier)
             .unwrap_or_default()

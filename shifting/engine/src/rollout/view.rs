@@ -37,6 +37,7 @@ impl Rollout {
             revert_cause: self.reverted.as_ref().map(|reverted| reverted.cause),
             way_back: None,
             known_good: Vec::new(),
+            exposed: self.is_configuration().then(|| self.exposed_sidecars()),
             approvals: self.approvals.clone(),
             queue: Vec::new(),
             history: self.history.clone(),

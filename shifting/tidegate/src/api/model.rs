@@ -4,9 +4,9 @@
 //! |---|---|---|
 //! | `GET /v1/version` | | [`VersionAnswer`] |
 //! | `GET /v1/sidecars` | | [`SidecarsAnswer`] |
-//! | `GET /v1/rollouts` | | [`RolloutsAnswer`]: the latest of each service |
+//! | `GET /v1/rollouts` | | [`RolloutsAnswer`]: the latest of each service and fleet, and what is to come |
 //! | `GET /v1/rollouts/{service}` | | `RolloutStatus`; 404 without one |
-//! | `POST /v1/rollouts/{service}` | [`StartRequest`] | 201 `RolloutStatus`, 202 `QueuedStatus`; 404, 409 |
+//! | `POST /v1/rollouts/{service}` | [`StartRequest`] | 201 `RolloutStatus`, 202 `QueuedStatus` or `Pending`; 404, 409 |
 //! | `GET /v1/rollouts/{service}/plan?to=VERSION` | | [`PlanAnswer`]; 404, 409; [`PlanQuery`] |
 //! | `POST /v1/rollouts/{service}/pause`, `/resume`, `/approve` | [`ActRequest`] | `RolloutStatus` |
 //! | `POST /v1/rollouts/{service}/abort` | [`AbortRequest`] | `RolloutStatus` |
@@ -16,6 +16,7 @@
 //! | `GET /v1/quarantine` | | [`QuarantineAnswer`] |
 //! | `POST /v1/quarantine/{service}/lift` | [`LiftRequest`] | [`QuarantineAnswer`]; 409 |
 //! | `GET /v1/mesh` | | [`MeshAnswer`] |
+//! | `POST /v1/mesh/plan` | a mesh, as JSON | `Preview`: what declaring it would lead to; 422 |
 //! | `POST /v1/mesh/reload` | | [`MeshAnswer`]; 422 with all errors |
 //!
 //! Every failure answers [`ErrorAnswer`]. An actor has 1 to 100 characters, a reason at most 1,000,
@@ -25,7 +26,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use tidegate_engine::plan::Outlook;
-use tidegate_engine::rollout::{Plan, Quarantined, QueuedStatus, RolloutStatus, Terms, Turn};
+use tidegate_engine::rollout::{
+    Pending, Plan, Quarantined, QueuedStatus, RolloutStatus, Terms, Turn,
+};
 use tidegate_engine::time::Time;
 
 /// What failed, as sentences.
@@ -117,8 +120,11 @@ pub struct RejectionStatus {
 /// The latest rollout of each service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RolloutsAnswer {
-    /// By service name.
+    /// By service name; then those of fleets' configurations.
     pub rollouts: Vec<RolloutStatus>,
+    /// Fleets whose sidecars are not configured as declared, and that no rollout changes now.
+    #[serde(default)]
+    pub pending: Vec<Pending>,
 }
 
 /// Asks what a rollout would do and be able to see.
@@ -194,6 +200,8 @@ pub enum Started {
     Rollout(Box<RolloutStatus>),
     /// It waits for its turn.
     Queued(QueuedStatus),
+    /// A fleet's configuration, which begins by itself when what it waits for is over.
+    Pending(Pending),
 }
 
 /// Asks to take a start out of the queue.
@@ -280,4 +288,7 @@ pub struct MeshAnswer {
     pub services: BTreeMap<String, String>,
     /// Why the mesh on disk is not in force, if it isn't.
     pub refused: Option<String>,
+    /// Fleets whose sidecars are not configured as declared, and that no rollout changes now.
+    #[serde(default)]
+    pub pending: Vec<Pending>,
 }

@@ -7,14 +7,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{FromRequest, FromRequestParts, Path, Request, State as Extract};
+use axum::extract::{
+    DefaultBodyLimit, FromRequest, FromRequestParts, Path, Request, State as Extract,
+};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::de::DeserializeOwned;
-use tidegate_engine::rollout::{Decision, Event, Refusal, RolloutStatus, Waiting};
+use tidegate_engine::mesh::Mesh;
+use tidegate_engine::rollout::{Decision, Event, Preview, Refusal, RolloutStatus, Waiting};
 use tidegate_xds::identity::Access;
 use tidegate_xds::server::{ClientKind, ClientStatus, Server};
 use tokio::net::TcpListener;
@@ -29,6 +32,8 @@ use crate::daemon::{BrainHandle, CommandError, Published, SidecarHealth};
 
 /// Largest request body, bytes: commands are a few words.
 const MAX_BODY_BYTES: usize = 64 * 1024;
+/// A mesh is the one large thing that is sent: 10,000 services of a dozen hosts each.
+const MAX_MESH_BYTES: usize = 32 * 1024 * 1024;
 
 /// Longest name of an actor and longest reason, characters: they are kept in the journal and
 /// shown on one line.
@@ -61,7 +66,9 @@ impl From<CommandError> for Failure {
     fn from(error: CommandError) -> Self {
         let status = match &error {
             CommandError::Refused(
-                Refusal::UnknownService { .. } | Refusal::UnknownVersion { .. },
+                Refusal::UnknownService { .. }
+                | Refusal::UnknownFleet { .. }
+                | Refusal::UnknownVersion { .. },
             ) => StatusCode::NOT_FOUND,
             CommandError::Refused(Refusal::Guard(_))
             | CommandError::Views(_)
@@ -131,10 +138,14 @@ pub async fn serve(
         .route("/v1/quarantine", get(memory::quarantine))
         .route("/v1/quarantine/{service}/lift", post(memory::lift))
         .route("/v1/mesh", get(mesh))
+        .route(
+            "/v1/mesh/plan",
+            post(preview).layer(DefaultBodyLimit::max(MAX_MESH_BYTES)),
+        )
         .route("/v1/mesh/reload", post(reload))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
-        .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(context);
     axum::serve(listener, router)
         .with_graceful_shutdown(stop)
@@ -208,7 +219,8 @@ async fn rollouts(Extract(context): Extract<Context>) -> Json<RolloutsAnswer> {
         .into_iter()
         .map(|status| shown(status, &published))
         .collect();
-    Json(RolloutsAnswer { rollouts })
+    let pending = published.state.pending(context.clock.now());
+    Json(RolloutsAnswer { rollouts, pending })
 }
 
 async fn rollout(
@@ -263,6 +275,13 @@ async fn mesh(Extract(context): Extract<Context>) -> Json<MeshAnswer> {
     Json(mesh_answer(&context))
 }
 
+/// What declaring a mesh would lead to.
+async fn preview(Extract(context): Extract<Context>, Body(mesh): Body<Mesh>) -> Answer<Preview> {
+    let published = context.brain.published().load();
+    let preview = published.state.preview(&mesh, context.clock.now());
+    Ok(Json(preview.map_err(CommandError::Refused)?))
+}
+
 async fn reload(Extract(context): Extract<Context>) -> Answer<MeshAnswer> {
     context.brain.reload().await?;
     Ok(Json(mesh_answer(&context)))
@@ -304,7 +323,7 @@ fn revision(published: &Published) -> String {
     published
         .state
         .mesh()
-        .map(tidegate_engine::mesh::Mesh::revision)
+        .map(Mesh::revision)
         .unwrap_or_default()
 }
 
@@ -323,6 +342,7 @@ fn mesh_answer(context: &Context) -> MeshAnswer {
             .map(|(service, split)| (service, split.stable))
             .collect(),
         refused: published.mesh_refused.clone(),
+        pending: published.state.pending(context.clock.now()),
     }
 }
 

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State as Extract;
 use axum::http::StatusCode;
-use tidegate_engine::rollout::{Event, RolloutStatus};
+use tidegate_engine::rollout::{Event, RolloutStatus, subject};
 
 use super::model::{ActRequest, CancelRequest, QueueAnswer, StartRequest, Started};
 use super::server::{Answer, Body, Context, Failure, Service, actor, status};
@@ -27,6 +27,16 @@ pub(super) async fn start(
         .find(|entry| entry.queued.to == request.to);
     if let Some(queued) = queued {
         return Ok((StatusCode::ACCEPTED, Json(Started::Queued(queued))));
+    }
+    let pending = context
+        .brain
+        .published()
+        .load()
+        .state
+        .pending(context.clock.now());
+    let declared = pending.into_iter().find(|it| subject(&it.fleet) == service);
+    if let Some(pending) = declared {
+        return Ok((StatusCode::ACCEPTED, Json(Started::Pending(pending))));
     }
     let Json(status) = status(&context, &service)?;
     let started = Started::Rollout(Box::new(status));

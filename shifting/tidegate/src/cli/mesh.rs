@@ -1,4 +1,4 @@
-//! `tidegate mesh check|show|reload`.
+//! `tidegate mesh check|plan|show|reload`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,6 +15,8 @@ use crate::source::MeshDirectory;
 pub(crate) enum MeshCommand {
     /// Check a mesh directory without a control plane: all errors at once
     Check(CheckArguments),
+    /// Show what declaring a mesh directory would change, and by which rollouts; changes nothing
+    Plan(PlanArguments),
     /// Show the mesh in force, and why the one on disk is refused if it is
     Show(ShowArguments),
     /// Read the mesh directory again now
@@ -25,6 +27,14 @@ pub(crate) enum MeshCommand {
 pub(crate) struct CheckArguments {
     /// The mesh directory
     directory: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArguments {
+    /// The mesh directory that would be declared
+    directory: PathBuf,
+    #[command(flatten)]
+    api: ApiArguments,
 }
 
 #[derive(Debug, Args)]
@@ -43,6 +53,7 @@ struct CheckAnswer {
 pub(crate) async fn run(command: MeshCommand, json: bool) -> Outcome {
     match command {
         MeshCommand::Check(arguments) => check(arguments, json),
+        MeshCommand::Plan(arguments) => plan(arguments, json).await,
         MeshCommand::Show(arguments) => show_mesh(
             &arguments.api.client().mesh().await.map_err(Failure::new)?,
             json,
@@ -86,6 +97,19 @@ fn check(arguments: CheckArguments, json: bool) -> Outcome {
         mesh.fleets.len(),
         mesh.services.len()
     ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn plan(arguments: PlanArguments, json: bool) -> Outcome {
+    let directory = MeshDirectory::new(arguments.directory);
+    let mesh = directory.read().map_err(Failure::new)?;
+    let preview = arguments.api.client().preview(&mesh).await;
+    let preview = preview.map_err(Failure::new)?;
+    if json {
+        print_json(&preview)?;
+    } else {
+        print_text(&show::preview(&preview, &Style::of(&std::io::stdout())))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

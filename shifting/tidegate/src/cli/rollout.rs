@@ -26,11 +26,13 @@ const WATCH_PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) enum RolloutCommand {
     /// Show what a rollout would do, which failures each step would see, and how soon
     Plan(PlanArguments),
-    /// Move a service's traffic to another version, in steps
+    /// Move a service's traffic to another version, in steps; or, as `fleet:NAME REVISION`, try a
+    /// fleet's declared configuration again, which began by itself and went back
     Start(StartArguments),
     /// Go back to an earlier version, by every step; faster when it is known good
     Back(BackArguments),
-    /// Show rollouts: where they stand, why they wait, what they did
+    /// Show rollouts: where they stand, why they wait, what they did. Those of a fleet's configuration
+    /// are called `fleet:NAME`, here and in all other commands
     Status(StatusArguments),
     /// Follow a rollout until it ends: exit code 0 promoted, 10 reverted, 11 held past its deadline
     Watch(ServiceArguments),
@@ -250,6 +252,10 @@ async fn start(arguments: StartArguments, json: bool) -> Outcome {
     match started {
         Started::Rollout(status) if !arguments.watch => print_one(&status, json)?,
         Started::Rollout(_) => return watch(&client, &arguments.service, json).await,
+        Started::Pending(pending) if json => print_json(&pending)?,
+        Started::Pending(pending) => {
+            print_text(&show::pending(&[pending], &Style::of(&std::io::stdout())))?;
+        }
         Started::Queued(queued) => {
             if !json {
                 print_text(&show::queued(&queued))?;

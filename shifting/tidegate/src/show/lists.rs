@@ -5,7 +5,8 @@ use comfy_table::{ContentArrangement, Table};
 
 use crate::api::model::{MeshAnswer, RolloutsAnswer, SidecarStatus, SidecarsAnswer, VersionAnswer};
 
-use super::rollout::{measured, phase_tone, place};
+use super::configuration::pending;
+use super::rollout::{measured, phase_tone, place, wanted};
 use super::style::{Style, Tone};
 use super::text::{clean, wrap};
 use super::words::{ago, count, duration, ratio};
@@ -79,8 +80,11 @@ pub fn sidecars(answer: &SidecarsAnswer, style: &Style) -> String {
 /// The latest rollout of each service, one line each. Ends with a line feed.
 #[must_use]
 pub fn rollouts(answer: &RolloutsAnswer, style: &Style) -> String {
-    if answer.rollouts.is_empty() {
+    if answer.rollouts.is_empty() && answer.pending.is_empty() {
         return "no rollout yet; `tidegate rollout start SERVICE VERSION` begins one\n".to_owned();
+    }
+    if answer.rollouts.is_empty() {
+        return pending(&answer.pending, style);
     }
     let mut table = table(style);
     table.set_header([
@@ -99,7 +103,7 @@ pub fn rollouts(answer: &RolloutsAnswer, style: &Style) -> String {
             clean(&format!("{} → {}", status.plan.from, status.plan.to)),
             place(status),
             ago(status.now, status.since),
-            status.share_wanted.to_string(),
+            wanted(status),
             match status.phase.is_final() {
                 true => "-".to_owned(),
                 false => format!(
@@ -122,6 +126,7 @@ pub fn rollouts(answer: &RolloutsAnswer, style: &Style) -> String {
             paragraph(&mut text, &line, style, phase_tone(status.phase));
         }
     }
+    text.push_str(&pending(&answer.pending, style));
     text
 }
 
@@ -141,6 +146,7 @@ pub fn mesh(answer: &MeshAnswer, style: &Style) -> String {
             clean(version)
         ));
     }
+    text.push_str(&pending(&answer.pending, style));
     if let Some(refused) = &answer.refused {
         // The errors come as lines of their own, with file, line and column.
         text.push_str(&style.paint(Tone::Bad, "the mesh on disk is refused and not in force:"));
@@ -326,6 +332,7 @@ sidecar-3  web    a     envoy 1.40.0  closed 2 min 5 s  01234567             -  
         reverted.revert_reason = Some("errors: 49.08% failed against 0%".into());
         let answer = RolloutsAnswer {
             rollouts: vec![reverted, judging()],
+            pending: Vec::new(),
         };
         assert_eq!(
             rollouts(&answer, &Style::plain()),
@@ -345,6 +352,7 @@ cart: errors: 49.08% failed against 0%
             fleets: vec!["web".into()],
             services: BTreeMap::from([("checkout".into(), "v1".into())]),
             refused: Some("a.yaml:1:2: no `x`\na.yaml:3:4: no `y`".into()),
+            pending: Vec::new(),
         };
         let text = mesh(&answer, &Style::plain());
         assert!(text.contains("services checkout at v1\n"), "{text}");
@@ -364,6 +372,7 @@ cart: errors: 49.08% failed against 0%
         assert!(sidecars(&none, &style).contains("tidegate bootstrap"));
         let none = RolloutsAnswer {
             rollouts: Vec::new(),
+            pending: Vec::new(),
         };
         assert!(rollouts(&none, &style).contains("tidegate rollout start"));
     }

@@ -7,6 +7,7 @@
 //! it is shown ([`text::clean`]): a rejection's text is a stranger's and must not drive the
 //! terminal.
 
+mod configuration;
 mod lists;
 mod live;
 mod plan;
@@ -18,6 +19,7 @@ mod style;
 mod text;
 mod words;
 
+pub use configuration::{pending, preview};
 pub use lists::{mesh, rollouts, sidecars, version};
 pub use live::Live;
 pub use plan::plan;

@@ -10,6 +10,8 @@ use tidegate_engine::rollout::{
     RolloutStatus, Waiting,
 };
 
+use tidegate_engine::units::Ppm;
+
 use super::style::{Style, Tone};
 use super::text::{clean, wrap};
 use super::words::{ago, count, duration, ratio};
@@ -46,6 +48,9 @@ pub fn rollout_now(status: &RolloutStatus, style: &Style) -> String {
         style,
     };
     page.title(status);
+    if let Some(change) = &status.plan.configuration {
+        page.field("changes", &clean(&change.changes.join("; ")), None);
+    }
     page.shares(status);
     page.arms(status);
     if !status.evidence.is_empty() {
@@ -79,6 +84,14 @@ fn acknowledged(status: &RolloutStatus, separator: &str) -> String {
     format!("{separator}acknowledged by {acknowledged} of {expected} sidecars")
 }
 
+/// The share as decided. Single sidecars of a fleet are no share.
+pub(super) fn wanted(status: &RolloutStatus) -> String {
+    match &status.exposed {
+        Some(exposed) if exposed.share != Ppm::WHOLE => exposed.words(),
+        _ => status.share_wanted.to_string(),
+    }
+}
+
 /// What must differ for another line of a log. Numbers don't count: they change all the time.
 #[must_use]
 pub fn rollout_subject(status: &RolloutStatus) -> String {
@@ -98,7 +111,7 @@ pub fn rollout_line(status: &RolloutStatus) -> String {
     format!(
         "{service} {from} → {to}: {}, wanted {}{}, measured {}; canary {}, stable {}; {}",
         place(status),
-        status.share_wanted,
+        wanted(status),
         acknowledged(status, ", "),
         measured(status),
         arm_words(&status.canary),
@@ -153,7 +166,7 @@ impl Page<'_> {
     fn shares(&mut self, status: &RolloutStatus) {
         let text = format!(
             "wanted {}{} · measured {}",
-            status.share_wanted,
+            wanted(status),
             acknowledged(status, " · "),
             measured(status),
         );

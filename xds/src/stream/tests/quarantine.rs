@@ -301,3 +301,59 @@ fn o4_a_route_does_not_wait_for_good_for_a_set_that_waits_for_the_route() {
         assert_eq!(peer.acknowledged().as_deref(), Some(&**good.id()));
     }
 }
+
+#[test]
+fn o4_a_route_does_not_wait_for_good_for_a_suspect_that_it_left() {
+    let deadline = crate::stream::SessionSettings::default().gate_deadline;
+    for (good, bad) in [("a", "bad"), ("bad", "a")] {
+        let mut peer = grpc_with_half_of_a_route(false);
+        peer.subscribe(EDS, &["a", "bad"]);
+        peer.settle();
+        // The traffic leaves the culprit, which stays in the view. The client may use it until it
+        // has the new route, so that no set may lack it; but no set with it is taken.
+        peer.view(&world(&["a", "bad"], good));
+        assert!(peer.drain().is_empty(), "{good}");
+        peer.pass(deadline - Duration::from_millis(1));
+        assert!(peer.drain().is_empty(), "{good}");
+        peer.pass(Duration::from_millis(1));
+        let expected = [format!("cds {good}"), format!("eds {good}")];
+        let (responses, _) = exchange(&mut peer, |set| holds(set, &cluster(bad, 1)));
+        let mut seen = briefs(&responses);
+        assert!(seen.contains(&"rds rt".to_owned()), "{seen:?}");
+        assert_eq!(seen.drain(..2).collect::<Vec<_>>(), expected);
+        assert_eq!(peer.session.delivery().gates_forced, 1);
+        assert_eq!(
+            rejections(&peer),
+            [(bad.to_owned(), "no such filter".to_owned())]
+        );
+    }
+}
+
+#[test]
+fn o3_a_suspect_stays_in_every_set_while_a_route_is_to_lead_to_it() {
+    let mut peer = grpc_with_half_of_a_route(false);
+    peer.pass(Duration::from_secs(60));
+    assert!(peer.drain().is_empty());
+    // More traffic for one of them leaves the other in use.
+    let routes = weighted_route(ROUTE, &[("a", 9), ("bad", 1)]);
+    peer.view(&world_with(&["a", "bad"], routes));
+    peer.pass(Duration::from_secs(60));
+    assert!(peer.drain().is_empty());
+    assert_eq!(peer.session.delivery().gates_forced, 0);
+}
+
+#[test]
+fn x8_what_no_route_leads_to_is_tried_after_what_is_in_use() {
+    // As a client that asks for more than its route leads to; the culprit is among that.
+    let routes = || weighted_route(ROUTE, &[("b", 1), ("c", 1)]);
+    let view = world_with(&["a", "b", "c", "d"], routes());
+    let mut peer = Peer::with_view(Sotw, &view);
+    peer.subscribe(RDS, &[ROUTE]);
+    peer.settle();
+    peer.subscribe(CDS, &["a", "b", "c", "d"]);
+    let (responses, taken) = exchange(&mut peer, |set| holds(set, &cluster("a", 1)));
+    let seen = briefs(&responses);
+    assert_eq!(seen[..2], ["cds a b c d", "cds b c"]);
+    assert_eq!(taken, ["b", "c", "d"]);
+    assert_eq!(rejections(&peer)[0].0, "a");
+}

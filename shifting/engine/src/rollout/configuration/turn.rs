@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::{FleetState, subject};
+use crate::mesh::Mesh;
 use crate::rollout::lease::Held;
 use crate::rollout::queue::not_now;
 use crate::rollout::run::Context;
-use crate::rollout::{Lease, NoticeLevel, Plan, Refusal, State};
+use crate::rollout::{Event, Lease, NoticeLevel, Phase, Plan, Refusal, Rollout, State};
 use crate::time::Time;
 
 /// A fleet whose sidecars are not configured as declared, and that no rollout changes now.
@@ -24,6 +25,17 @@ pub struct Pending {
     pub command: String,
 }
 
+/// What declaring a mesh would lead to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preview {
+    /// The mesh's content hash.
+    pub revision: String,
+    /// The configuration rollouts that would be to come. Hosts and versions are taken up at once.
+    pub pending: Vec<Pending>,
+    /// Running configuration rollouts that would be taken back first, as `fleet:NAME`.
+    pub superseded: Vec<String>,
+}
+
 // === impl State ===
 
 impl State {
@@ -37,13 +49,14 @@ impl State {
             if state.running().is_some() || declared == state.settings {
                 return None;
             }
-            let revision = declared.revision(fleet);
+            let next = self.next_settings(fleet)?;
+            let revision = next.revision(fleet);
             let subject = subject(fleet);
             let start = format!("tidegate rollout start {subject} {revision}");
             let (reason, command) = if let Some(entry) = self.quarantine_of(&revision) {
                 let lift = format!("tidegate quarantine lift {subject} {revision} --reason \"…\"");
                 (entry.refusal(now).to_string(), lift)
-            } else if state.given_up.as_ref() == Some(&revision) {
+            } else if state.given_up == Some(declared.revision(fleet)) {
                 let reason = "it went back once and is not tried again by itself".to_owned();
                 (reason, start)
             } else {
@@ -54,13 +67,35 @@ impl State {
             };
             Some(Pending {
                 fleet: fleet.clone(),
-                changes: state.settings.changes(&declared),
+                changes: state.settings.changes(&next),
                 revision,
                 reason,
                 command,
             })
         };
         self.fleets.keys().filter_map(pending).collect()
+    }
+
+    /// What declaring a mesh would lead to; nothing is changed.
+    ///
+    /// # Errors
+    /// The refusals of [`Event::MeshDeclared`].
+    pub fn preview(&self, mesh: &Mesh, now: Time) -> Result<Preview, Refusal> {
+        let declared = Event::MeshDeclared { mesh: mesh.clone() };
+        let (next, _) = self.apply(&declared, now)?;
+        let goes_back = |run: &&Rollout| {
+            let after = next.latest(&run.plan.service);
+            after.is_some_and(|after| after.phase != run.phase && after.phase == Phase::Reverting)
+        };
+        Ok(Preview {
+            revision: mesh.revision(),
+            pending: next.pending(now),
+            superseded: self
+                .active()
+                .filter(goes_back)
+                .map(|run| run.plan.service.clone())
+                .collect(),
+        })
     }
 
     /// What the configuration of a fleet waits for, if it may begin by itself at all.
@@ -95,11 +130,13 @@ impl State {
         else {
             return false;
         };
-        let revision = declared.revision(fleet);
+        let quarantined = self
+            .next_settings(fleet)
+            .is_some_and(|next| self.quarantine_of(&next.revision(fleet)).is_some());
         state.running().is_none()
             && declared != state.settings
-            && state.given_up.as_ref() != Some(&revision)
-            && self.quarantine_of(&revision).is_none()
+            && state.given_up != Some(declared.revision(fleet))
+            && !quarantined
             && self.configuration_wait(fleet, now).is_none()
     }
 
@@ -109,8 +146,8 @@ impl State {
             let why = "no turn of its configuration has come".to_owned();
             return Err(not_now(&subject(fleet), why));
         }
-        let declared = self.declared_settings(fleet);
-        let plan = declared.and_then(|declared| self.change(fleet, declared));
+        let next = self.next_settings(fleet);
+        let plan = next.and_then(|next| self.change(fleet, next));
         if let Some(plan) = plan {
             self.begin(plan, "the declared mesh", context);
         }
@@ -126,11 +163,11 @@ impl State {
         context: &mut Context,
     ) -> Result<(), Refusal> {
         let plan = self.plan_configuration(fleet, to)?;
+        // It begins by itself when what it waits for is over, and so do the steps after it.
+        if let Some(state) = self.fleets.get_mut(fleet) {
+            state.given_up = None;
+        }
         if let Some(wait) = self.configuration_wait(fleet, context.now) {
-            // It begins by itself when that is over.
-            if let Some(state) = self.fleets.get_mut(fleet) {
-                state.given_up = None;
-            }
             let text = format!("{actor} asked for `{to}`; {wait}");
             context.notice(&subject(fleet), NoticeLevel::Info, text);
             return Ok(());
@@ -142,10 +179,10 @@ impl State {
     /// What a rollout of a fleet's declared configuration would do.
     pub(crate) fn plan_configuration(&self, fleet: &str, to: &str) -> Result<Plan, Refusal> {
         let name = subject(fleet);
-        let Some(declared) = self.declared_settings(fleet) else {
+        let Some(next) = self.next_settings(fleet) else {
             return Err(self.unknown_fleet(fleet));
         };
-        let revision = declared.revision(fleet);
+        let revision = next.revision(fleet);
         let state = self.fleets.get(fleet);
         if let Some(run) = state.and_then(FleetState::running) {
             return Err(Refusal::Running {
@@ -156,13 +193,13 @@ impl State {
             });
         }
         if to != revision {
-            let why = format!("the mesh declares the revision {revision}, not `{to}`");
+            let why = format!("what is to come next is the revision {revision}, not `{to}`");
             return Err(not_now(&name, why));
         }
         if let Some(entry) = self.quarantine_of(&revision) {
             return Err(entry.refusal(self.latest));
         }
-        self.change(fleet, declared).ok_or(Refusal::AlreadyThere {
+        self.change(fleet, next).ok_or(Refusal::AlreadyThere {
             service: name,
             version: revision,
         })

@@ -3,18 +3,9 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::mesh::{Mesh, Settings};
+use crate::mesh::{Mesh, Settings, Tier};
 
 const WEB: &str = "fleet:web";
-
-/// Five sidecars in two zones, as the program would observe them.
-const SIDECARS: [(&str, &str); 5] = [
-    ("s1", "a"),
-    ("s2", "a"),
-    ("s3", "b"),
-    ("s4", "b"),
-    ("s5", "b"),
-];
 
 fn with_timeout(timeout_ms: u64) -> Mesh {
     let mut mesh = mesh();
@@ -44,40 +35,7 @@ impl World {
         let Some(run) = self.state.latest(WEB).filter(|run| !run.phase().is_final()) else {
             return;
         };
-        let exposed = run.exposed_sidecars();
-        let order = order(&run.plan().to, SIDECARS);
-        let (canary, next): (Vec<&str>, Vec<&str>) =
-            order.into_iter().partition(|id| exposed.includes(id));
-        let (count, others) = (canary.len() as u64, next.len() as u64);
-        let mut observation = Observation {
-            service: WEB.to_owned(),
-            epoch: run.epoch(),
-            delivery: Delivery {
-                expected: 5,
-                acknowledged: 5,
-                ..Delivery::default()
-            },
-            evidence: Evidence {
-                canary: arm(100 * count, 0),
-                stable: arm(100 * others, 0),
-                canary_fresh: if count > 0 { Ppm::WHOLE } else { Ppm::ZERO },
-                stable_fresh: if others > 0 { Ppm::WHOLE } else { Ppm::ZERO },
-                ..Evidence::default()
-            },
-            fleet: Some(Box::new(FleetObservation {
-                next: next.into_iter().map(str::to_owned).collect(),
-                health: FleetHealth {
-                    canary: ArmHealth {
-                        sidecars: count,
-                        ..ArmHealth::default()
-                    },
-                    stable: ArmHealth {
-                        sidecars: others,
-                        ..ArmHealth::default()
-                    },
-                },
-            })),
-        };
+        let mut observation = healthy_fleet(run);
         with(&mut observation);
         self.apply(Event::Observed(observation)).unwrap();
     }
@@ -167,6 +125,34 @@ fn a_declared_change_walks_the_ladder_over_sidecars() {
     assert!(world.state.staged_settings().is_empty());
     let known = world.state.known_good(WEB);
     assert_eq!(known[0].version, world.configuration().plan().to);
+}
+
+#[test]
+fn what_a_mesh_would_do_is_seen_before_it_is_declared() {
+    let mut world = declared();
+    world.on_one_sidecar();
+    let before = world.state.clone();
+    let preview = world
+        .state
+        .preview(&with_timeout(7_000), world.now)
+        .unwrap();
+    assert_eq!(world.state, before);
+    assert_eq!(preview.superseded, [WEB]);
+    let nothing = world
+        .state
+        .preview(&with_timeout(10_000), world.now)
+        .unwrap();
+    assert!(nothing.superseded.is_empty() && nothing.pending.is_empty());
+    let fresh = World::new(mesh());
+    let preview = fresh
+        .state
+        .preview(&with_timeout(7_000), fresh.now)
+        .unwrap();
+    assert_eq!(
+        preview.pending[0].changes,
+        ["checkout: traffic.timeout_ms 15000 → 7000"]
+    );
+    assert!(fresh.state.preview(&Mesh::default(), fresh.now).is_err());
 }
 
 #[test]
@@ -443,4 +429,60 @@ fn a_service_that_comes_within_reach_is_configured_by_a_rollout() {
     );
     world.seconds_until(|world| world.configuration().phase() == Phase::Committed);
     assert!(reaches(&world.state.configurations()["web"].mesh));
+}
+
+#[test]
+fn a_change_of_several_services_goes_tier_by_tier_the_least_critical_first() {
+    let with = |timeout_ms: u64, port: u16| {
+        let mut next = mesh();
+        let checkout = next.services["checkout"].clone();
+        next.services.insert("cart".to_owned(), checkout.clone());
+        next.services.insert("ads".to_owned(), checkout);
+        for (name, tier) in [("checkout", 1), ("cart", 5), ("ads", 9)] {
+            let service = next.services.get_mut(name).unwrap();
+            service.tier = Tier(tier);
+            service.traffic.timeout_ms = timeout_ms;
+        }
+        next.fleets.get_mut("web").unwrap().listener.port = port;
+        next
+    };
+    let mut world = World::new(with(15_000, 0));
+    world.redeclare(with(10_000, 8_080));
+    let mut order = Vec::new();
+    for number in 1..=4 {
+        world.seconds_until(|world| {
+            let run = world.state.latest(WEB);
+            run.is_some_and(|run| run.number == number && run.phase() == Phase::Committed)
+        });
+        let change = world.configuration().plan().configuration.clone().unwrap();
+        order.push(change.changes.join("; "));
+    }
+    assert_eq!(
+        order,
+        [
+            "ads: traffic.timeout_ms 15000 → 10000",
+            "cart: traffic.timeout_ms 15000 → 10000",
+            "checkout: traffic.timeout_ms 15000 → 10000",
+            "listener 127.0.0.1:0 → 127.0.0.1:8080",
+        ]
+    );
+    assert!(world.state.pending(world.now).is_empty());
+
+    // What goes back keeps the more critical ones from being tried.
+    world.redeclare(with(9_000, 8_080));
+    world.seconds_until(|world| {
+        world.configuration().number == 5 && world.configuration().phase() == Phase::Judging
+    });
+    for _ in 0..60 {
+        if world.configuration().phase() == Phase::Judging {
+            world.second(|o| o.evidence.canary.bad = o.evidence.canary.requests / 2);
+        }
+    }
+    for _ in 0..60 {
+        world.second(|_| {});
+    }
+    assert_eq!(world.configuration().phase(), Phase::Reverted);
+    assert_eq!(world.configuration().number, 5);
+    let pending = &world.state.pending(world.now)[0];
+    assert_eq!(pending.changes, ["ads: traffic.timeout_ms 10000 → 9000"]);
 }

@@ -44,10 +44,10 @@ pub(super) enum Kind {
 impl Client {
     pub(super) fn new(seed: u64, number: usize, now: Instant) -> Self {
         let mut random = Random::of(seed, 100 + number as u64);
-        let own = random.clone();
+        let mut own = random.clone();
         let variant = *random.pick(&[Variant::Delta, Variant::Sotw]);
         let kind = match random.below(8) {
-            0 => Kind::Grpc(Grpc::new(number)),
+            0 => Kind::Grpc(Grpc::new(number, own.once_in(2))),
             // The first one is honest, so that there is something to see.
             1 if number > 0 => {
                 let habit = *random.pick(&HABITS);

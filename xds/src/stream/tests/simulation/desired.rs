@@ -202,6 +202,31 @@ impl Desired {
         "bad"
     }
 
+    /// All traffic goes to two new clusters, and nobody takes the one that is returned last.
+    pub(super) fn spoil_half_of_the_traffic(&mut self) -> [&'static str; 2] {
+        let mut names = ["new", "old"];
+        if self.random.once_in(2) {
+            names.reverse();
+        }
+        let [good, bad] = names;
+        self.flawed += 1;
+        let number = i64::from(100 + self.flawed);
+        let flaw = Flaw {
+            whole: self.random.once_in(2),
+            odd: false,
+        };
+        self.flaws.insert(cluster(bad, number).version(), flaw);
+        self.ensure(good);
+        self.ensure(bad).content = number;
+        self.weights = names.map(|name| (name, 1)).into();
+        names
+    }
+
+    /// All traffic goes to one cluster.
+    pub(super) fn lead_to(&mut self, name: &'static str) {
+        self.weights = [(name, 1)].into();
+    }
+
     /// Raises the layer, with a time to live.
     pub(super) fn raise(&mut self) {
         self.share = Some((9, true));

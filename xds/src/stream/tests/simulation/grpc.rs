@@ -14,17 +14,20 @@ use crate::stream::{Request, Response, Variant};
 pub(super) struct Grpc {
     pub(super) mux: Mux,
     pub(super) held: BTreeMap<TypeUrl, BTreeMap<Name, Arc<Resource>>>,
+    /// It names everything that a resource leads to in one request, as some implementations do.
+    at_once: bool,
 }
 
 // === impl Grpc ===
 
 impl Grpc {
-    pub(super) fn new(number: usize) -> Self {
+    pub(super) fn new(number: usize, at_once: bool) -> Self {
         let mut mux = Mux::new(Variant::Sotw, format!("grpc-{number}"), "gRPC C-core");
         mux.name(&LDS, [Name::from(API)].into());
         Self {
             mux,
             held: BTreeMap::new(),
+            at_once,
         }
     }
 
@@ -65,7 +68,7 @@ impl Grpc {
         requests
     }
 
-    /// Asks for what the things that it has lead to: one more name with every request.
+    /// Asks for what the things that it has lead to: one more name with every request, or all.
     fn follow(&mut self, requests: &mut Vec<Request>) {
         let none = BTreeMap::new();
         let of = |type_url: &TypeUrl| self.held.get(type_url).unwrap_or(&none).values();
@@ -87,7 +90,7 @@ impl Grpc {
                 held.retain(|name, _| names.contains(name));
             }
             let mut so_far = self.mux.names(&type_url);
-            for name in &names {
+            for name in names.iter().filter(|_| !self.at_once) {
                 if so_far.insert(name.clone()) {
                     requests.extend(self.mux.rename(&type_url, so_far.clone(), false));
                 }

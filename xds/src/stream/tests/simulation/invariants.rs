@@ -75,8 +75,7 @@ pub(super) fn truth(client: &Client, stream: &Stream, settled: bool) -> Result<(
     Ok(())
 }
 
-/// L1: once nothing disturbs, everybody honest has the view. `bad` is a cluster that nobody takes:
-/// over the state of the world it keeps all of its set back.
+/// L1: once nothing disturbs, everybody honest has the view. `bad` is a cluster that nobody takes.
 pub(super) fn converged(
     client: &Client,
     stream: &Stream,
@@ -106,10 +105,15 @@ pub(super) fn converged(
             Err("L7: wedged, and nobody is told".to_owned())
         };
     }
+    // Known: over the state of the world a bad one keeps all of its set back, and the routes there,
+    // for a client that came back and took no set since, as it isn't known what it has; and for one
+    // that fell silent about the set, as nobody looks for the culprit.
+    let silent = delivery.last_suspicion.is_some();
+    let unknown = spoilt && (silent || client.mux().took(&CDS).is_empty());
     for type_url in all {
         for resource in view.iter(&type_url) {
             let name = resource.name();
-            if Some(&**name) == bad || spoilt && type_url != LDS && type_url != RTDS {
+            if Some(&**name) == bad || unknown && type_url != LDS && type_url != RTDS {
                 continue;
             }
             let has = client.version(&type_url, name);

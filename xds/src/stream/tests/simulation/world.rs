@@ -113,16 +113,9 @@ impl World {
             .note(self.start, self.now, || format!("calm; {bad:?} is bad"));
         self.publish();
         self.until(self.now + CALM)?;
-        let view = self.desired.view();
-        for client in &self.clients {
-            let stream = client.link.and_then(|link| self.server.streams.get(&link));
-            let checked = match (&client.kind, stream) {
-                (Kind::Liar(_), _) => Ok(()),
-                (_, None) => Err("L4: not connected".to_owned()),
-                (_, Some(stream)) => invariants::converged(client, stream, &view, bad)
-                    .and_then(|()| invariants::truth(client, stream, true)),
-            };
-            checked.map_err(|error| self.of(client.number, &error))?;
+        self.converged(bad)?;
+        if bad.is_none() && self.random.once_in(2) {
+            self.traffic_leaves_what_is_bad()?;
         }
         self.heartbeat = None;
         self.trace
@@ -136,6 +129,42 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Everybody honest has what it should have, but for one cluster that nobody takes.
+    fn converged(&self, bad: Option<&str>) -> Result<(), Failure> {
+        let view = self.desired.view();
+        for client in &self.clients {
+            let stream = client.link.and_then(|link| self.server.streams.get(&link));
+            let checked = match (&client.kind, stream) {
+                (Kind::Liar(_), _) => Ok(()),
+                (_, None) => Err("L4: not connected".to_owned()),
+                (_, Some(stream)) => invariants::converged(client, stream, &view, bad)
+                    .and_then(|()| invariants::truth(client, stream, true)),
+            };
+            checked.map_err(|error| self.of(client.number, &error))?;
+        }
+        Ok(())
+    }
+
+    /// A bad cluster gets half of the traffic, and it stays when its traffic goes elsewhere: nobody
+    /// may wait for it.
+    fn traffic_leaves_what_is_bad(&mut self) -> Result<(), Failure> {
+        let [good, bad] = self.desired.spoil_half_of_the_traffic();
+        self.trace.note(self.start, self.now, || {
+            format!("the traffic goes to {good} and {bad}, which is bad")
+        });
+        self.publish();
+        self.flush_all()?;
+        let meanwhile = self.random.millis(0, 40_000);
+        self.until(self.now + meanwhile)?;
+        self.desired.lead_to(good);
+        self.trace
+            .note(self.start, self.now, || format!("it goes to {good} alone"));
+        self.publish();
+        self.flush_all()?;
+        self.until(self.now + CALM)?;
+        self.converged(Some(bad))
     }
 
     fn of(&self, client: usize, error: &str) -> Failure {
