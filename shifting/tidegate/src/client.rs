@@ -16,9 +16,9 @@ use tidegate_engine::mesh::Mesh;
 use tidegate_engine::rollout::{Preview, RolloutStatus};
 
 use crate::api::model::{
-    AbortRequest, ActRequest, BackRequest, CancelRequest, ErrorAnswer, LiftRequest, MeshAnswer,
-    PlanAnswer, PlanQuery, QuarantineAnswer, QueueAnswer, RolloutsAnswer, SidecarsAnswer,
-    StartRequest, Started, VersionAnswer,
+    AaAnswer, AbortRequest, ActRequest, BackRequest, CancelRequest, ErrorAnswer, LiftRequest,
+    MeshAnswer, PlanAnswer, PlanQuery, QuarantineAnswer, QueueAnswer, RolloutsAnswer,
+    SidecarsAnswer, StartRequest, Started, VersionAnswer,
 };
 
 /// Time within which the control plane must have answered a request in full.
@@ -267,6 +267,20 @@ impl Client {
     ) -> Result<QueueAnswer, ClientError> {
         let path = format!("/v1/queue/{}/cancel", escape_segment(service));
         self.post(&path, Some(request)).await
+    }
+
+    /// How often two halves of one version would have been told apart: of `service`, or of all.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; a refusal has status 404 (no such service).
+    pub async fn aa(&self, service: Option<&str>) -> Result<AaAnswer, ClientError> {
+        match service {
+            Some(service) => {
+                self.get(&format!("/v1/aa/{}", escape_segment(service)))
+                    .await
+            }
+            None => self.get("/v1/aa").await,
+        }
     }
 
     /// What is in quarantine.

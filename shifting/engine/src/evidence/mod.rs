@@ -8,6 +8,7 @@
 //!
 //! - [`Intake`]: adds up what sidecars report; lives in the program, not in the journal
 //! - [`Battery`]: the tests of one rollout; lives in the journaled state
+//! - [`AaTrials`]: the same tests on two halves of a stable version; lives in the program
 //!
 //! Every test is an e-process (evidence §4): its value may be looked at every second, for ever,
 //! and passes 1/alpha with a probability of at most alpha when nothing is wrong.
@@ -15,9 +16,11 @@
 //! What is deliberately absent: decisions. They are taken in [`crate::rollout`], from the values
 //! here.
 
+mod a_a;
 mod absolute;
 mod advance;
 mod battery;
+mod binomial;
 mod bits;
 mod budget;
 mod cohorts;
@@ -43,6 +46,7 @@ mod upstream;
 mod values;
 mod wealth;
 
+pub use a_a::{AaAlarm, AaRate, AaSettings, AaState, AaStatus, AaTrials};
 pub use advance::Shortfall;
 pub use battery::{Battery, Finding, Metric};
 pub use cohorts::Cohorts;

@@ -225,8 +225,9 @@ fn quarantine_ms_default() -> u64 {
 
 /// The present rules of judgement: 0 advanced when nothing spoke against it; 1 asks for evidence
 /// to advance, keeps the error budget, compares latency at several edges, and holds at saturation; 2
-/// bets more on failures, from the first tick, and where 1% to 5% fail.
-pub const RULES: u32 = 2;
+/// bets more on failures, from the first tick, and where 1% to 5% fail; 3 blames neither of two
+/// rollouts that overlap when both are suspected.
+pub const RULES: u32 = 3;
 
 /// Failed requests that one rollout may cost more than the old version would have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -343,6 +344,20 @@ pub(super) fn content_hash(content: &impl Serialize) -> String {
         .take(8)
         .map(|byte| format!("{byte:02x}"))
         .collect()
+}
+
+// === impl RolloutPolicy ===
+
+impl RolloutPolicy {
+    /// Time for which a rollout with so many rungs, that of 100% among them, is planned to be
+    /// watched, milliseconds.
+    #[must_use]
+    pub fn watched_ms(&self, rungs: usize) -> u64 {
+        u64::try_from(rungs)
+            .unwrap_or(u64::MAX)
+            .saturating_mul(self.bake_ms)
+            .saturating_add(self.soak_ms)
+    }
 }
 
 /// The defaults that each field documents.

@@ -70,6 +70,23 @@ pub struct Find {
     pub failed: Option<f64>,
 }
 
+/// A plan of a fleet's configuration, with the shares of requests that its rungs come to in a fleet
+/// of so many sidecars: each is taken to have an equal part of them.
+#[must_use]
+pub fn in_fleet(plan: &Plan, sidecars: u32) -> Plan {
+    let mut plan = plan.clone();
+    let all = u64::from(sidecars.max(1));
+    for rung in &mut plan.rungs {
+        let part = u64::from(rung.share.get()) * all;
+        let exposed = match rung.hosts {
+            Some(count) => u64::from(count),
+            None => part.div_ceil(u64::from(Ppm::WHOLE.get())),
+        };
+        rung.share = Ppm::of(exposed, all);
+    }
+    plan
+}
+
 /// What a rollout with this plan would be able to see in such traffic.
 #[must_use]
 pub fn outlook(plan: &Plan, traffic: Traffic) -> Outlook {

@@ -147,3 +147,16 @@ fn the_estimate_is_within_thirty_percent_of_the_tests_themselves() {
         );
     }
 }
+
+#[test]
+fn the_rungs_of_a_fleet_come_to_the_part_of_its_sidecars_that_has_them() {
+    let mut plan = plan();
+    let shares = |plan: &Plan, sidecars| -> Vec<u32> {
+        let rungs = in_fleet(plan, sidecars).rungs;
+        rungs.iter().map(|rung| rung.share.get()).collect()
+    };
+    plan.rungs[0].hosts = Some(1);
+    assert_eq!(shares(&plan, 5), [200_000, 200_000, 1_000_000]);
+    assert_eq!(shares(&plan, 1_000), [1_000, 50_000, 1_000_000]);
+    assert_eq!(shares(&plan, 0), [1_000_000; 3], "nobody is one");
+}

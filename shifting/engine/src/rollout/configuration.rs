@@ -142,6 +142,21 @@ impl State {
             .collect()
     }
 
+    /// What every fleet's sidecars would be configured by if all of them had what is declared.
+    #[must_use]
+    pub fn declared_configurations(&self) -> FleetConfigurations {
+        let mesh = self.mesh.iter();
+        mesh.flat_map(|mesh| mesh.fleets.keys().map(move |fleet| (fleet, mesh)))
+            .map(|(fleet, mesh)| {
+                let configuration = FleetConfiguration {
+                    mesh: Arc::clone(mesh),
+                    candidate: None,
+                };
+                (fleet.clone(), configuration)
+            })
+            .collect()
+    }
+
     /// What a fleet's sidecars have, but for those that a running rollout exposes.
     #[must_use]
     pub fn settings(&self, fleet: &str) -> Option<Settings> {

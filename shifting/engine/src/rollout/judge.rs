@@ -102,10 +102,17 @@ impl Rollout {
 
     /// Whose doing the fault is that was found at this tick. What sidecars reject while the new
     /// version's hosts are made ready is taken for its own; later steps bring nothing of it, so a
-    /// rejection then is something else's. A revision is brought at every step.
+    /// rejection then is something else's. A revision is brought at every step, and rejected by those
+    /// that have it.
     pub(crate) fn cause(&self, now: Time) -> Cause {
-        let brings = self.phase == Phase::Preparing || self.is_configuration();
-        let own = brings && self.rejection_fault().is_some();
+        let own = match &self.sidecars {
+            None => self.phase == Phase::Preparing && self.rejection_fault().is_some(),
+            Some(sidecars) => {
+                let delivery = self.deliveries.latest.iter();
+                let mut rejected = delivery.flat_map(|delivery| &delivery.rejected);
+                rejected.any(|rejection| sidecars.exposed.includes(&rejection.sidecar))
+            }
+        };
         if !own && self.delivery_fault(now).is_some() {
             Cause::Delivery
         } else {

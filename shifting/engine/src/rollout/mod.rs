@@ -20,7 +20,8 @@
 //!   way back
 //! - `gate` and `freeze` what else a rung that passed waits for; `queue` starts that wait
 //! - `turns` when their turn has come; `lease` what a rollout keeps others from; `after` what is to
-//!   be committed before a start; `cap` how many are under way at once
+//!   be committed before a start; `cap` how many are under way at once; `attribution` who of two
+//!   that overlap is blamed
 //! - `tick` one observation: `delivery` and `signals` remember what it says, `judge` the verdict,
 //!   `advance` what is asked for to go on, and what it may cost
 //! - `configuration` the same machine with a fleet's sidecars for its subject; `sidecars` who of them
@@ -32,6 +33,7 @@
 mod admission;
 mod advance;
 mod after;
+mod attribution;
 mod cap;
 mod command;
 mod configuration;
@@ -87,6 +89,4 @@ pub use run::{Cause, Rollout};
 pub use sidecars::{Exposed, NAMED_MAX, order};
 pub use state::State;
 pub use status::*;
-#[cfg(test)]
-pub(crate) use tick::RHO;
-pub(crate) use tick::tolerated_odds;
+pub(crate) use tick::{RHO, tolerated_odds};

@@ -109,6 +109,8 @@ pub(crate) struct Paused {
 pub enum Cause {
     /// Its own: its numbers, its silence, or a rejection of its clusters.
     Fault,
+    /// Its own or that of another rollout, which it was let overlap: both are suspected.
+    Shared,
     /// Sidecars did not acknowledge in time, or rejected something else; that proves nothing
     /// against the version.
     Delivery,
@@ -500,9 +502,6 @@ impl Rollout {
 
 /// Ticks of watched time that are planned.
 fn horizon(plan: &Plan) -> u32 {
-    let rungs = u64::try_from(plan.rungs.len()).unwrap_or(u64::MAX);
-    let watched_ms = rungs
-        .saturating_mul(plan.policy.bake_ms)
-        .saturating_add(plan.policy.soak_ms);
+    let watched_ms = plan.policy.watched_ms(plan.rungs.len());
     u32::try_from(watched_ms / 1000).unwrap_or(u32::MAX)
 }

@@ -373,12 +373,16 @@ impl State {
         rollout.no_way_back = no_way_back;
         rollout.tick(observation, context);
         let after = rollout.phase;
+        let to = (after == Phase::Committed).then(|| rollout.plan.to.clone());
+        let goes_back = after == Phase::Reverting && before != Phase::Reverting;
+        if goes_back {
+            self.attribute(service, context);
+        }
         if let Some(fleet) = fleet_of(service) {
             self.after_configuration_step(fleet, before, context);
             return Ok(());
         }
-        let to = (after == Phase::Committed).then(|| rollout.plan.to.clone());
-        if after == Phase::Reverting && before != Phase::Reverting {
+        if goes_back {
             self.quarantine_if_at_fault(service, context);
         }
         if let Some(to) = to {

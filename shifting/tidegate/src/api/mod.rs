@@ -1,5 +1,6 @@
 //! The operators' API: JSON over HTTP on a listener of its own.
 
+mod a_a;
 mod memory;
 pub mod model;
 mod server;

@@ -15,6 +15,8 @@
 //! | `POST /v1/queue/{service}/cancel` | [`CancelRequest`] | [`QueueAnswer`]; 409 |
 //! | `GET /v1/quarantine` | | [`QuarantineAnswer`] |
 //! | `POST /v1/quarantine/{service}/lift` | [`LiftRequest`] | [`QuarantineAnswer`]; 409 |
+//! | `GET /v1/aa` | | [`AaAnswer`]: of every service |
+//! | `GET /v1/aa/{service}` | | [`AaAnswer`]: of this one; 404 |
 //! | `GET /v1/mesh` | | [`MeshAnswer`] |
 //! | `POST /v1/mesh/plan` | a mesh, as JSON | `Preview`: what declaring it would lead to; 422 |
 //! | `POST /v1/mesh/reload` | | [`MeshAnswer`]; 422 with all errors |
@@ -25,6 +27,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use tidegate_engine::evidence::AaStatus;
 use tidegate_engine::plan::Outlook;
 use tidegate_engine::rollout::{
     Pending, Plan, Quarantined, QueuedStatus, RolloutStatus, Terms, Turn,
@@ -266,6 +269,16 @@ pub struct LiftRequest {
     pub actor: String,
     /// Why; at least one character.
     pub reason: String,
+}
+
+/// How often two halves of each service's sidecars would have been told apart, though both call the
+/// same version.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AaAnswer {
+    /// The engine's time of this answer.
+    pub now: Time,
+    /// By name; a service that is new is missing for a second.
+    pub services: Vec<AaStatus>,
 }
 
 /// What is in quarantine.

@@ -26,7 +26,7 @@ use super::model::{
     AbortRequest, ActRequest, ErrorAnswer, MeshAnswer, RejectionStatus, RolloutsAnswer,
     SidecarStatus, SidecarsAnswer, VersionAnswer,
 };
-use super::{memory, turns};
+use super::{a_a, memory, turns};
 use crate::clock::{Clock, millis};
 use crate::daemon::{BrainHandle, CommandError, Published, SidecarHealth};
 
@@ -137,6 +137,8 @@ pub async fn serve(
         .route("/v1/queue/{service}/cancel", post(turns::cancel))
         .route("/v1/quarantine", get(memory::quarantine))
         .route("/v1/quarantine/{service}/lift", post(memory::lift))
+        .route("/v1/aa", get(a_a::all))
+        .route("/v1/aa/{service}", get(a_a::one))
         .route("/v1/mesh", get(mesh))
         .route(
             "/v1/mesh/plan",

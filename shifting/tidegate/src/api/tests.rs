@@ -4,6 +4,8 @@ use tokio::net::TcpStream;
 use super::model::{ErrorAnswer, QueueAnswer, Started};
 use super::*;
 use crate::daemon::context_in;
+use tidegate_engine::evidence::AaState;
+use tidegate_engine::rollout::{Event, Terms, Turn};
 
 /// The status and the body of an answer to `request`, sent as it is.
 async fn ask(address: std::net::SocketAddr, head: &str, body: &str) -> (u16, String) {
@@ -89,6 +91,8 @@ async fn every_refusal_is_a_sentence_in_json() {
             "",
             404,
         ),
+        ("GET /v1/aa/nope HTTP/1.1", "", 404),
+        ("POST /v1/aa HTTP/1.1", "", 405),
         // Nobody reported its traffic.
         ("GET /v1/rollouts/checkout/plan?to=v2 HTTP/1.1", "", 409),
         ("GET /nope HTTP/1.1", "", 404),
@@ -133,6 +137,42 @@ async fn a_start_that_has_to_wait_is_answered_as_such_and_can_be_cancelled() {
     assert_eq!(status, 200, "{answer}");
     let answer: QueueAnswer = serde_json::from_str(&answer).unwrap();
     assert_eq!(answer.queue, []);
+    serving.abort();
+}
+
+#[tokio::test]
+async fn a_a_is_answered_for_all_services_and_for_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let context = context_in(directory.path());
+    // The trials are made at the first tick, which a command brings.
+    let start = Event::Start {
+        service: "checkout".into(),
+        to: "v2".into(),
+        actor: "ann".into(),
+        turn: Turn::Next,
+        terms: Terms::default(),
+    };
+    context.brain.command(start).await.unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(serve(listener, context, std::future::pending()));
+    // A second command is taken after the first one's tick, and publishes what that found.
+    let abort = "POST /v1/rollouts/checkout/abort HTTP/1.1\r\ncontent-type: application/json";
+    let (status, answer) = ask(address, abort, "{\"actor\": \"ann\"}").await;
+    assert_eq!(status, 200, "{answer}");
+    for path in ["aa", "aa/checkout"] {
+        let (status, answer) = ask(address, &format!("GET /v1/{path} HTTP/1.1"), "").await;
+        assert_eq!(status, 200, "{answer}");
+        let answer: super::model::AaAnswer = serde_json::from_str(&answer).unwrap();
+        let [checkout] = answer.services.as_slice() else {
+            panic!("{answer:?}");
+        };
+        assert_eq!(
+            (checkout.service.as_str(), checkout.trials),
+            ("checkout", 0)
+        );
+        assert_eq!(checkout.state, AaState::TooFew, "no sidecar is connected");
+    }
     serving.abort();
 }
 

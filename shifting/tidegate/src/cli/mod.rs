@@ -1,5 +1,6 @@
 //! The command line: one file a command, human tables by default, `--json` everywhere.
 
+mod aa;
 mod bootstrap;
 mod demo;
 mod journal;
@@ -56,6 +57,9 @@ enum Command {
     /// Show what was reverted for its own fault and is refused, and allow it again
     #[command(subcommand)]
     Quarantine(quarantine::QuarantineCommand),
+    /// Show how often a service's own traffic raises a false alarm: half of its sidecars against
+    /// the other half, all on the stable version
+    Aa(aa::AaArguments),
     /// Show who is connected, which view each has, and for how long it is behind
     Sidecars(sidecars::SidecarsArguments),
     /// Check, show and reload the mesh
@@ -141,6 +145,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
             Command::Bootstrap(arguments) => bootstrap::run(arguments, json),
             Command::Rollout(command) => rollout::run(command, json).await,
             Command::Quarantine(command) => quarantine::run(command, json).await,
+            Command::Aa(arguments) => aa::run(&arguments, json).await,
             Command::Sidecars(arguments) => sidecars::run(&arguments, json).await,
             Command::Mesh(command) => mesh::run(command, json).await,
             Command::Envoy(arguments) => bootstrap::envoy(&arguments, json),

@@ -140,6 +140,25 @@ async fn an_address_that_is_not_plain_http_is_refused_before_anything_is_sent() 
     }
 }
 
+#[tokio::test]
+async fn a_a_is_asked_for_one_service_or_for_all() {
+    let answer = |now| {
+        Json(AaAnswer {
+            now: tidegate_engine::time::Time(now),
+            services: Vec::new(),
+        })
+    };
+    let one = move |Path(name): Path<String>| async move { answer(name.len() as u64) };
+    let client = serve(
+        Router::new()
+            .route("/v1/aa", get(move || async move { answer(0) }))
+            .route("/v1/aa/{service}", get(one)),
+    )
+    .await;
+    assert_eq!(client.aa(None).await.unwrap().now.0, 0);
+    assert_eq!(client.aa(Some("a/b c")).await.unwrap().now.0, 5);
+}
+
 #[test]
 fn a_name_of_dots_is_not_a_step_of_the_path() {
     assert_eq!(escape_segment(".."), "%2E%2E");

@@ -404,10 +404,11 @@ impl Brain {
         let now = self.clock.at(begun);
         let mut state = State::clone(&self.state);
         let (mut effects, mut entries) = (Vec::new(), Vec::new());
-        let mut publishes = false;
+        let (mut publishes, mut declares) = (false, false);
         for event in events {
             let follows = state.step(&event, now)?;
-            publishes |= matches!(event, Event::MeshDeclared { .. })
+            declares |= matches!(event, Event::MeshDeclared { .. });
+            publishes |= declares
                 || follows
                     .iter()
                     .any(|effect| matches!(effect, Effect::Expose { .. }));
@@ -423,6 +424,10 @@ impl Brain {
             true => Some(prepare(&state)?),
             false => None,
         };
+        if declares {
+            // What is declared is not served yet, but it could be.
+            Views::prepare(&state.declared_configurations(), &state.splits())?;
+        }
         let revision = self.journal.revision();
         if let Err(error) = self.journal.append(revision, &entries) {
             self.begin_trouble(&error);
@@ -508,6 +513,7 @@ impl Brain {
             last_reports: Arc::clone(&self.last_reports),
             health: Arc::clone(&self.health),
             traffic: Arc::clone(&self.traffic),
+            a_a: self.observer.a_a(),
             journal_failed: self.trouble.as_ref().map(|trouble| trouble.text.clone()),
         }));
     }

@@ -12,6 +12,7 @@
 //! One thread, the brain, owns the state and the journal and does one thing at a time;
 //! everybody else sends it inputs and reads what it published.
 
+mod a_a;
 mod brain;
 mod error;
 mod fleets;

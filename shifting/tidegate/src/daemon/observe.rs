@@ -1,9 +1,10 @@
 //! What the world looks like at a tick: deliveries from the xDS server, evidence from reports.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tidegate_engine::compile::cluster_name;
-use tidegate_engine::evidence::{Arms, Intake, SidecarReport, UpstreamCounts};
+use tidegate_engine::evidence::{AaStatus, Arms, Intake, SidecarReport, UpstreamCounts};
 use tidegate_engine::mesh::{EvidenceSource, LATENCY_EDGES_MS};
 use tidegate_engine::plan::Traffic;
 use tidegate_engine::rollout::{Delivery, Observation, Rejection, Rollout, State};
@@ -11,6 +12,7 @@ use tidegate_engine::time::Time;
 use tidegate_xds::report::{Asked, Latency, Report, UpstreamSample};
 use tidegate_xds::server::{ClientStatus, Server};
 
+use super::a_a::AaWatch;
 use super::fleets::{self, Fleets};
 use super::health::Health;
 use super::meter::Meter;
@@ -24,6 +26,7 @@ use crate::prometheus::Poll;
 pub(crate) struct Observer {
     intake: Intake,
     scraped: Scraped,
+    a_a: AaWatch,
     meter: Meter,
     health: Health,
     fleets: Fleets,
@@ -66,6 +69,7 @@ impl Observer {
         };
         self.intake.record(&report);
         self.fleets.record(&report);
+        self.a_a.record(&report);
     }
 
     /// Takes in what a Prometheus told, or that it told nothing.
@@ -108,6 +112,11 @@ impl Observer {
         self.meter.traffic(now)
     }
 
+    /// How often two halves of each service's sidecars would have been told apart.
+    pub(crate) fn a_a(&self) -> Arc<Vec<AaStatus>> {
+        self.a_a.published()
+    }
+
     /// One observation for each running rollout.
     pub(crate) fn observe(
         &mut self,
@@ -118,6 +127,7 @@ impl Observer {
     ) -> Vec<Observation> {
         let clients = server.clients();
         self.note_connections(&clients, now);
+        self.a_a.tick(state, connected(&clients), now);
         self.needed
             .retain(|service, _| state.active().any(|run| run.plan().service == *service));
         let Some(mesh) = state.mesh() else {
@@ -210,6 +220,7 @@ impl Observer {
             if self.last_reports.get(id).is_none_or(silent) {
                 self.intake.departed(id);
                 self.fleets.departed(id);
+                self.a_a.departed(id);
             }
         }
         let connected: BTreeSet<String> = clients
@@ -220,6 +231,7 @@ impl Observer {
         for sidecar in connected.difference(&self.connected) {
             self.intake.reconnected(sidecar);
             self.fleets.reconnected(sidecar);
+            self.a_a.reconnected(sidecar);
         }
         self.connected = connected;
     }
@@ -258,6 +270,15 @@ impl Observer {
         }
         delivery
     }
+}
+
+/// Fleet and node id of who is connected.
+fn connected(clients: &[ClientStatus]) -> impl Iterator<Item = (&str, &str)> {
+    let connected = clients.iter().filter(|status| status.connected);
+    connected.map(|status| {
+        let client = &status.client;
+        (client.cluster.as_str(), client.node_id.as_str())
+    })
 }
 
 fn counts(sample: &UpstreamSample) -> UpstreamCounts {

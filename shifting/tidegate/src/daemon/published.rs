@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tidegate_engine::evidence::AaStatus;
 use tidegate_engine::plan::Traffic;
 use tidegate_engine::rollout::State;
 use tidegate_engine::time::Time;
@@ -24,4 +25,6 @@ pub struct Published {
     pub health: Arc<Health>,
     /// Traffic of the last minute, by cluster; renewed every tick. Empty in the first seconds.
     pub traffic: Arc<BTreeMap<String, Traffic>>,
+    /// How often two halves of each service's sidecars would have been told apart, by service.
+    pub a_a: Arc<Vec<AaStatus>>,
 }

@@ -7,6 +7,7 @@
 //! it is shown ([`text::clean`]): a rejection's text is a stranger's and must not drive the
 //! terminal.
 
+mod aa;
 mod configuration;
 mod lists;
 mod live;
@@ -19,6 +20,7 @@ mod style;
 mod text;
 mod words;
 
+pub use aa::aa;
 pub use configuration::{pending, preview};
 pub use lists::{mesh, rollouts, sidecars, version};
 pub use live::Live;

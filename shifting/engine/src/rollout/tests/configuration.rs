@@ -229,10 +229,13 @@ fn sidecars_that_reject_crash_or_grow_take_it_back() {
     type Harm = fn(&mut Observation);
     let reject: Harm = |o| {
         o.delivery.acknowledged = 4;
-        o.delivery.rejected.push(Rejection {
-            sidecar: "s1".to_owned(),
-            text: "no such thing".to_owned(),
-        });
+        let has_it = |id: &&(&str, &str)| {
+            let next = &o.fleet.as_ref().unwrap().next;
+            !next.iter().any(|sidecar| sidecar == id.0)
+        };
+        let sidecar = SIDECARS.iter().find(has_it).unwrap().0.to_owned();
+        let text = "no such thing".to_owned();
+        o.delivery.rejected.push(Rejection { sidecar, text });
     };
     let crash: Harm = |o| o.fleet.as_mut().unwrap().health.canary.restarts = 1;
     let reconnect: Harm = |o| o.fleet.as_mut().unwrap().health.canary.reconnects = 3;
@@ -485,4 +488,20 @@ fn a_change_of_several_services_goes_tier_by_tier_the_least_critical_first() {
     assert_eq!(world.configuration().number, 5);
     let pending = &world.state.pending(world.now)[0];
     assert_eq!(pending.changes, ["ads: traffic.timeout_ms 10000 → 9000"]);
+}
+
+#[test]
+fn what_a_sidecar_on_the_old_revision_rejects_is_not_blamed_on_the_new_one() {
+    let mut world = declared();
+    world.on_one_sidecar();
+    world.second(|o| {
+        o.delivery.acknowledged = 4;
+        let sidecar = o.fleet.as_ref().unwrap().next[0].clone();
+        let text = "something else".to_owned();
+        o.delivery.rejected.push(Rejection { sidecar, text });
+    });
+    let run = world.configuration();
+    assert_eq!(run.phase(), Phase::Reverting);
+    assert_eq!(run.reverted.as_ref().unwrap().cause, Cause::Delivery);
+    assert_eq!(world.state.quarantined(world.now).count(), 0);
 }

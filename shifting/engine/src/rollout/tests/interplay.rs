@@ -237,3 +237,78 @@ fn a_fleet_has_no_more_services_under_way_than_it_may() {
     all_over(&mut world, None);
     assert_eq!(ended(&world, "search"), Some(Phase::Committed));
 }
+
+/// `cart` and `checkout`, which calls it, are on their first rung side by side.
+fn overlapping() -> World {
+    let mut world = shop();
+    world.apply(start("cart", false)).unwrap();
+    world.apply(start("checkout", true)).unwrap();
+    let judged = |world: &World| {
+        let mut both = ["cart", "checkout"].into_iter();
+        both.all(|name| world.state.latest(name).unwrap().phase() == Phase::Judging)
+    };
+    while !judged(&world) {
+        second(&mut world, None);
+    }
+    world
+}
+
+/// Seconds in which half of the canaries' requests to these fail, until both are over.
+fn failing(world: &mut World, bad: &[&str]) {
+    for _ in 0..600 {
+        world.now = world.now.plus_ms(1000);
+        for service in ["cart", "checkout"] {
+            if world.runs(service) {
+                let mut observation = world.healthy_of(service);
+                if bad.contains(&service) {
+                    let canary = &mut observation.evidence.canary;
+                    canary.bad = canary.requests / 2;
+                }
+                world.apply(Event::Observed(observation)).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn of_two_that_overlap_the_one_that_fails_is_blamed() {
+    let mut world = overlapping();
+    failing(&mut world, &["cart"]);
+    let quarantined: Vec<_> = world.state.quarantined(world.now).collect();
+    assert_eq!(quarantined.len(), 1);
+    assert_eq!(quarantined[0].service, "cart");
+    assert!(world.state.latest("checkout").unwrap().reverted.is_none());
+}
+
+#[test]
+fn of_two_that_overlap_and_both_fail_both_go_back_and_neither_is_blamed() {
+    let mut world = overlapping();
+    failing(&mut world, &["cart", "checkout"]);
+    for service in ["cart", "checkout"] {
+        let run = world.state.latest(service).unwrap();
+        assert_eq!(run.phase(), Phase::Reverted);
+        assert_eq!(run.reverted.as_ref().unwrap().cause, Cause::Shared);
+    }
+    assert_eq!(world.state.quarantined(world.now).count(), 0);
+    let pages = world.pages().join("\n");
+    assert!(pages.contains("it is not blamed"), "{pages}");
+    // Alone, it is its own fault.
+    let minutes_later = 120_000;
+    world.now = world.now.plus_ms(minutes_later);
+    world.apply(start("cart", false)).unwrap();
+    failing(&mut world, &["cart"]);
+    assert_eq!(world.state.quarantined(world.now).count(), 1);
+}
+
+#[test]
+fn a_journal_of_earlier_rules_blames_as_it_did() {
+    let mut mesh = shop().state.mesh().unwrap().clone();
+    for service in mesh.services.values_mut() {
+        service.rollout.rules = 2;
+    }
+    let mut world = World::new(mesh);
+    world.apply(start("cart", false)).unwrap();
+    world.apply(start("checkout", true)).unwrap();
+    failing(&mut world, &["cart", "checkout"]);
+    assert_eq!(world.state.quarantined(world.now).count(), 2);
+}

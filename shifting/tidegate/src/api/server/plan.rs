@@ -4,7 +4,7 @@ use axum::extract::{FromRequestParts, Query, State as Extract};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use tidegate_engine::compile::cluster_name;
-use tidegate_engine::plan::{Traffic, outlook};
+use tidegate_engine::plan::{Traffic, in_fleet, outlook};
 
 use super::{Answer, Context, Failure, Service};
 use crate::api::model::{PlanAnswer, PlanQuery};
@@ -42,7 +42,17 @@ pub(super) async fn plan(
         .state
         .plan(&service, &query.to)
         .map_err(CommandError::Refused)?;
-    let measured = published.traffic.get(&cluster_name(&service, &plan.from));
+    let judged_by = match &plan.configuration {
+        None => vec![cluster_name(&service, &plan.from)],
+        Some(change) => {
+            let stable = |service| published.state.stable(service);
+            let touched = change.touched.iter();
+            touched
+                .filter_map(|service| Some(cluster_name(service, stable(service)?)))
+                .collect()
+        }
+    };
+    let measured = together(judged_by.iter().filter_map(|it| published.traffic.get(it)));
     let allowed = 1.0 - plan.slo.success.fraction();
     let (traffic, measured) = match (query.rps, measured) {
         (Some(rps), _) => {
@@ -54,7 +64,7 @@ pub(super) async fn plan(
             (
                 Traffic {
                     error_rate,
-                    ..*measured
+                    ..measured
                 },
                 query.error_rate.is_none(),
             )
@@ -67,9 +77,35 @@ pub(super) async fn plan(
             return Err(Failure(StatusCode::CONFLICT, text));
         }
     };
+    let outlook = match &plan.configuration {
+        None => outlook(&plan, traffic),
+        Some(change) => {
+            let clients = context.server.clients().into_iter();
+            let sidecars = clients
+                .filter(|status| status.connected && status.client.cluster == change.fleet)
+                .count();
+            let sidecars = u32::try_from(sidecars).unwrap_or(u32::MAX);
+            outlook(&in_fleet(&plan, sidecars), traffic)
+        }
+    };
     Ok(axum::Json(PlanAnswer {
-        outlook: outlook(&plan, traffic),
+        outlook,
         plan,
         measured,
     }))
+}
+
+/// The traffic of several clusters; `None` without any.
+fn together<'a>(clusters: impl Iterator<Item = &'a Traffic>) -> Option<Traffic> {
+    let sums = clusters.fold(None, |sum: Option<(f64, f64)>, traffic| {
+        let (rps, failing) = sum.unwrap_or_default();
+        Some((
+            rps + traffic.rps,
+            failing + traffic.rps * traffic.error_rate,
+        ))
+    });
+    sums.map(|(rps, failing)| Traffic {
+        rps,
+        error_rate: if rps > 0.0 { failing / rps } else { 0.0 },
+    })
 }
