@@ -24,6 +24,10 @@ pub struct Mesh {
     pub rollout: &'static str,
     /// The `slo` fields.
     pub slo: &'static str,
+    /// The `traffic` fields; empty for the defaults.
+    pub traffic: String,
+    /// More fields of the fleet, each on a line of its own.
+    pub fleet: String,
     /// The `evidence` fields; empty for sidecars' own reports.
     pub evidence: String,
 }
@@ -53,6 +57,8 @@ impl Mesh {
             ladder: "[1 host, 5%, 100%]",
             rollout: FAST,
             slo: "{success: 99%, latency: {threshold: 250ms, share: 99%}}",
+            traffic: String::new(),
+            fleet: String::new(),
             evidence: String::new(),
         }
     }
@@ -71,8 +77,8 @@ impl Mesh {
 
     fn fleet_yaml(&self) -> String {
         format!(
-            "kind: fleet\nname: shop\nlistener: {{address: 127.0.0.1, port: {}}}\n",
-            self.listener_port
+            "kind: fleet\nname: shop\nlistener: {{address: 127.0.0.1, port: {}}}\n{}",
+            self.listener_port, self.fleet
         )
     }
 
@@ -84,6 +90,9 @@ impl Mesh {
         );
         if !self.evidence.is_empty() {
             yaml = format!("evidence: {}\n{yaml}", self.evidence);
+        }
+        if !self.traffic.is_empty() {
+            yaml = format!("traffic: {}\n{yaml}", self.traffic);
         }
         for (version, addresses) in &self.versions {
             writeln!(yaml, "  {version}:\n    hosts:").unwrap();
@@ -114,6 +123,8 @@ mod tests {
             let mut mesh = Mesh::of("checkout", &[&v1, &v2]);
             mesh.rollout = rollout;
             mesh.protocol = protocol;
+            mesh.traffic = "{timeout: 10s}".to_owned();
+            mesh.fleet = "unproven_services_max: 2\n".to_owned();
             mesh.write(directory.path());
             let files: Vec<SourceFile> = ["fleets.yaml", "services.yaml"]
                 .into_iter()
@@ -125,6 +136,8 @@ mod tests {
             let mesh = read(&files).unwrap();
             let service = &mesh.services["checkout"];
             assert_eq!(service.initial, "v1");
+            assert_eq!(service.traffic.timeout_ms, 10_000);
+            assert_eq!(mesh.fleets["shop"].unproven_services_max, Some(2));
             assert_eq!(service.versions["v1"].hosts.len(), 3);
             assert_eq!(service.protocol == Protocol::Grpc, protocol == "grpc");
         }

@@ -1,5 +1,6 @@
 //! A real Envoy, started with the bootstrap that the program prints, or with one of the test's own.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -74,6 +75,10 @@ fn install(version: &str) -> PathBuf {
     path
 }
 
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
 // === impl Sidecar ===
 
 impl Sidecar {
@@ -86,6 +91,18 @@ impl Sidecar {
     /// The same, with more arguments for `tidegate bootstrap`.
     #[must_use]
     pub fn start_with(id: &str, xds: SocketAddr, directory: &Path, more: &[&str]) -> Self {
+        Self::start_in("z1", id, xds, directory, more)
+    }
+
+    /// The same in this zone.
+    #[must_use]
+    pub fn start_in(
+        zone: &str,
+        id: &str,
+        xds: SocketAddr,
+        directory: &Path,
+        more: &[&str],
+    ) -> Self {
         let admin = free_address();
         let (xds, admin_text) = (xds.to_string(), admin.to_string());
         let arguments = [
@@ -95,7 +112,7 @@ impl Sidecar {
             "--fleet",
             "shop",
             "--zone",
-            "z1",
+            zone,
             "--xds",
             &xds,
             "--admin",
@@ -155,6 +172,41 @@ impl Sidecar {
             let port = u16::try_from(address["port_value"].as_u64()?).ok()?;
             (port != 0).then(|| SocketAddr::new(ip, port))
         })
+    }
+
+    /// The timeout of the routes of `service` as they are in force, such as `15s`; `None` without an
+    /// answer, or without such routes.
+    ///
+    /// # Panics
+    /// When they don't all have the same.
+    #[must_use]
+    pub fn route_timeout(&self, service: &str) -> Option<String> {
+        let configs = self.route_configs()?;
+        let hosts =
+            list(&configs).flat_map(|config| list(&config["route_config"]["virtual_hosts"]));
+        let routes = hosts
+            .filter(|host| host["name"] == service)
+            .flat_map(|host| list(&host["routes"]));
+        let timeouts: BTreeSet<&str> = routes
+            .filter_map(|route| route["route"]["timeout"].as_str())
+            .collect();
+        assert!(timeouts.len() <= 1, "routes of {service}: {timeouts:?}");
+        timeouts.first().map(|timeout| (*timeout).to_owned())
+    }
+
+    /// When its routes last changed, as it writes it: the same bytes once more are no change.
+    #[must_use]
+    pub fn routes_changed_at(&self) -> Option<String> {
+        let configs = self.route_configs()?;
+        let changed = list(&configs).filter_map(|config| config["last_updated"].as_str());
+        changed.max().map(str::to_owned)
+    }
+
+    fn route_configs(&self) -> Option<Value> {
+        let resource = "dynamic_route_configs";
+        let url = format!("http://{}/config_dump?resource={resource}", self.admin);
+        let mut dump: Value = serde_json::from_str(&get(&url)?).ok()?;
+        Some(dump["configs"].take())
     }
 
     /// One of its own counters or gauges; `None` when it has none of this name.

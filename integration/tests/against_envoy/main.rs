@@ -10,8 +10,10 @@
     reason = "a panic is how a test fails"
 )]
 
+mod configuration;
 mod demo;
 mod grpc;
+mod health;
 mod identity;
 mod memory;
 mod refusals;

@@ -72,6 +72,8 @@ fn fleet() -> Fleet {
             port: 0,
         },
         unproven_services_max: None,
+        ladder: None,
+        rollout: None,
     }
 }
 

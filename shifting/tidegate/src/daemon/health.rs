@@ -26,8 +26,9 @@ pub struct SidecarHealth {
     pub memory_bytes: Option<u64>,
     /// How long it had been running at its latest report, in s; `None` when it never told.
     pub uptime_s: Option<u64>,
-    /// How often it was restarted, as its uptime tells. One that ends before it reports twice is
-    /// seen only by its connections.
+    /// How often it was restarted, as its uptime tells. The end of a process that had run for no
+    /// longer than the next one has at its first report, a second or two, is seen only by its
+    /// connections.
     pub restarts: u64,
     /// How often it opened its configuration connection; 0 when it never had one.
     pub connections: u64,
