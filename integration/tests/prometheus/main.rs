@@ -1,5 +1,5 @@
-//! Rollouts judged by a real Prometheus that scrapes real Envoys: a good one is promoted, a bad
-//! one goes back, and while Prometheus is gone nothing moves.
+//! Rollouts judged or watched by a real Prometheus that scrapes real Envoys: a good one is promoted,
+//! a bad one goes back, and while Prometheus is gone nothing advances.
 
 #![allow(
     clippy::unwrap_used,
@@ -45,8 +45,17 @@ struct World {
 // === impl World ===
 
 impl World {
-    /// Three sidecars, all scraped, and 300 requests a second through them.
+    /// Three sidecars, all scraped, and 300 requests a second through them. Prometheus judges.
     fn new() -> Self {
+        Self::of("")
+    }
+
+    /// The same, but the sidecars' own reports judge, and Prometheus is the witness.
+    fn witnessed() -> Self {
+        Self::of("sidecars: true, ")
+    }
+
+    fn of(sources: &str) -> Self {
         let alone = alone();
         let directory = tempfile::tempdir().unwrap();
         let (stable, canary) = (Hosts::start("v1", 9), Hosts::start("v2", 3));
@@ -62,7 +71,7 @@ impl World {
         let admins: Vec<_> = sidecars.iter().map(|sidecar| sidecar.admin).collect();
         let prometheus = Prometheus::start(directory.path(), &admins);
         mesh.evidence = format!(
-            "{{prometheus: {{url: \"{}\", scrape_interval: 1s}}}}",
+            "{{{sources}prometheus: {{url: \"{}\", scrape_interval: 1s}}}}",
             prometheus.url()
         );
         write(&mesh, directory.path());
@@ -181,4 +190,54 @@ fn a_sidecar_that_is_not_scraped_keeps_a_rollout_from_beginning_and_is_counted()
             .is_some_and(|reason| reason.contains("3 of the 4 sidecars"))
     });
     drop(more);
+}
+
+#[test]
+fn a_good_version_is_promoted_when_both_sources_agree_and_not_while_the_witness_is_gone() {
+    let mut world = World::witnessed();
+    world.start();
+    world.await_rung("10%");
+    world.prometheus.kill();
+    wait_until(LIMIT, "a hold for the witness's sake", || {
+        world.status()["decision"]["kind"] == "sources"
+    });
+    let status = world.status();
+    let reason = status["decision"]["reason"].as_str().unwrap();
+    assert!(reason.contains("Prometheus tells too little"), "{reason}");
+    assert!(reason.contains("by the sidecars' reports 0 of"), "{reason}");
+    assert_eq!(status["rung"], "10%", "{status:#}");
+
+    world.prometheus.start_again();
+    let status =
+        world
+            .control_plane
+            .await_phase("checkout", &["committed", "reverting", "reverted"], LIMIT);
+    assert_eq!(status["phase"], "committed", "{status:#}");
+    let requests = |source: &Value| source["canary"]["requests"].as_f64().unwrap();
+    let (reported, seen) = (requests(&status), requests(&status["witness"]));
+    assert!(
+        (0.75..1.25).contains(&(seen / reported)),
+        "{seen} of {reported}: {status:#}"
+    );
+    assert!(!status.to_string().contains("disagree"), "{status:#}");
+    let records = world.traffic.finish();
+    assert!(records.iter().all(|record| record.status == 200));
+}
+
+#[test]
+fn a_bad_version_goes_back_on_the_sidecars_reports_although_the_witness_is_gone() {
+    let mut world = World::witnessed();
+    world.start();
+    world.await_rung("10%");
+    world.prometheus.kill();
+    wait_until(LIMIT, "a hold for the witness's sake", || {
+        world.status()["decision"]["kind"] == "sources"
+    });
+    world.canary.fail(50);
+    let status = world
+        .control_plane
+        .await_phase("checkout", &["committed", "reverted"], LIMIT);
+    assert_eq!(status["phase"], "reverted", "{status:#}");
+    let reason = status["revert_reason"].as_str().unwrap();
+    assert!(reason.starts_with("errors"), "{reason}");
 }

@@ -11,7 +11,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tidegate_engine::mesh::{
-    self, CircuitBreakers, Mesh, Protocol, RolloutPolicy, Service, SourceFile, Tier, TrafficPolicy,
+    self, CircuitBreakers, EvidenceSource, Mesh, Prometheus, Protocol, RolloutPolicy, Service,
+    SourceFile, Tier, TrafficPolicy,
 };
 use tidegate_engine::units::Ppm;
 
@@ -123,4 +124,55 @@ fn a_mesh_is_the_same_however_its_files_are_cut_and_ordered() {
     let revision = shop().revision();
     assert_eq!(mesh::read(&files).unwrap().revision(), revision);
     assert_eq!(mesh::read(&[together]).unwrap().revision(), revision);
+}
+
+#[test]
+fn the_sources_of_evidence_are_those_that_are_named() {
+    let read = |evidence: &str| {
+        let text = format!(
+            "kind: fleet\nname: web\nlistener: {{address: 127.0.0.1, port: 15001}}\n---\n\
+             kind: service\nname: checkout\nfleets: [web]\ninitial: v1\n\
+             versions: {{v1: {{hosts: [{{address: \"10.0.0.1:80\"}}]}}}}\n\
+             slo: {{success: 99.9%}}\n{evidence}\n"
+        );
+        let path = "mesh.yaml".to_owned();
+        let mut mesh = mesh::read(&[SourceFile { path, text }]).unwrap();
+        mesh.services.remove("checkout").unwrap()
+    };
+    let server = || Prometheus {
+        url: "http://127.0.0.1:9090".to_owned(),
+        scrape_interval_ms: 15_000,
+    };
+    let named = "prometheus: {url: \"http://127.0.0.1:9090\"}";
+    for (evidence, wanted, kept) in [
+        (String::new(), EvidenceSource::Sidecars, ""),
+        (
+            "evidence: {sidecars: true}".to_owned(),
+            EvidenceSource::Sidecars,
+            "",
+        ),
+        (
+            format!("evidence: {{{named}}}"),
+            EvidenceSource::Prometheus(server()),
+            r#""evidence":{"prometheus":{"url":"http://127.0.0.1:9090","scrape_interval_ms":15000}}"#,
+        ),
+        (
+            format!("evidence: {{sidecars: false, {named}}}"),
+            EvidenceSource::Prometheus(server()),
+            r#""evidence":{"prometheus":{"url":"http://127.0.0.1:9090","scrape_interval_ms":15000}}"#,
+        ),
+        (
+            format!("evidence: {{sidecars: true, {named}}}"),
+            EvidenceSource::Witnessed(server()),
+            r#""evidence":{"witnessed":{"url":"http://127.0.0.1:9090","scrape_interval_ms":15000}}"#,
+        ),
+    ] {
+        let service = read(&evidence);
+        assert_eq!(service.evidence, wanted, "{evidence}");
+        // As journals keep it, earlier ones too.
+        let text = serde_json::to_string(&service).unwrap();
+        assert!(text.contains(kept), "{text}");
+        assert_eq!(text.contains("evidence"), !kept.is_empty(), "{text}");
+        assert_eq!(serde_json::from_str::<Service>(&text).unwrap(), service);
+    }
 }

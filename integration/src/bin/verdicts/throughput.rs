@@ -190,6 +190,7 @@ fn observed(service: &str, epoch: u64, evidence: &Evidence) -> Event {
         service: service.to_owned(),
         epoch,
         fleet: None,
+        witness: None,
         delivery: Delivery {
             expected: 3,
             acknowledged: 3,

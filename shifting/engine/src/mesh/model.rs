@@ -97,6 +97,11 @@ pub enum EvidenceSource {
     Sidecars,
     /// What a Prometheus server scrapes from the sidecars.
     Prometheus(Prometheus),
+    /// What sidecars report, while a Prometheus server that scrapes them is the witness. Sidecars'
+    /// reports judge, for they are the fastest: what they say against a version reverts it, whatever
+    /// the witness says. The witness neither reverts nor advances anything, but nothing advances
+    /// while it objects, is not heard, or counts other traffic than the sidecars do.
+    Witnessed(Prometheus),
 }
 
 /// A Prometheus server that scrapes `/stats/prometheus` of every sidecar that reaches the service.
@@ -308,6 +313,24 @@ impl EvidenceSource {
     #[must_use]
     pub fn is_default(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// The server that has to be asked.
+    #[must_use]
+    pub fn prometheus(&self) -> Option<&Prometheus> {
+        match self {
+            Self::Sidecars => None,
+            Self::Prometheus(prometheus) | Self::Witnessed(prometheus) => Some(prometheus),
+        }
+    }
+
+    /// The witness, where sidecars' reports judge and another source watches.
+    #[must_use]
+    pub fn witness(&self) -> Option<&Prometheus> {
+        match self {
+            Self::Sidecars | Self::Prometheus(_) => None,
+            Self::Witnessed(prometheus) => Some(prometheus),
+        }
     }
 }
 

@@ -207,15 +207,30 @@ impl Check<'_> {
 
     pub(super) fn evidence(&self, declared: Spanned<EvidenceFields>) -> Option<EvidenceSource> {
         let node = declared.node;
-        let (node, fields) = self.required(node, "prometheus", declared.value?.prometheus)?;
+        let fields = declared.value?;
+        let sidecars = match fields.sidecars {
+            None => None,
+            some => Some(self.parsed(some, |text| {
+                values::truth(text, "with `sidecars: true` their reports are used, too")
+            })?),
+        };
+        let alone = fields.prometheus.is_none() && self.tree.get(node, "prometheus").is_none();
+        if sidecars == Some(true) && alone {
+            return Some(EvidenceSource::Sidecars);
+        }
+        let (node, fields) = self.required(node, "prometheus", fields.prometheus)?;
         let url = self
             .required(node, "url", fields.url)
             .and_then(|(node, text)| self.accept(node, values::http_url(&text)));
         let interval = self.duration(fields.scrape_interval, 15 * SECOND, SECOND..=2 * MINUTE);
-        Some(EvidenceSource::Prometheus(Prometheus {
+        let prometheus = Prometheus {
             url: url?,
             scrape_interval_ms: interval?,
-        }))
+        };
+        Some(match sidecars {
+            Some(true) => EvidenceSource::Witnessed(prometheus),
+            _ => EvidenceSource::Prometheus(prometheus),
+        })
     }
 
     fn breakers(&self, declared: BreakerFields) -> Option<CircuitBreakers> {

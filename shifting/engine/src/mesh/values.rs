@@ -268,6 +268,18 @@ pub(super) fn host_address(text: &str) -> Result<SocketAddr, Fault> {
     Ok(address)
 }
 
+/// `true` or `false`; `help` says what it means.
+pub(super) fn truth(text: &str, help: &str) -> Result<bool, Fault> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => {
+            let message = format!("{} is neither true nor false", shown(text));
+            Err(Fault::new(message, help))
+        }
+    }
+}
+
 /// The base address of an HTTP server: `http://host:port`, perhaps with a path.
 pub(super) fn http_url(text: &str) -> Result<String, Fault> {
     let wrong = |help: &str| Fault::new(format!("{} is not a server's address", shown(text)), help);

@@ -54,13 +54,8 @@ impl Check<'_> {
         let pause = self.duration(fields.pause, 0, 1_000..=7 * DAY);
         let approval = match fields.approval {
             None => Some(false),
-            some => self.parsed(some, |text| match text {
-                "true" => Ok(true),
-                "false" => Ok(false),
-                _ => Err(Fault::new(
-                    format!("{} is neither true nor false", shown(text)),
-                    "with `approval: true` a person lets it go on",
-                )),
+            some => self.parsed(some, |text| {
+                values::truth(text, "with `approval: true` a person lets it go on")
             }),
         };
         Some(Gate {

@@ -26,6 +26,7 @@ impl Rollout {
     pub(crate) fn fix_edges(&mut self) {
         if self.has_rules() {
             self.battery.freeze_edges(&self.plan.slo, &self.stable);
+            self.fix_edges_of_witness();
         }
     }
 

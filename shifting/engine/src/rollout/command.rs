@@ -45,8 +45,9 @@ impl State {
         Ok(())
     }
 
-    /// Ends a pause, or vouches for what an overdue hold is about: the environment, or the evidence
-    /// to advance that a rung lacks. It does not overrule evidence against the canary.
+    /// Ends a pause, or vouches for what an overdue hold is about: the environment, the evidence
+    /// to advance that a rung lacks, or what the witness objects to. It does not overrule what
+    /// sidecars report against the canary.
     pub(crate) fn resume(
         &mut self,
         service: &str,
@@ -66,8 +67,10 @@ impl State {
         rollout.paused = None;
         if std::mem::take(&mut rollout.environment) {
             rollout.battery.forget_breaches();
+            rollout.forget_breaches_of_witness();
         }
         rollout.vouch_for_proof();
+        rollout.vouch_for_witness(context.now);
         rollout.clock.held_ms = 0;
         rollout.clock.overdue = false;
         rollout.tell(NoticeLevel::Info, format!("{actor} let it go on"), context);

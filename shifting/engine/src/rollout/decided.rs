@@ -41,6 +41,9 @@ pub struct RolloutDecision {
     pub decision: Decision,
     /// The numbers it was taken on.
     pub evidence: Vec<EvidenceStatus>,
+    /// The second source's numbers, where there is one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub witness: Vec<EvidenceStatus>,
     /// Fingerprint of all that is remembered of the service: equal fingerprints, equal bits.
     pub fingerprint: String,
 }
@@ -153,6 +156,11 @@ impl RolloutDecision {
             share: rollout.share(),
             decision: rollout.decision.clone(),
             evidence: rollout.battery.status(),
+            witness: rollout
+                .witness
+                .as_ref()
+                .map(|witness| witness.battery.status())
+                .unwrap_or_default(),
             fingerprint,
         }
     }

@@ -194,6 +194,10 @@ pub struct Observation {
     /// What is known of the sidecars themselves, for a configuration rollout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fleet: Option<Box<FleetObservation>>,
+    /// What the witness says, where there is one
+    /// ([`EvidenceSource::Witnessed`](crate::mesh::EvidenceSource::Witnessed)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness: Option<Box<Evidence>>,
 }
 
 /// What the sidecars of a configuration rollout are like at one tick.

@@ -123,6 +123,7 @@ pub(crate) fn healthy_fleet(run: &Rollout) -> Observation {
                 stable: health(others),
             },
         })),
+        witness: None,
     }
 }
 
@@ -325,6 +326,7 @@ impl World {
                 ..Evidence::default()
             },
             fleet: None,
+            witness: None,
         }
     }
 

@@ -6,6 +6,7 @@ mod leases;
 mod memory;
 mod order;
 mod waits;
+mod witness;
 
 use crate::evidence::FRESH_ENOUGH_PPM;
 use crate::rollout::{Event, Observation, Phase, Rollout, State};
@@ -173,6 +174,7 @@ fn check_rollout(
     if rollout.phase == Phase::Committed {
         return Ok(()); // decided by the soak; what is behind is listed
     }
+    witness::advanced(observation, earlier, rollout)?;
     match doubt(observation, earlier, was) {
         None => Ok(()),
         Some(what) => broken("S4", rollout, what),

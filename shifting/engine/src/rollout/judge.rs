@@ -10,6 +10,7 @@ use crate::evidence::{HOLD_AT, REVERT_AT};
 use crate::rollout::advance::PROOF;
 use crate::rollout::delivery::list;
 use crate::rollout::signals::{fresh, seen};
+use crate::rollout::witness::SOURCES;
 use crate::rollout::{Cause, Decision, Evidence, Phase, Rollout, Waiting};
 use crate::time::Time;
 
@@ -205,6 +206,7 @@ impl Rollout {
             .or_else(|| self.traffic_doubt(look))
             .or_else(|| self.saturation_doubt())
             .or_else(|| self.environment_doubt())
+            .or_else(|| self.witness_doubt(look.now))
     }
 
     fn operator_doubt(&self) -> Option<Hold> {
@@ -394,6 +396,9 @@ impl Rollout {
         if let Some(hold) = self.proof_missing(look.now) {
             return Some(hold);
         }
+        if let Some(hold) = self.witness_missing(look.now) {
+            return Some(hold);
+        }
         if let Some(hold) = self.failing_now(look.evidence) {
             return Some(hold);
         }
@@ -429,7 +434,7 @@ impl Rollout {
         let verb = match hold.kind {
             "paused" | "environment" => "resume",
             "approval" => "approve",
-            PROOF if self.clock.overdue => "resume",
+            PROOF | SOURCES if self.clock.overdue => "resume",
             _ => "abort",
         };
         let (until, overdue) = (self.until(&hold, now), self.overdue(&hold));
@@ -496,6 +501,7 @@ impl Rollout {
                     Hold::new("silence", reason)
                 })
             })
+            .or_else(|| self.witness_doubt(look.now))
             .or_else(|| {
                 // Each sidecar reports once more without the canary's requests: its baseline.
                 let wait_ms = BASELINE_INTERVALS * look.evidence.interval_ms();
@@ -522,7 +528,7 @@ fn since(since: Option<Time>, at_least_ms: u64, now: Time) -> bool {
 }
 
 /// An e-value for people, who need no digits beyond a million.
-fn e_value(value: f64) -> String {
+pub(crate) fn e_value(value: f64) -> String {
     if value > 1e6 {
         "above 1000000".to_owned()
     } else {

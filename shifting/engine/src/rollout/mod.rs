@@ -26,6 +26,7 @@
 //!   `advance` what is asked for to go on, and what it may cost
 //! - `configuration` the same machine with a fleet's sidecars for its subject; `sidecars` who of them
 //!   is exposed, `health` what they do beside their requests
+//! - `witness` the second source of a rollout that has one: it may object, and nothing else
 //! - [`invariants`] what must hold in every step; [`Decided`] what the journal keeps of one
 //!
 //! What is deliberately absent: any way to raise exposure without positive evidence.
@@ -60,6 +61,7 @@ mod status;
 mod tick;
 mod turns;
 mod view;
+mod witness;
 
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -8,6 +8,7 @@ use crate::rollout::delivery::Deliveries;
 use crate::rollout::freeze::Frozen;
 use crate::rollout::sidecars::Sidecars;
 use crate::rollout::signals::Signals;
+use crate::rollout::witness::Witness;
 use crate::rollout::{
     Approval, ArmCounts, Decision, Effect, HistoryEntry, Notice, NoticeLevel, Phase, Plan,
     PlannedRung,
@@ -67,6 +68,9 @@ pub struct Rollout {
     /// Who has the candidate revision, where the subject is a fleet's configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) sidecars: Option<Box<Sidecars>>,
+    /// The second source, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) witness: Option<Box<Witness>>,
     pub(crate) history: Vec<HistoryEntry>,
 }
 
@@ -199,6 +203,7 @@ impl Rollout {
                 .configuration
                 .is_some()
                 .then(|| Box::new(Sidecars::new(&plan.to))),
+            witness: Witness::called(&plan, horizon(&plan)).map(Box::new),
             history: Vec::new(),
             plan,
         };
@@ -435,6 +440,7 @@ impl Rollout {
         self.battery.expect_share(self.share());
         self.ask_for_proof();
         self.choose_sidecars();
+        self.restart_witness();
     }
 
     /// What the share is a share of.
@@ -472,6 +478,7 @@ impl Rollout {
         if let Some(sidecars) = &mut self.sidecars {
             sidecars.health.restart();
         }
+        self.restart_witness();
     }
 
     /// A sentence for the history.

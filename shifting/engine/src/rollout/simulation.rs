@@ -96,6 +96,7 @@ impl Simulation {
             },
             evidence,
             fleet: None,
+            witness: None,
         }));
     }
 

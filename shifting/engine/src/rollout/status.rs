@@ -48,6 +48,9 @@ pub struct RolloutStatus {
     pub stable: ArmCounts,
     /// Evidence against the canary.
     pub evidence: Vec<EvidenceStatus>,
+    /// What the second source says, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness: Option<Box<WitnessStatus>>,
     /// Evidence for the canary, by metric; every one has to reach its mark before the rung is left.
     /// Empty at 100%, and where none is asked for.
     #[serde(default)]
@@ -118,6 +121,28 @@ pub struct EvidenceStatus {
     pub revert_at: f64,
 }
 
+/// What the second source of a rollout says. It may only object.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WitnessStatus {
+    /// The base address of the Prometheus server.
+    pub url: String,
+    /// The canary's requests since the rollout started, by its numbers.
+    pub canary: ArmCounts,
+    /// The stable version's requests since the rollout started, by its numbers.
+    pub stable: ArmCounts,
+    /// The part of the canary's traffic that it knows of lately.
+    pub canary_fresh: Ppm,
+    /// The part of stable's traffic that it knows of lately.
+    pub stable_fresh: Ppm,
+    /// Why it tells nothing, or less than it should, as a sentence.
+    pub trouble: Option<String>,
+    /// Evidence against the canary by its numbers. Nothing advances from `hold_at` on; it does
+    /// not revert at `revert_at`.
+    pub evidence: Vec<EvidenceStatus>,
+    /// Why nothing advances for its sake, as a sentence.
+    pub objection: Option<String>,
+}
+
 /// Evidence that the canary is good enough to go on, for one metric on one rung.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProofStatus {
@@ -161,7 +186,7 @@ pub enum Decision {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
     /// `bake`, `acknowledge`, `traffic`, `share`, `requests`, `evidence`, `proof`, `silence`,
-    /// `saturation`, `environment`, `paused`, `disconnected`, `way back`,
+    /// `saturation`, `environment`, `sources`, `paused`, `disconnected`, `way back`,
     /// `wait` (of a gate), `approval`, `freeze`: for programs.
     pub kind: String,
     /// A sentence.

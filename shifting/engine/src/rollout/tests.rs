@@ -21,3 +21,4 @@ mod meshes;
 mod queue;
 mod recovery;
 mod silence;
+mod witness;

@@ -60,6 +60,7 @@ impl Rollout {
             now,
         };
         self.count(look, context);
+        self.hear_witness(observation.witness.as_deref(), look);
         match self.phase {
             Phase::Preparing => self.prepare(look, step_ms, context),
             Phase::Judging | Phase::Soaking => self.judge(look, step_ms, context),
@@ -134,7 +135,7 @@ impl Rollout {
 
     /// The odds ratio that is tolerated. A host that was worse than its peers before the new version
     /// came to it may be as much worse with it.
-    fn tolerated(&self, evidence: &Evidence) -> f64 {
+    pub(crate) fn tolerated(&self, evidence: &Evidence) -> f64 {
         let Some(rung) = self.planned_rung() else {
             return RHO;
         };

@@ -29,6 +29,7 @@ impl Rollout {
             canary: self.canary,
             stable: self.stable,
             evidence: self.battery.status(),
+            witness: self.witness_status(now).map(Box::new),
             proof: self.battery.proof_status(),
             budget: self.cost(),
             reports: self.signals.reports,

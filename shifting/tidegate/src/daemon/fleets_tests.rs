@@ -158,6 +158,7 @@ impl World {
                     ..Evidence::default()
                 },
                 fleet: Some(Box::new(fleet)),
+                witness: None,
             };
             self.apply(Event::Observed(observation));
         }

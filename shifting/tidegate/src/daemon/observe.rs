@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tidegate_engine::compile::cluster_name;
 use tidegate_engine::evidence::{AaStatus, Arms, Intake, SidecarReport, UpstreamCounts};
-use tidegate_engine::mesh::{EvidenceSource, LATENCY_EDGES_MS};
+use tidegate_engine::mesh::LATENCY_EDGES_MS;
 use tidegate_engine::plan::Traffic;
 use tidegate_engine::rollout::{Delivery, Observation, Rejection, Rollout, State};
 use tidegate_engine::time::Time;
@@ -16,7 +16,7 @@ use super::a_a::AaWatch;
 use super::fleets::{self, Fleets};
 use super::health::Health;
 use super::meter::Meter;
-use super::scraped::Scraped;
+use super::scraped::{self, Scraped};
 use super::views::{Views, kind_of};
 use crate::clock::Clock;
 use crate::prometheus::Poll;
@@ -165,6 +165,7 @@ impl Observer {
                     delivery,
                     evidence,
                     fleet: Some(Box::new(fleet)),
+                    witness: None,
                 });
                 continue;
             }
@@ -182,22 +183,21 @@ impl Observer {
                     .as_ref()
                     .map(|latency| latency.threshold_ms),
             };
-            let evidence = match &plan.evidence {
-                EvidenceSource::Sidecars => self.intake.observe(arms, &expected, now),
-                EvidenceSource::Prometheus(prometheus) => self.scraped.observe(
-                    &plan.service,
-                    prometheus.scrape_interval_ms,
-                    arms,
-                    expected.len(),
-                    now,
-                ),
-            };
+            let scraped = plan.evidence.prometheus().map(|prometheus| {
+                let interval_ms = prometheus.scrape_interval_ms;
+                let sidecars = expected.len();
+                self.scraped
+                    .observe(&plan.service, interval_ms, arms, sidecars, now)
+            });
+            let reported = || self.intake.observe(arms, &expected, now);
+            let (evidence, witness) = scraped::roles(&plan.evidence, reported, scraped);
             observations.push(Observation {
                 service: plan.service.clone(),
                 epoch: run.epoch(),
                 delivery,
                 evidence,
                 fleet: None,
+                witness: witness.map(Box::new),
             });
         }
         self.scraped

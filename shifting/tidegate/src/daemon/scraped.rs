@@ -1,8 +1,9 @@
-//! The evidence of rollouts that are judged by a Prometheus.
+//! The evidence of rollouts that a Prometheus judges or watches.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_engine::evidence::{Arms, Intake, SidecarReport};
+use tidegate_engine::mesh::EvidenceSource;
 use tidegate_engine::rollout::Evidence;
 use tidegate_engine::time::Time;
 
@@ -23,6 +24,19 @@ struct Source {
     outage: Option<Outage>,
     /// It answered at least once.
     answered: bool,
+}
+
+/// What judges and what the witness says, of a service whose numbers are `source`'s. `reported` is
+/// asked only where sidecars' reports are used.
+pub(crate) fn roles(
+    source: &EvidenceSource,
+    reported: impl FnOnce() -> Evidence,
+    scraped: Option<Evidence>,
+) -> (Evidence, Option<Evidence>) {
+    match (source, scraped) {
+        (EvidenceSource::Prometheus(_), Some(scraped)) => (scraped, None),
+        (_, witness) => (reported(), witness),
+    }
 }
 
 // === impl Scraped ===

@@ -1,4 +1,4 @@
-//! Asks for the numbers of every running rollout that is judged by a Prometheus.
+//! Asks for the numbers of every running rollout that a Prometheus judges or watches.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tidegate_engine::compile::cluster_name;
-use tidegate_engine::mesh::EvidenceSource;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -90,9 +89,9 @@ pub async fn run(published: Arc<ArcSwap<Published>>, polls: mpsc::Sender<Poll>) 
 fn wanted(published: &Published) -> Vec<Question> {
     let running = published.state.active().map(|run| run.plan());
     running
-        .filter_map(|plan| match &plan.evidence {
-            EvidenceSource::Sidecars => None,
-            EvidenceSource::Prometheus(prometheus) => Some(Question {
+        .filter_map(|plan| {
+            let prometheus = plan.evidence.prometheus()?;
+            Some(Question {
                 service: plan.service.clone(),
                 url: prometheus.url.clone(),
                 clusters: [
@@ -100,7 +99,7 @@ fn wanted(published: &Published) -> Vec<Question> {
                     cluster_name(&plan.service, &plan.from),
                 ],
                 interval_ms: prometheus.scrape_interval_ms,
-            }),
+            })
         })
         .collect()
 }

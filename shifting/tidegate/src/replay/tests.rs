@@ -110,6 +110,7 @@ impl Recorder {
                 ..Evidence::default()
             },
             fleet: None,
+            witness: None,
         };
         self.accept(Event::Observed(observation));
     }

@@ -57,6 +57,7 @@ pub fn rollout_now(status: &RolloutStatus, style: &Style) -> String {
         let tests: Vec<_> = status.evidence.iter().map(evidence).collect();
         page.field("evidence", &tests.join(" · "), worst(&status.evidence));
     }
+    page.witness(status);
     if !status.proof.is_empty() {
         let proofs: Vec<_> = status.proof.iter().map(proof).collect();
         page.field("to advance", &proofs.join(" · "), None);

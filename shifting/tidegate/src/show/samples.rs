@@ -113,6 +113,7 @@ pub(crate) fn judging() -> RolloutStatus {
         revert_reason: None,
         revert_cause: None,
         exposed: None,
+        witness: None,
         approvals: Vec::new(),
         queue: Vec::new(),
         way_back: Some(WayBack {

@@ -158,6 +158,7 @@ impl Life<'_> {
             service: SERVICE.to_owned(),
             epoch: wanted.epoch,
             fleet: None,
+            witness: None,
             delivery,
             evidence,
         }));

@@ -121,6 +121,7 @@ impl Tidegate {
             service: SERVICE.to_owned(),
             epoch: self.rollout().epoch(),
             fleet: None,
+            witness: None,
             delivery: Delivery {
                 expected: count,
                 acknowledged: count,

@@ -436,6 +436,7 @@ impl World {
             delivery,
             evidence,
             fleet: None,
+            witness: None,
         }
     }
 

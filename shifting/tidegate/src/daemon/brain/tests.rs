@@ -106,6 +106,7 @@ fn healthy(brain: &Brain) -> Event {
             ..Evidence::default()
         },
         fleet: None,
+        witness: None,
     })
 }
 

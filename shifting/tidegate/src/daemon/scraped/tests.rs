@@ -1,5 +1,7 @@
 use std::time::Instant;
 
+use tidegate_engine::mesh::Prometheus;
+
 use super::*;
 use crate::prometheus::{Sample, Scrapes, Series};
 
@@ -205,4 +207,34 @@ fn a_frozen_answer_grows_stale() {
     let evidence = world.observe(1);
     assert_eq!(evidence.stable_fresh.get(), 0);
     assert_eq!(evidence.silent, ["a"]);
+}
+
+#[test]
+fn a_prometheus_judges_alone_and_watches_beside_the_sidecars() {
+    let mut world = World::new();
+    world.observe(1);
+    world.scrape(&["a"], 0, 0);
+    world.seconds = 5;
+    world.scrape(&["a"], 10, 100);
+    let scraped = world.observe(1);
+    let reported = Evidence {
+        interval_ms: 1_000,
+        ..Evidence::default()
+    };
+    let server = || Prometheus {
+        url: "http://127.0.0.1:9090".to_owned(),
+        scrape_interval_ms: INTERVAL_MS,
+    };
+    let sources = [
+        EvidenceSource::Sidecars,
+        EvidenceSource::Prometheus(server()),
+        EvidenceSource::Witnessed(server()),
+    ];
+    let [alone, judged, watched] = sources.map(|source| {
+        let scraped = source.prometheus().map(|_| scraped.clone());
+        roles(&source, || reported.clone(), scraped)
+    });
+    assert_eq!(alone, (reported.clone(), None));
+    assert_eq!(judged, (scraped.clone(), None));
+    assert_eq!(watched, (reported, Some(scraped)));
 }

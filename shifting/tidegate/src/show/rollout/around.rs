@@ -1,11 +1,12 @@
 //! What stands around a rollout: the way back, what was proven, who approved, what waits behind it.
 
 use tidegate_engine::rollout::RolloutStatus;
+use tidegate_engine::units::Ppm;
 
 use super::super::style::Tone;
 use super::super::text::clean;
-use super::super::words::ago;
-use super::Page;
+use super::super::words::{ago, ratio};
+use super::{Page, arm_words, e_value};
 
 // === impl Page ===
 
@@ -21,6 +22,40 @@ impl Page<'_> {
             self.field("way back", &text, Some(Tone::Faint));
         } else {
             self.field("way back", &clean(&way_back.text), Some(Tone::Warning));
+        }
+    }
+
+    /// What the second source says: it may hold, and no more.
+    pub(super) fn witness(&mut self, status: &RolloutStatus) {
+        let Some(witness) = &status.witness else {
+            return;
+        };
+        let part = |fresh: Ppm| ratio(fresh.get().into(), 1_000_000);
+        let heard = format!(
+            "Prometheus at {}, of {} of the canary's traffic and {} of stable's",
+            clean(&witness.url),
+            part(witness.canary_fresh),
+            part(witness.stable_fresh)
+        );
+        let tone = witness.objection.is_some().then_some(Tone::Warning);
+        self.field("witness", &heard, tone);
+        let counted = format!(
+            "canary {}, stable {}",
+            arm_words(&witness.canary),
+            arm_words(&witness.stable)
+        );
+        self.field("", &counted, None);
+        let tests: Vec<String> = witness
+            .evidence
+            .iter()
+            .map(|test| {
+                let (e, mark) = (e_value(test.e_value), e_value(test.hold_at));
+                format!("{} {e} of {mark}", clean(&test.test))
+            })
+            .collect();
+        self.field("", &tests.join(" · "), tone);
+        if let Some(trouble) = &witness.trouble {
+            self.field("", &clean(trouble), Some(Tone::Warning));
         }
     }
 

@@ -1,4 +1,6 @@
-use tidegate_engine::rollout::{Approval, HistoryEntry, Queued, QueuedStatus, Rejection, Terms};
+use tidegate_engine::rollout::{
+    Approval, HistoryEntry, Queued, QueuedStatus, Rejection, Terms, WitnessStatus,
+};
 use tidegate_engine::time::Time;
 
 use super::super::samples::judging;
@@ -46,6 +48,43 @@ fn everything_fits_the_width_however_long_the_words_are() {
         assert!(line.chars().count() <= 100, "{line}");
     }
     assert!(text.contains("and 32 more"), "{text}");
+}
+
+#[test]
+fn the_numbers_of_a_second_source_are_shown_beside_its_trouble() {
+    let mut status = judging();
+    let mut evidence = status.evidence.clone();
+    evidence[0].e_value = 2.5;
+    status.witness = Some(Box::new(WitnessStatus {
+        url: "http://127.0.0.1:9090".into(),
+        canary: ArmCounts {
+            requests: 120,
+            bad: 3,
+            ..ArmCounts::default()
+        },
+        stable: ArmCounts {
+            requests: 4_500,
+            ..ArmCounts::default()
+        },
+        canary_fresh: Ppm::ZERO,
+        stable_fresh: Ppm::WHOLE,
+        trouble: Some("Prometheus does not answer".into()),
+        evidence,
+        objection: Some("Prometheus tells too little".into()),
+    }));
+    let text = rollout_now(&status, &Style::plain());
+    assert!(
+        text.contains(
+            "
+evidence   errors 12.4 of 1000 · latency 0.5 of 1000
+witness    Prometheus at http://127.0.0.1:9090, of 0% of the canary's traffic and 100% of stable's
+           canary 3 of 120 failed, stable 0 of 4,500 failed
+           errors 2.5 of 20 · latency 0.5 of 20
+           Prometheus does not answer
+to advance "
+        ),
+        "{text}"
+    );
 }
 
 #[test]
