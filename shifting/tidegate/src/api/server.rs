@@ -305,11 +305,14 @@ fn shown(mut status: RolloutStatus, published: &Published) -> RolloutStatus {
     if let Some(failed) = &published.journal_failed
         && !status.phase.is_final()
     {
+        let meanwhile = match &status.plan.configuration {
+            None => "the canary falls back to stable when its share runs out",
+            Some(_) => "each sidecar keeps the revision that it has",
+        };
         status.decision = Decision::Wait(Waiting {
             kind: "journal".to_owned(),
             reason: format!(
-                "the journal cannot be written: {failed}; no step is taken, and the canary \
-                 falls back to stable when its share runs out"
+                "the journal cannot be written: {failed}; no step is taken, and {meanwhile}"
             ),
             owner: "operator".to_owned(),
             until: None,

@@ -233,10 +233,19 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
             break true;
         }
     };
-    if brain.published().load().state.active().next().is_some() {
-        warn!(
-            "a rollout is running: without a control plane its canary falls back to stable by itself"
-        );
+    for run in brain.published().load().state.active() {
+        let service = &run.plan().service;
+        if run.is_configuration() {
+            warn!(
+                service,
+                "a rollout is running: each sidecar keeps the revision that it has, and nobody watches"
+            );
+        } else {
+            warn!(
+                service,
+                "a rollout is running: without a control plane its canary falls back to stable by itself"
+            );
+        }
     }
     stop.send_replace(true);
     brain.stop().await;

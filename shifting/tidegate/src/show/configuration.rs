@@ -58,8 +58,8 @@ pub fn preview(preview: &Preview, style: &Style) -> String {
         for change in &entry.changes {
             text.push_str(&format!("  {}\n", clean(change)));
         }
-        let line = format!("  {}", clean(&entry.reason));
-        paragraph(&mut text, &line, style, Tone::Faint);
+        let line = clean(&entry.reason);
+        text.push_str(&format!("  {}\n", style.paint(Tone::Faint, &line)));
     }
     text
 }
