@@ -281,6 +281,11 @@ pub(crate) const EXPLANATIONS: &[Explanation] = &[
         "Envoy looks at it when the secrets of the context have come",
     ),
     only_we(
+        "*.common_tls_context.alpn_protocols[]",
+        "a protocol's name has * to * bytes",
+        "Envoy looks at it when the secrets of the context have come",
+    ),
+    only_we(
         "*.common_tls_context.tls_params.cipher_suites[]",
         "there is no cipher suite `*`; *",
         "Envoy looks at it when the secrets of the context have come",
