@@ -20,6 +20,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::mesh::{Mesh, Settings};
+use crate::rollout::known_good::GENERATIONS;
 use crate::rollout::run::Context;
 use crate::rollout::state::join;
 use crate::rollout::{
@@ -27,9 +28,6 @@ use crate::rollout::{
 };
 
 pub use turn::{Pending, Preview};
-
-/// Generations of settings that are kept of each fleet.
-const GENERATIONS: usize = 5;
 
 /// What the rollout of a fleet's configuration is called wherever a rollout is named by its
 /// service: `fleet:NAME`. No service has such a name.

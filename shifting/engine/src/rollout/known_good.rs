@@ -12,15 +12,16 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::mesh::Mesh;
+use crate::rollout::queue::not_now;
 use crate::rollout::run::Context;
 use crate::rollout::{NoticeLevel, Pace, Plan, Refusal, Rollout, State, fleet_of};
 use crate::time::Time;
 
 /// Generations that are kept of each service.
-const GENERATIONS: usize = 5;
+pub(crate) const GENERATIONS: usize = 5;
 
 /// Going back to what is known good takes this part of the declared bakes.
-const BAKE_DIVISOR: u64 = 4;
+pub(crate) const BAKE_DIVISOR: u64 = 4;
 
 /// A version that a service ran well with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -229,11 +230,4 @@ pub(crate) fn least_hosts(plan: &Plan) -> usize {
     let had = plan.from_hosts as usize;
     let may_go = if had < 3 { 0 } else { (had * 15 / 100).max(1) };
     had.saturating_sub(may_go).max(1)
-}
-
-fn not_now(service: &str, why: String) -> Refusal {
-    Refusal::NotNow {
-        service: service.to_owned(),
-        why,
-    }
 }

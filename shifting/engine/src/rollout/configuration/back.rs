@@ -1,12 +1,10 @@
 //! Back to settings that a fleet ran well with, through the same ladder.
 
 use super::{FleetState, subject};
+use crate::rollout::known_good::BAKE_DIVISOR;
 use crate::rollout::queue::not_now;
 use crate::rollout::run::Context;
 use crate::rollout::{Pace, Refusal, State, WayBack};
-
-/// Going back to settings that are known good takes this part of the declared bakes.
-const BAKE_DIVISOR: u64 = 4;
 
 // === impl State ===
 
