@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tidegate_integration::hosts::Hosts;
 use tidegate_integration::library::Library;
 use tidegate_integration::machine::{alone, free_address, wait_until};
-use tidegate_integration::sidecar::{Sidecar, envoy_path, old_envoy_path};
+use tidegate_integration::sidecar::{Sidecar, envoy_path, http2_cluster, old_envoy_path};
 use tidegate_integration::traffic::{Load, Recorded, Traffic, by_status};
 use tidegate_xds::stream::Variant;
 use tidegate_xds::{ClientStatus, ResourceStatus, Settings, TypeUrl};
@@ -131,6 +131,7 @@ impl Kind {
         } else {
             format!("ads_config: {{{}}}", self.api())
         };
+        let xds = http2_cluster("xds", xds);
         format!(
             r#"
 node: {{id: {name}, cluster: shop}}
@@ -156,23 +157,9 @@ stats_sinks:
     emit_tags_as_labels: true
 static_resources:
   clusters:
-  - name: xds
-    type: STATIC
-    connect_timeout: 1s
-    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        '@type': type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config: {{http2_protocol_options: {{}}}}
-    load_assignment:
-      cluster_name: xds
-      endpoints:
-      - lb_endpoints:
-        - endpoint: {{address: {{socket_address: {{address: {}, port_value: {}}}}}}}
-"#,
+{xds}"#,
             admin.ip(),
-            admin.port(),
-            xds.ip(),
-            xds.port()
+            admin.port()
         )
     }
 }

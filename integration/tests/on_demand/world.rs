@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tidegate_integration::Running;
 use tidegate_integration::hosts::Hosts;
 use tidegate_integration::machine::{Alone, alone, free_address, runtime, wait_until};
+use tidegate_integration::sidecar::http2_cluster;
 use tidegate_integration::traffic::get;
 use tidegate_xds::config::Reader;
 use tidegate_xds::{Assign, Client, Refused, Resource, Server, Settings, Snapshot};
@@ -59,6 +60,7 @@ pub(crate) fn resources(text: &str) -> Vec<Resource> {
 }
 
 fn bootstrap(xds: SocketAddr, admin: SocketAddr) -> String {
+    let xds = http2_cluster("xds", xds);
     format!(
         r#"
 node: {{ id: {NODE}, cluster: shop }}
@@ -72,23 +74,9 @@ dynamic_resources:
   lds_config: {{ ads: {{}}, resource_api_version: V3 }}
 static_resources:
   clusters:
-  - name: xds
-    type: STATIC
-    connect_timeout: 1s
-    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        '@type': type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config: {{ http2_protocol_options: {{}} }}
-    load_assignment:
-      cluster_name: xds
-      endpoints:
-      - lb_endpoints:
-        - endpoint: {{ address: {{ socket_address: {{ address: {}, port_value: {} }} }} }}
-"#,
+{xds}"#,
         admin.ip(),
-        admin.port(),
-        xds.ip(),
-        xds.port()
+        admin.port()
     )
 }
 

@@ -20,7 +20,7 @@ use envoy_types::pb::google::protobuf::Duration as PbDuration;
 use tempfile::TempDir;
 use tidegate_integration::library::Library;
 use tidegate_integration::machine::{Alone, alone, free_address, wait_until};
-use tidegate_integration::sidecar::Sidecar;
+use tidegate_integration::sidecar::{Sidecar, http2_cluster};
 use tidegate_xds::stream::Variant;
 use tidegate_xds::{ClientStatus, Resource, ResourceStatus, Settings, Snapshot, TypeUrl};
 
@@ -113,6 +113,8 @@ fn bootstrap(xds: SocketAddr, admin: SocketAddr, variant: Variant) -> String {
         Variant::Delta => "DELTA_GRPC",
         Variant::Sotw => "GRPC",
     };
+    let nowhere = http2_cluster("nowhere", SocketAddr::from(([127, 0, 0, 1], 9)));
+    let xds = http2_cluster("xds", xds);
     format!(
         r#"
 node: {{ id: {NODE}, cluster: shop }}
@@ -129,35 +131,9 @@ dynamic_resources:
   lds_config: {{ ads: {{}}, resource_api_version: V3 }}
 static_resources:
   clusters:
-  - name: nowhere
-    type: STATIC
-    connect_timeout: 1s
-    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        '@type': type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config: {{ http2_protocol_options: {{}} }}
-    load_assignment:
-      cluster_name: nowhere
-      endpoints:
-      - lb_endpoints:
-        - endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: 9 }} }} }}
-  - name: xds
-    type: STATIC
-    connect_timeout: 1s
-    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        '@type': type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config: {{ http2_protocol_options: {{}} }}
-    load_assignment:
-      cluster_name: xds
-      endpoints:
-      - lb_endpoints:
-        - endpoint: {{ address: {{ socket_address: {{ address: {}, port_value: {} }} }} }}
-"#,
+{nowhere}{xds}"#,
         admin.ip(),
-        admin.port(),
-        xds.ip(),
-        xds.port()
+        admin.port()
     )
 }
 
