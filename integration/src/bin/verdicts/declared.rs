@@ -73,6 +73,8 @@ fn fleet() -> Fleet {
         },
         unproven_services_max: None,
         ladder: None,
+        gates: Vec::new(),
+        freeze: Vec::new(),
         rollout: None,
     }
 }

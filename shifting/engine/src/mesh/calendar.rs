@@ -67,13 +67,16 @@ pub(crate) fn time_zone(name: &str) -> Option<TimeZone> {
 
 /// When the freeze that holds at `unix_ms` is over, over all `windows` that overlap or follow each
 /// other without a gap, and the window that holds now. `None` when none does.
-pub(crate) fn frozen(windows: &[Freeze], unix_ms: u64) -> Option<(u64, &Freeze)> {
+pub(crate) fn frozen<'a>(
+    windows: impl Iterator<Item = &'a Freeze> + Clone,
+    unix_ms: u64,
+) -> Option<(u64, &'a Freeze)> {
     let now = windows
-        .iter()
+        .clone()
         .find(|window| window.end(unix_ms).is_some())?;
     let mut until = now.end(unix_ms)?;
     for _ in 0..CHAIN_MAX {
-        match windows.iter().filter_map(|window| window.end(until)).max() {
+        match windows.clone().filter_map(|window| window.end(until)).max() {
             Some(later) => until = later,
             None => break,
         }
@@ -202,7 +205,7 @@ mod tests {
 
     /// The end of the freeze at a moment of UTC.
     fn end(windows: &[Freeze], at: &str) -> Option<String> {
-        let (until, _) = frozen(windows, ms(at))?;
+        let (until, _) = frozen(windows.iter(), ms(at))?;
         let until = Timestamp::from_millisecond(i64::try_from(until).unwrap()).unwrap();
         Some(until.to_string())
     }

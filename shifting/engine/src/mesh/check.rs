@@ -62,6 +62,12 @@ impl Check<'_> {
             None => Some(None),
             Some(ladder) => self.ladder(ladder, Noun::Sidecar).map(Some),
         };
+        // A ladder that could not be read says nothing of the rungs; one that is left out does.
+        let rungs = ladder
+            .clone()
+            .map(|declared| declared.unwrap_or_else(Service::default_ladder));
+        let gates = self.gates(declared.gates, rungs.as_ref(), Noun::Sidecar);
+        let freeze = self.freezes(declared.freeze);
         let rollout = match declared.rollout {
             None => Some(None),
             some => self.section(some, Self::rollout).map(Some),
@@ -80,6 +86,8 @@ impl Check<'_> {
                 },
                 unproven_services_max: unproven?,
                 ladder: ladder?,
+                gates: gates?,
+                freeze: freeze?,
                 rollout: rollout?,
             })
         });
@@ -104,7 +112,7 @@ impl Check<'_> {
             None => Some(Service::default_ladder()),
             Some(ladder) => self.ladder(ladder, Noun::Host),
         };
-        let gates = self.gates(declared.gates, ladder.as_ref());
+        let gates = self.gates(declared.gates, ladder.as_ref(), Noun::Host);
         let freeze = self.freezes(declared.freeze);
         let rollout = self.section(declared.rollout, Self::rollout);
         let traffic = self.section(declared.traffic, Self::traffic);

@@ -19,6 +19,8 @@ pub(super) struct FleetDocument {
     pub(super) listener: Option<Spanned<ListenerFields>>,
     pub(super) unproven_services_max: Single,
     pub(super) ladder: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) gates: Option<Spanned<Entries<GateFields>>>,
+    pub(super) freeze: Option<Spanned<Vec<Spanned<FreezeFields>>>>,
     pub(super) rollout: Option<Spanned<RolloutFields>>,
 }
 

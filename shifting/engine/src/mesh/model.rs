@@ -36,6 +36,13 @@ pub struct Fleet {
     /// rising; the last is 100%. `1 sidecar`, `5%`, `100%` when `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ladder: Option<Vec<Rung>>,
+    /// What else a configuration rollout waits for before it leaves a rung; each rung of the ladder
+    /// at most once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<RungGate>,
+    /// When nothing starts or advances, neither its configuration nor any service that it reaches.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freeze: Vec<Freeze>,
     /// Waits, deadlines and limits of its configuration rollouts; the defaults when `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutPolicy>,
@@ -76,7 +83,7 @@ pub struct Service {
     /// What else a rollout waits for before it leaves a rung; each rung of the ladder at most once.
     #[serde(default)]
     pub gates: Vec<RungGate>,
-    /// When nothing starts or advances.
+    /// When nothing starts or advances; beside the windows of its fleets.
     #[serde(default)]
     pub freeze: Vec<Freeze>,
     /// Waits, deadlines and limits of its rollouts.

@@ -23,6 +23,7 @@ impl Check<'_> {
         &self,
         declared: Option<Spanned<Entries<GateFields>>>,
         ladder: Option<&Vec<Rung>>,
+        noun: Noun,
     ) -> Option<Vec<RungGate>> {
         let Some(declared) = declared else {
             return Some(Vec::new());
@@ -33,7 +34,7 @@ impl Check<'_> {
             let node = key.node;
             let rung = key
                 .value
-                .and_then(|text| self.accept(node, values::rung(&text, Noun::Host)));
+                .and_then(|text| self.accept(node, values::rung(&text, noun)));
             let gate = fields.value.and_then(|fields| self.gate(fields));
             let (Some(rung), Some(gate)) = (rung, gate) else {
                 right = false;
@@ -209,6 +210,10 @@ mod tests {
 kind: fleet
 name: web
 listener: {address: 127.0.0.1, port: 0}
+gates:
+  1 sidecar: {approval: true}
+freeze:
+  - {from: \"2026-12-20T18:00\", to: \"2027-01-04T08:00\", zone: UTC, reason: feasts}
 ---
 kind: service
 name: checkout
@@ -251,6 +256,9 @@ freeze:
                 "2026-12-20 18:00 to 2027-01-04 08:00 UTC",
             ]
         );
+        let fleet = &mesh.fleets["web"];
+        assert_eq!(fleet.gates, [gate(Rung::Hosts(1), 0, true)]);
+        assert!(fleet.freeze[0].to_string().ends_with("UTC: feasts"));
         // As the journal keeps it.
         let text = serde_json::to_string(&mesh).unwrap();
         assert_eq!(

@@ -72,6 +72,8 @@ pub(crate) fn mesh() -> Mesh {
                 },
                 unproven_services_max: None,
                 ladder: None,
+                gates: Vec::new(),
+                freeze: Vec::new(),
                 rollout: None,
             },
         )]),

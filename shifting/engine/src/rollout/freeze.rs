@@ -1,5 +1,5 @@
-//! Freeze windows: while one of a service holds, nothing of it starts or advances. What goes back
-//! always goes, and so does a rollout back to what is known good.
+//! Freeze windows: while one of a service or of its fleets holds, nothing of it starts or advances.
+//! What goes back always goes, and so does a rollout back to what is known good.
 //!
 //! Windows are in civil time, and decisions depend on nothing but events (invariant S20): so the
 //! civil time comes as an event, [`Event::ClockRead`](crate::rollout::Event::ClockRead), and the
@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::mesh;
+use crate::mesh::{self, Freeze, Mesh};
 use crate::rollout::{Pace, Refusal, State, fleet_of};
 use crate::time::Time;
 
@@ -39,7 +39,13 @@ impl State {
     /// `now`: there are freeze windows, and the time differs from what is known.
     #[must_use]
     pub fn needs_clock(&self, unix_ms: u64, now: Time) -> bool {
-        let windows = |mesh: &mesh::Mesh| mesh.services.values().any(|s| !s.freeze.is_empty());
+        let windows = |mesh: &Mesh| {
+            let of_services = mesh
+                .services
+                .values()
+                .any(|service| !service.freeze.is_empty());
+            of_services || mesh.fleets.values().any(|fleet| !fleet.freeze.is_empty())
+        };
         self.mesh().is_some_and(windows)
             && self
                 .civil_ms(now)
@@ -52,18 +58,35 @@ impl State {
         Some(clock.unix_ms.saturating_add(now.since_ms(clock.at)))
     }
 
-    /// The freeze of a service that holds at `now`.
-    pub(crate) fn freeze_of(&self, service: &str, now: Time) -> Option<Frozen> {
-        if let Some(fleet) = fleet_of(service) {
-            // Every service that the fleet reaches may ask for quiet.
-            let services = self.mesh()?.services_of(fleet);
+    /// The freeze of a service, or of a fleet's configuration, that holds at `now`.
+    pub(crate) fn freeze_of(&self, subject: &str, now: Time) -> Option<Frozen> {
+        let mesh = self.mesh()?;
+        if let Some(fleet) = fleet_of(subject) {
+            // Every service that the fleet reaches may ask for quiet, too.
+            let own = self.frozen_by(mesh.fleets.get(fleet)?.freeze.iter(), now);
+            let services = mesh.services_of(fleet);
             let frozen = services.filter_map(|(name, _)| self.freeze_of(name, now));
-            return frozen.max_by_key(|frozen| (frozen.until.is_none(), frozen.until));
+            return own
+                .into_iter()
+                .chain(frozen)
+                .max_by_key(|frozen| (frozen.until.is_none(), frozen.until));
         }
-        let windows = &self.mesh()?.services.get(service)?.freeze;
-        if windows.is_empty() {
-            return None;
-        }
+        let service = mesh.services.get(subject)?;
+        let fleets = service
+            .fleets
+            .iter()
+            .filter_map(|name| mesh.fleets.get(name));
+        let windows = service.freeze.iter();
+        self.frozen_by(windows.chain(fleets.flat_map(|fleet| &fleet.freeze)), now)
+    }
+
+    /// The freeze that these windows make at `now`.
+    fn frozen_by<'a>(
+        &self,
+        windows: impl Iterator<Item = &'a Freeze> + Clone,
+        now: Time,
+    ) -> Option<Frozen> {
+        windows.clone().next()?;
         let Some(unix_ms) = self.civil_ms(now) else {
             return Some(Frozen {
                 until: None,

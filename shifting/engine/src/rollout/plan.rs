@@ -1,6 +1,6 @@
 //! Which exposures the rungs of a ladder allow, and what an operator should know before.
 
-use crate::mesh::{Gate, Rung, Service};
+use crate::mesh::{Gate, Rung, RungGate, Service};
 use crate::rollout::{Lease, Pace, Plan, PlannedRung};
 use crate::units::Ppm;
 
@@ -11,8 +11,7 @@ pub(crate) fn plan(name: &str, service: &Service, from: &str, to: &str) -> Plan 
     let mut warnings = Vec::new();
     let mut rungs = rungs(&service.ladder, from_hosts, to_hosts, &mut warnings);
     for (planned, rung) in rungs.iter_mut().zip(&service.ladder) {
-        let gate = service.gates.iter().find(|gate| gate.rung == *rung);
-        planned.gate = gate.map(|gate| gate.gate).unwrap_or_default();
+        planned.gate = gate_of(rung, &service.gates);
     }
     if to_hosts < from_hosts {
         let tenths = (from_hosts * 10).div_ceil(to_hosts.max(1));
@@ -75,6 +74,12 @@ fn rungs(
     rungs.reverse();
     warnings.reverse();
     rungs
+}
+
+/// What stands at the end of a declared rung.
+pub(crate) fn gate_of(rung: &Rung, gates: &[RungGate]) -> Gate {
+    let gate = gates.iter().find(|gate| gate.rung == *rung);
+    gate.map(|gate| gate.gate).unwrap_or_default()
 }
 
 fn share_rung(share: Ppm) -> PlannedRung {

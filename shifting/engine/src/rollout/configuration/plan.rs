@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::{Change, subject};
 use crate::mesh::{
-    EvidenceSource, Gate, LatencyObjective, Mesh, RolloutPolicy, Rung, Service, Settings, Slo,
+    EvidenceSource, LatencyObjective, Mesh, RolloutPolicy, Rung, RungGate, Service, Settings, Slo,
 };
+use crate::rollout::plan::gate_of;
 use crate::rollout::{Lease, Pace, Plan, PlannedRung};
 use crate::units::Ppm;
 
@@ -15,6 +16,7 @@ pub(super) fn plan(mesh: &Mesh, fleet: &str, before: Settings, after: Settings) 
     let ladder = declared
         .and_then(|fleet| fleet.ladder.clone())
         .unwrap_or_else(Service::default_ladder);
+    let gates = declared.map_or(&[][..], |fleet| &fleet.gates);
     let policy: RolloutPolicy = declared
         .and_then(|fleet| fleet.rollout.clone())
         .unwrap_or_default();
@@ -33,7 +35,10 @@ pub(super) fn plan(mesh: &Mesh, fleet: &str, before: Settings, after: Settings) 
     Plan {
         from: before.revision(fleet),
         to: after.revision(fleet),
-        rungs: ladder.iter().map(rung).collect(),
+        rungs: ladder
+            .iter()
+            .map(|declared| rung(declared, gates))
+            .collect(),
         slo: weakest_objective(mesh, &touched),
         policy,
         pace: Pace::Ordinary,
@@ -54,8 +59,8 @@ pub(super) fn plan(mesh: &Mesh, fleet: &str, before: Settings, after: Settings) 
 
 /// How many sidecars a fleet has is not known to a plan: n of them stand for n parts per million,
 /// which is less than any part of them.
-fn rung(rung: &Rung) -> PlannedRung {
-    let (name, share, hosts) = match *rung {
+fn rung(declared: &Rung, gates: &[RungGate]) -> PlannedRung {
+    let (name, share, hosts) = match *declared {
         Rung::Share(share) => (share.to_string(), share, None),
         Rung::Hosts(count) => {
             let plural = if count == 1 { "" } else { "s" };
@@ -67,7 +72,7 @@ fn rung(rung: &Rung) -> PlannedRung {
         name,
         share,
         hosts,
-        gate: Gate::default(),
+        gate: gate_of(declared, gates),
     }
 }
 

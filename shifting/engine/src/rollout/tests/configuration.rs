@@ -5,6 +5,8 @@ use std::sync::Arc;
 use super::*;
 use crate::mesh::{Mesh, Settings, Tier};
 
+mod waits;
+
 const WEB: &str = "fleet:web";
 
 fn with_timeout(timeout_ms: u64) -> Mesh {
