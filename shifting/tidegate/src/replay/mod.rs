@@ -9,7 +9,7 @@ mod what_if;
 use std::path::Path;
 
 use serde::Serialize;
-use tidegate_engine::rollout::{Decided, Event, Refusal, Rollout, RolloutDecision, State};
+use tidegate_engine::rollout::{self, Decided, Event, Refusal, Rollout, RolloutDecision, State};
 use tidegate_engine::time::Time;
 
 use crate::journal::{self, JournalError, StoredRecord};
@@ -195,11 +195,14 @@ fn changed(was: &RolloutDecision, is: &RolloutDecision) -> bool {
         || was.decision.kind() != is.decision.kind()
 }
 
-/// The service whose rollout an event began.
-fn begins<'a>(before: &State, event: &'a Event, after: &State) -> Option<&'a str> {
-    let service = event.service()?;
-    let number = |state: &State| state.latest(service).map(Rollout::number);
-    (number(after) != number(before)).then_some(service)
+/// The service, or `fleet:NAME`, whose rollout an event began.
+fn begins(before: &State, event: &Event, after: &State) -> Option<String> {
+    let subject = match event {
+        Event::Configure { fleet } => rollout::subject(fleet),
+        other => other.service()?.to_owned(),
+    };
+    let number = |state: &State| state.latest(&subject).map(Rollout::number);
+    (number(after) != number(before)).then_some(subject)
 }
 
 #[cfg(test)]

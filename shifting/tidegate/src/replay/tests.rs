@@ -1,7 +1,10 @@
 use std::path::Path;
 
 use tidegate_engine::mesh::{self, Mesh, SourceFile};
-use tidegate_engine::rollout::{ArmCounts, Delivery, Evidence, Observation, Phase, Turn};
+use tidegate_engine::rollout::{
+    ArmCounts, ArmHealth, Delivery, Evidence, FleetHealth, FleetObservation, Observation, Phase,
+    Turn, order,
+};
 use tidegate_engine::units::Ppm;
 
 use super::*;
@@ -271,4 +274,126 @@ fn a_place_without_a_journal_is_an_error_that_says_what_to_name() {
     let dir = tempfile::tempdir().unwrap();
     let error = replay(dir.path(), None, None).unwrap_err();
     assert!(error.to_string().contains("--data"), "{error}");
+}
+
+const WEB: &str = "fleet:web";
+
+/// `patience` is the fleet's bake and `timeout` what its sidecars are configured with.
+fn fleet_mesh(patience: &str, timeout: &str) -> Mesh {
+    let text = format!(
+        "
+kind: fleet
+name: web
+listener: {{address: 127.0.0.1, port: 0}}
+rollout: {{bake: {patience}, soak: 20s}}
+---
+kind: service
+name: checkout
+fleets: [web]
+initial: v1
+slo: {{success: 99%}}
+traffic: {{timeout: {timeout}}}
+versions: {{v1: {{hosts: [{{address: \"127.0.0.1:1\"}}]}}}}
+"
+    );
+    let path = "mesh.yaml".to_owned();
+    mesh::read(&[SourceFile { path, text }]).unwrap()
+}
+
+impl Recorder {
+    /// One second of five healthy sidecars with 100 requests each.
+    fn second_of_the_fleet(&mut self) {
+        self.now += 1_000;
+        for event in self.state.due(Time(self.now)) {
+            self.accept(event);
+        }
+        let run = self.state.latest(WEB).unwrap();
+        let sidecars = ["a", "b", "c", "d", "e"].map(|id| (id, "z1"));
+        let exposed = run.exposed_sidecars();
+        let ordered = order(&run.plan().to, sidecars);
+        let (new, old): (Vec<&str>, Vec<&str>) =
+            ordered.into_iter().partition(|id| exposed.includes(id));
+        let arm = |sidecars: &[&str]| ArmCounts {
+            requests: 100 * sidecars.len() as u64,
+            timed: 100 * sidecars.len() as u64,
+            issued: 100 * sidecars.len() as u64,
+            ..ArmCounts::default()
+        };
+        let health = |sidecars: &[&str]| ArmHealth {
+            sidecars: sidecars.len() as u64,
+            ..ArmHealth::default()
+        };
+        let observation = Observation {
+            service: WEB.to_owned(),
+            epoch: run.epoch(),
+            delivery: Delivery {
+                expected: 5,
+                acknowledged: 5,
+                ..Delivery::default()
+            },
+            evidence: Evidence {
+                canary: arm(&new),
+                stable: arm(&old),
+                canary_fresh: Ppm::WHOLE,
+                stable_fresh: Ppm::WHOLE,
+                ..Evidence::default()
+            },
+            fleet: Some(Box::new(FleetObservation {
+                next: old.iter().map(|id| (*id).to_owned()).collect(),
+                health: FleetHealth {
+                    canary: health(&new),
+                    stable: health(&old),
+                },
+            })),
+            witness: None,
+        };
+        self.accept(Event::Observed(observation));
+    }
+}
+
+#[test]
+fn a_fleets_configuration_is_tried_with_other_waits_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(dir.path()).unwrap();
+    let mut recorder = Recorder {
+        journal,
+        state: State::default(),
+        now: 0,
+    };
+    for timeout in ["15s", "10s"] {
+        recorder.accept(Event::MeshDeclared {
+            mesh: fleet_mesh("20s", timeout),
+        });
+    }
+    let end = |recorder: &Recorder| Some(recorder.state.latest(WEB)?.phase());
+    for _ in 0..600 {
+        if end(&recorder).is_some_and(Phase::is_final) {
+            break;
+        }
+        recorder.second_of_the_fleet();
+    }
+    assert_eq!(end(&recorder), Some(Phase::Committed));
+    drop(recorder);
+
+    let what_if = |settings: &Mesh| {
+        let mut replay = replay(dir.path(), Some(WEB), Some(settings)).unwrap();
+        assert_eq!(replay.what_if.len(), 1, "{:?}", replay.what_if);
+        replay.what_if.remove(0).outcome
+    };
+    let same = what_if(&fleet_mesh("20s", "1s"));
+    assert!(
+        matches!(&same, Outcome::Same { place } if place == "committed"),
+        "{same:?}"
+    );
+    let Outcome::Parted { was, would, .. } = what_if(&fleet_mesh("60s", "10s")) else {
+        panic!("a longer bake changed nothing");
+    };
+    assert_eq!(would.place, "judging 1 sidecar");
+    assert_eq!(would.decision.kind(), "bake");
+    assert_ne!(was.place, would.place);
+    let refused = what_if(&Mesh::default());
+    assert!(
+        matches!(&refused, Outcome::Refused { why } if why.contains("no fleet `web`")),
+        "{refused:?}"
+    );
 }

@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 use tidegate_engine::mesh::Mesh;
-use tidegate_engine::rollout::{ArmCounts, Decision, Event, Rollout, State};
+use tidegate_engine::rollout::{ArmCounts, Decision, Event, Rollout, State, fleet_of};
 use tidegate_engine::time::Time;
 
 use super::begins;
@@ -14,13 +14,13 @@ use super::begins;
 /// What other settings would have changed for one rollout.
 #[derive(Debug, Clone, Serialize)]
 pub struct WhatIf {
-    /// The service.
+    /// The service, or `fleet:NAME`.
     pub service: String,
     /// Number of the rollout.
     pub number: u64,
-    /// From which version.
+    /// From which version, or revision.
     pub from: String,
-    /// To which version.
+    /// To which version, or revision.
     pub to: String,
     /// What came of it.
     pub outcome: Outcome,
@@ -98,13 +98,10 @@ impl<'a> Alternatives<'a> {
             !ends
         });
         if let Some(service) = begins(before, event, after)
-            && let Some(started) = after.latest(service)
+            && let Some(started) = after.latest(&service)
         {
-            match begin(before, service, event, settings, at) {
-                Ok(state) => self.running.push(Trial {
-                    service: service.to_owned(),
-                    state,
-                }),
+            match begin(before, &service, event, settings, at) {
+                Ok(state) => self.running.push(Trial { service, state }),
                 Err(why) => self
                     .over
                     .push(WhatIf::new(started, Outcome::Refused { why })),
@@ -138,8 +135,14 @@ fn begin(
     settings: &Mesh,
     at: Time,
 ) -> Result<State, String> {
-    if !settings.services.contains_key(service) {
-        return Err(format!("the other mesh declares no service `{service}`"));
+    match fleet_of(service) {
+        Some(fleet) if !settings.fleets.contains_key(fleet) => {
+            return Err(format!("the other mesh declares no fleet `{fleet}`"));
+        }
+        None if !settings.services.contains_key(service) => {
+            return Err(format!("the other mesh declares no service `{service}`"));
+        }
+        _ => {}
     }
     let mesh = before
         .mesh()
@@ -154,11 +157,25 @@ fn begin(
     }
 }
 
-/// `mesh` with what decides about one service taken from another mesh. Versions and hosts stay:
-/// they are what was observed.
+/// `mesh` with what decides about one service, or one fleet's configuration, taken from another
+/// mesh. Versions, hosts and what sidecars are configured with stay: they are what was observed.
 fn with_settings(mesh: &Mesh, service: &str, settings: &Mesh) -> Mesh {
     let mut mesh = mesh.clone();
-    if let (Some(declared), Some(other)) = (
+    if let Some(fleet) = fleet_of(service) {
+        if let (Some(declared), Some(other)) =
+            (mesh.fleets.get_mut(fleet), settings.fleets.get(fleet))
+        {
+            declared.ladder = other.ladder.clone();
+            declared.gates = other.gates.clone();
+            declared.rollout = other.rollout.clone();
+        }
+        // It is judged by the objectives of the services that it touches.
+        for (name, declared) in &mut mesh.services {
+            if let Some(other) = settings.services.get(name) {
+                declared.slo = other.slo.clone();
+            }
+        }
+    } else if let (Some(declared), Some(other)) = (
         mesh.services.get_mut(service),
         settings.services.get(service),
     ) {
