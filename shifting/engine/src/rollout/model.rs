@@ -9,6 +9,7 @@
 //! One thing goes wrong, at every moment; an ignored test lets two, in every order.
 
 mod faults;
+mod fleet;
 mod properties;
 mod world;
 

@@ -1,9 +1,11 @@
 //! What a fleet's sidecars are configured with.
 
-use super::Broken;
-use crate::rollout::{Event, Phase, State, subject};
+use super::{Broken, broken};
+use crate::mesh::Settings;
+use crate::rollout::{Event, Phase, Rollout, State, subject};
 
-/// No change of configuration reaches everyone but by a rollout that ends with it (design §1.1).
+/// No change of configuration reaches everyone but by a rollout that ends with it (design §1.1), and
+/// what a rollout ended with is what everyone has.
 ///
 /// # Errors
 /// When one does.
@@ -16,25 +18,38 @@ pub(super) fn settings(before: &State, event: &Event, after: &State) -> Result<(
         .into_iter()
         .flat_map(|mesh| mesh.fleets.keys());
     for fleet in fleets {
-        let (was, is) = (before.settings(fleet), after.settings(fleet));
-        let Some(is) = is.filter(|is| was.as_ref() != Some(is)) else {
-            continue;
-        };
         let name = subject(fleet);
-        let was_committing = before
+        let committed = after
             .latest(&name)
-            .is_some_and(|run| run.phase == Phase::Committing);
-        let brought = after.latest(&name).is_some_and(|run| {
-            let change = run.plan.configuration.as_deref();
-            run.phase == Phase::Committed && change.is_some_and(|change| change.after == is)
-        });
-        if !(was_committing && brought) {
-            return Err(Broken {
-                rule: "configuration",
-                service: name,
-                what: "it changed for everyone without a rollout".to_owned(),
-            });
+            .filter(|run| run.phase == Phase::Committed && was_committing(before, run));
+        let (was, is) = (before.settings(fleet), after.settings(fleet));
+        match committed {
+            Some(run) if is.as_ref() != brought(run) => {
+                return broken(
+                    "configuration",
+                    run,
+                    "it was committed, and is not in force".to_owned(),
+                );
+            }
+            None if is.is_some() && was != is => {
+                return Err(Broken {
+                    rule: "configuration",
+                    service: name,
+                    what: "it changed for everyone without a rollout".to_owned(),
+                });
+            }
+            _ => {}
         }
     }
     Ok(())
+}
+
+fn was_committing(before: &State, run: &Rollout) -> bool {
+    before
+        .latest(&run.plan.service)
+        .is_some_and(|was| was.number == run.number && was.phase == Phase::Committing)
+}
+
+fn brought(run: &Rollout) -> Option<&Settings> {
+    Some(&run.plan.configuration.as_deref()?.after)
 }

@@ -1,0 +1,136 @@
+//! The model check of configuration rollouts: the subject is a fleet of three sidecars.
+//!
+//! The one that has the new revision, or one that has the old, may crash, be slow, reject it or lose
+//! its stream; the new revision or the mesh as a whole may fail requests; reports may be missing;
+//! the program may crash for a moment or for long; operators pause, resume, abort, and declare
+//! another mesh in the middle.
+
+mod faults;
+mod properties;
+mod seen;
+mod world;
+
+use stateright::{Checker, HasDiscoveries, Model, Property};
+
+use faults::Fault;
+use world::{Action, World};
+
+/// A configuration rollout of a few ticks and its surprises, with one bug or none.
+#[derive(Clone)]
+struct Configurations {
+    surprises: u8,
+    fault: Option<Fault>,
+}
+
+impl Model for Configurations {
+    type State = World;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<World> {
+        vec![World::new(self.surprises)]
+    }
+
+    fn actions(&self, world: &World, actions: &mut Vec<Action>) {
+        world.actions(actions);
+    }
+
+    fn next_state(&self, world: &World, action: Action) -> Option<World> {
+        world.step(action, self.fault)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always("the step kept its invariants", |_, world: &World| {
+                world.broken().is_none()
+            }),
+            Property::always(
+                "L5: what goes back arrives",
+                |model: &Self, world: &World| world.goes_back(model.fault),
+            ),
+            Property::always("L3: nothing is stuck", |_, world: &World| world.ends()),
+            Property::sometimes("a revision is committed", |_, world: &World| {
+                world.committed()
+            }),
+            Property::sometimes("a revision is taken back", |_, world: &World| {
+                world.reverted()
+            }),
+            Property::sometimes("a second revision is under way", |_, world: &World| {
+                world.run().number() > 1
+            }),
+        ]
+    }
+}
+
+const NEVER: [&str; 3] = [
+    "the step kept its invariants",
+    "L5: what goes back arrives",
+    "L3: nothing is stuck",
+];
+
+#[test]
+fn whatever_goes_wrong_with_a_fleet_at_any_moment_the_invariants_hold() {
+    explore(1);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn whatever_goes_wrong_with_a_fleet_twice_the_invariants_hold() {
+    explore(2);
+}
+
+fn explore(surprises: u8) {
+    let model = Configurations {
+        surprises,
+        fault: None,
+    };
+    let checker = model.checker().threads(2).spawn_bfs().join();
+    println!(
+        "{} states, {} of them unique, up to {} steps deep",
+        checker.state_count(),
+        checker.unique_state_count(),
+        checker.max_depth()
+    );
+    for name in NEVER {
+        if let Some(path) = checker.discovery(name) {
+            let last = path.last_state().clone();
+            panic!("{name}: {last:?} after {:#?}", path.into_actions());
+        }
+    }
+    for name in [
+        "a revision is committed",
+        "a revision is taken back",
+        "a second revision is under way",
+    ] {
+        assert!(checker.discovery(name).is_some(), "{name} is never seen");
+    }
+    assert!(checker.unique_state_count() > 1_000);
+}
+
+#[test]
+fn every_bug_of_a_configuration_rollout_is_found() {
+    let mut missed = Vec::new();
+    for fault in Fault::ALL {
+        let model = Configurations {
+            surprises: 1,
+            fault: Some(fault),
+        };
+        let checker = model
+            .checker()
+            .threads(2)
+            .finish_when(HasDiscoveries::AnyOf(NEVER.into_iter().collect()))
+            .spawn_bfs()
+            .join();
+        match NEVER
+            .iter()
+            .find_map(|name| Some((name, checker.discovery(name)?)))
+        {
+            Some((name, path)) => println!(
+                "{fault:?}: found, {} states: {}",
+                checker.state_count(),
+                path.last_state().broken().unwrap_or(name)
+            ),
+            None => missed.push(fault),
+        }
+    }
+    assert!(missed.is_empty(), "not found: {missed:?}");
+}
