@@ -93,7 +93,6 @@ pub(super) struct World {
     trouble: u8,
     pub(super) sidecars: [Sidecar; SIDECARS],
     surprises: u8,
-    paused: bool,
     ran_out: bool,
     broken: Option<String>,
     pub(super) digest: u64,
@@ -117,7 +116,6 @@ impl World {
                 stalled: false,
             }; SIDECARS],
             surprises,
-            paused: false,
             ran_out: false,
             broken: None,
             digest: 0,
@@ -154,6 +152,10 @@ impl World {
         self.run().phase() == Phase::Reverted
     }
 
+    fn paused(&self) -> bool {
+        self.run().paused.is_some()
+    }
+
     pub(super) fn ran_out(&self) -> bool {
         self.ran_out
     }
@@ -178,7 +180,7 @@ impl World {
                 actions.push(Action::Reconnect(index));
             }
         }
-        if self.paused {
+        if self.paused() {
             actions.push(Action::Resume);
         }
         if self.weather != Weather::Healthy {
@@ -212,7 +214,7 @@ impl World {
             self.run().phase(),
             Phase::Preparing | Phase::Judging | Phase::Soaking
         );
-        if !self.paused && pausable {
+        if !self.paused() && pausable {
             actions.push(Action::Pause);
         }
         actions.push(Action::Abort);
@@ -258,7 +260,6 @@ impl World {
             }
             Action::Crash { long } => next.crash(long, fault),
             Action::Pause => {
-                next.paused = true;
                 next.apply(
                     &Event::Pause {
                         service: "checkout".into(),
@@ -268,7 +269,6 @@ impl World {
                 );
             }
             Action::Resume => {
-                next.paused = false;
                 next.apply(
                     &Event::Resume {
                         service: "checkout".into(),
@@ -296,7 +296,7 @@ impl World {
     pub(super) fn tick(&mut self, fault: Option<Fault>) {
         self.now = self.now.plus_ms(1_000);
         let still = |sidecar: &Sidecar| !sidecar.connected || sidecar.stalled;
-        let trouble = self.weather != Weather::Healthy || self.paused;
+        let trouble = self.weather != Weather::Healthy || self.paused();
         self.trouble = match trouble || self.sidecars.iter().any(still) {
             true => self.trouble.saturating_add(1),
             false => 0,
@@ -307,12 +307,6 @@ impl World {
             self.failing = self.failing.saturating_add(1).min(20);
         }
         self.apply(&Event::Observed(observation), fault);
-        if !matches!(
-            self.run().phase(),
-            Phase::Preparing | Phase::Judging | Phase::Soaking
-        ) {
-            self.paused = false;
-        }
         self.send();
     }
 
@@ -334,9 +328,6 @@ impl World {
             },
             fault,
         );
-        if self.run().paused.is_none() {
-            self.paused = false;
-        }
         self.send();
     }
 
@@ -454,7 +445,6 @@ impl World {
         self.trouble.hash(&mut hasher);
         self.sidecars.hash(&mut hasher);
         self.surprises.hash(&mut hasher);
-        self.paused.hash(&mut hasher);
         self.broken.hash(&mut hasher);
         self.digest = hasher.finish();
     }
