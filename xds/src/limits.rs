@@ -13,6 +13,12 @@ pub const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// millisecond that its first answers take.
 pub const LARGE_REQUEST_BYTES: usize = 256 * 1024;
 
+/// What is kept of requests that didn't arrive whole yet, or that wait to be read, of all streams
+/// together, bytes; half of it of large ones, so that 16 of the largest fit at a time. The other half
+/// is for everyday ones: 2,000 Envoys that come at once ([`NEW_STREAMS_BURST`]) with 1,000 clusters and
+/// their assignments each send 300 MB, of which at any time most didn't come or were read.
+pub const UNFINISHED_BYTES_MAX: usize = 512 * 1024 * 1024;
+
 /// Cores for each large request that is read at the same time; one is read in any case. However many
 /// come at once, half of the machine is left to everybody else.
 pub const CORES_PER_LARGE_REQUEST: usize = 2;
@@ -235,9 +241,14 @@ pub const COLD_STARTS_PER_CORE: usize = 2;
 pub const COLD_START_MAX: Duration = Duration::from_secs(10);
 
 /// Cores for each stream that is worked on after its client rejected something; one is in any case.
-/// A rejection of 1,000 resources takes some milliseconds, and clients that reject one content reject
+/// A rejection of 1,000 resources takes most of a millisecond, and clients that reject one content reject
 /// it together: however many they are, the others have half of the machine.
 pub const CORES_PER_REJECTION: usize = 2;
+
+/// Resources of a response whose rejection is worked on by the threads that serve everybody: to take
+/// it in takes 0.4 ms for 1,000, and to look for what comes of it as long again. Of more, it is worked
+/// on beside them, as large requests are.
+pub const REJECTED_AT_ONCE_MAX: usize = 4_096;
 
 /// How long a TLS handshake may take: 540 µs of CPU and two round trips.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);

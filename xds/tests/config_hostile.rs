@@ -165,3 +165,42 @@ fn duplicates_among_thousands() {
     );
     refused(&router, "a second `n5`");
 }
+
+#[test]
+fn names_that_are_long_to_compare() {
+    const NAMES: usize = 300;
+    // As many of each letter, and nothing in the same place.
+    let (there, wanted) = (
+        "a".repeat(80) + &"b".repeat(80),
+        "b".repeat(80) + &"a".repeat(80),
+    );
+    let mut text = String::from("static_resources:\n  clusters:\n");
+    for index in 0..NAMES {
+        writeln!(text, "  - {{name: {there}{index:03}}}").unwrap();
+    }
+    for index in 0..NAMES {
+        let to = match index {
+            0 => format!("{there}1234"),
+            _ => format!("{wanted}{index:03}"),
+        };
+        writeln!(
+            text,
+            "  - {{name: c{index}, load_assignment: {{cluster_name: c, endpoints: []}}, \
+             eds_cluster_config: {{eds_config: {{api_config_source: {{api_type: GRPC, \
+             transport_api_version: V3, grpc_services: [{{envoy_grpc: {{cluster_name: {to}}}}}]}}}}}}}}"
+        )
+        .unwrap();
+    }
+    let diagnostics = read(&text).unwrap_err();
+    let missing = diagnostics.iter();
+    let missing = missing.filter(|d| d.message.contains("there is no cluster"));
+    let help: Vec<&str> = missing.map(|d| d.help.as_str()).collect();
+    assert_eq!(help.len(), NAMES);
+    assert!(help[0].starts_with("did you mean"), "{}", help[0]);
+    assert!(help[1].starts_with("there are `a"), "{}", help[1]);
+    assert!(
+        help[NAMES - 1].contains("too many mistakes"),
+        "{}",
+        help[NAMES - 1]
+    );
+}

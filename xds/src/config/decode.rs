@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
 
-use super::diagnostic::{Fault, closest, shown, suggest};
+use super::diagnostic::{Fault, shown};
 use super::encode::encode;
 use super::path::Path;
+use super::spelling::Speller;
 use super::tree::{self, NodeId, Tree};
 use super::{limits, scalar, schema, well_known};
 
@@ -25,6 +26,7 @@ pub(super) struct Decoder<'t, 'a> {
     pub(super) tree: &'t Tree<'a>,
     pub(super) path: Path,
     pub(super) findings: Vec<Finding>,
+    pub(super) speller: &'t Speller,
     /// Values visited; with those that aliases repeat.
     pub(super) visited: usize,
 }
@@ -32,11 +34,12 @@ pub(super) struct Decoder<'t, 'a> {
 // === impl Decoder ===
 
 impl<'t, 'a> Decoder<'t, 'a> {
-    pub(super) fn new(tree: &'t Tree<'a>) -> Self {
+    pub(super) fn new(tree: &'t Tree<'a>, speller: &'t Speller) -> Self {
         Self {
             tree,
             path: Path::default(),
             findings: Vec::new(),
+            speller,
             visited: 0,
         }
     }
@@ -103,7 +106,7 @@ impl<'t, 'a> Decoder<'t, 'a> {
         let Some(tree::Value::Mapping(entries)) = self.tree.value(node) else {
             let found = self.tree.kind(node);
             let fields: Vec<_> = descriptor.fields().collect();
-            let help = suggest(
+            let help = self.speller.suggest(
                 "",
                 fields.iter().map(FieldDescriptor::name),
                 "its fields are",
@@ -127,7 +130,7 @@ impl<'t, 'a> Decoder<'t, 'a> {
                 .or_else(|| descriptor.get_field_by_json_name(name));
             match field {
                 None => {
-                    let fault = unknown_field(name, descriptor);
+                    let fault = unknown_field(name, descriptor, self.speller);
                     self.report::<()>(*key, fault);
                 }
                 Some(field) => {
@@ -235,7 +238,7 @@ impl<'t, 'a> Decoder<'t, 'a> {
         for (key, value) in entries {
             let name = self.tree.text(*key).unwrap_or_default();
             self.path.key(name);
-            match scalar::read_key(&key_kind, name) {
+            match scalar::read_key(&key_kind, name, self.speller) {
                 Err(fault) => {
                     self.report::<()>(*key, fault);
                 }
@@ -269,7 +272,7 @@ impl<'t, 'a> Decoder<'t, 'a> {
         if self.tree.is_null(node) {
             return Some(Value::EnumNumber(0));
         }
-        match scalar::read(kind, text, *plain) {
+        match scalar::read(kind, text, *plain, self.speller) {
             Ok(value) => Some(value),
             Err(fault) => self.report(node, fault),
         }
@@ -321,7 +324,7 @@ impl<'t, 'a> Decoder<'t, 'a> {
         self.path.field(TYPE);
         let found = match schema::message_of(&type_url) {
             Some(descriptor) => Some((type_url, descriptor)),
-            None => self.report(written, unknown_type(&type_url)),
+            None => self.report(written, unknown_type(&type_url, self.speller)),
         };
         self.path.pop();
         found
@@ -337,7 +340,7 @@ fn takes_null(kind: &Kind) -> bool {
     }
 }
 
-fn unknown_field(name: &str, descriptor: &MessageDescriptor) -> Fault {
+fn unknown_field(name: &str, descriptor: &MessageDescriptor, speller: &Speller) -> Fault {
     if descriptor.reserved_names().any(|reserved| reserved == name) {
         return Fault::new(
             format!(
@@ -350,11 +353,11 @@ fn unknown_field(name: &str, descriptor: &MessageDescriptor) -> Fault {
     let fields: Vec<_> = descriptor.fields().collect();
     Fault::new(
         format!("{} has no such field", descriptor.name()),
-        suggest(name, fields.iter().map(FieldDescriptor::name), "there are"),
+        speller.suggest(name, fields.iter().map(FieldDescriptor::name), "there are"),
     )
 }
 
-fn unknown_type(type_url: &str) -> Fault {
+fn unknown_type(type_url: &str, speller: &Speller) -> Fault {
     let Some((_, name)) = type_url.rsplit_once('/') else {
         return Fault::new(
             format!("{} is no type URL", shown(type_url)),
@@ -362,7 +365,7 @@ fn unknown_type(type_url: &str) -> Fault {
         );
     };
     let messages: Vec<_> = schema::pool().all_messages().collect();
-    let help = match closest(name, messages.iter().map(MessageDescriptor::full_name)) {
+    let help = match speller.closest(name, messages.iter().map(MessageDescriptor::full_name)) {
         Some(known) => format!("did you mean type.googleapis.com/{known}?"),
         None => "it isn't among Envoy's messages that this build knows".to_owned(),
     };

@@ -4,8 +4,6 @@ use std::fmt;
 
 /// Characters of the operator's own text that a message repeats.
 const SHOWN_CHARACTERS: usize = 60;
-/// Names that a remedy lists before it says how many more there are.
-const LISTED_NAMES: usize = 12;
 
 /// One thing that is wrong with a configuration.
 ///
@@ -78,41 +76,4 @@ pub(super) fn printable(text: &str, characters: usize) -> String {
         .take(characters)
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect()
-}
-
-/// `did you mean …?` when one of `known` is close to `text`, else what there is.
-pub(super) fn suggest<'a>(
-    text: &str,
-    known: impl IntoIterator<Item = &'a str> + Clone,
-    what: &str,
-) -> String {
-    match closest(text, known.clone()) {
-        Some(name) => format!("did you mean {}?", shown(name)),
-        None => format!("{what} {}", listed(known)),
-    }
-}
-
-/// The one of `known` that `text` may be a misspelling of.
-pub(super) fn closest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // Texts longer than any name there is are not worth the quadratic comparison.
-    if text.len() > 200 {
-        return None;
-    }
-    let limit = (text.chars().count() / 3).max(1);
-    known
-        .into_iter()
-        .map(|name| (strsim::osa_distance(text, name), name))
-        .filter(|(distance, _)| *distance <= limit)
-        .min()
-        .map(|(_, name)| name)
-}
-
-fn listed<'a>(known: impl IntoIterator<Item = &'a str>) -> String {
-    let mut names: Vec<String> = known.into_iter().map(shown).collect();
-    if names.len() > LISTED_NAMES {
-        let more = names.len() - LISTED_NAMES;
-        names.truncate(LISTED_NAMES);
-        names.push(format!("and {more} more"));
-    }
-    names.join(", ")
 }

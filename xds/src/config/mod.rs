@@ -28,6 +28,7 @@ mod rules;
 mod scalar;
 mod schema;
 mod semantics;
+mod spelling;
 #[cfg(test)]
 mod tests;
 mod tree;

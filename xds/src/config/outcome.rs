@@ -1,6 +1,7 @@
 //! What reading documents comes to: resources, or diagnostics.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use prost_reflect::DynamicMessage;
 
@@ -10,6 +11,7 @@ use super::encode::encode;
 use super::path::Path;
 use super::references::Link;
 use super::rules::Violation;
+use super::spelling::Speller;
 use super::tree::{NodeId, Tree};
 use crate::resource::{Resource, TypeUrl};
 
@@ -24,6 +26,8 @@ pub(super) struct Outcome {
     pub(super) defined: BTreeMap<(TypeUrl, String), Diagnostic>,
     /// Clusters that others may name, once all documents are read.
     pub(super) wanted: Vec<(Link, Diagnostic)>,
+    /// For all that is read at once.
+    pub(super) speller: Rc<Speller>,
 }
 
 // === impl Outcome ===

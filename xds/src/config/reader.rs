@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use prost_reflect::{DynamicMessage, ReflectMessage as _, Value};
 
 use super::decode::{Decoder, TYPE};
-use super::diagnostic::{Diagnostic, Fault, shown, suggest};
+use super::diagnostic::{Diagnostic, Fault, shown};
 use super::fields::{sub, text};
 use super::outcome::{Outcome, TYPE_PREFIX, name_of};
 use super::path::Path;
 use super::references::Target;
+use super::spelling::Speller;
 use super::tree::{self, NodeId, Tree};
 use super::walk::Walk;
 use super::{limits, schema, semantics};
@@ -107,7 +108,7 @@ impl Reader {
                 // The secrets of the bootstraps that this goes to aren't known.
                 continue;
             }
-            if let Some(fault) = missing("cluster", &link.name, &clusters) {
+            if let Some(fault) = missing("cluster", &link.name, &clusters, &outcome.speller) {
                 (diagnostic.message, diagnostic.help) = (fault.message, fault.help);
                 outcome.diagnostics.push(diagnostic);
             }
@@ -187,10 +188,11 @@ impl Reader {
         path: Path,
         outcome: &mut Outcome,
     ) {
-        let mut decoder = Decoder::new(tree);
+        let speller = outcome.speller.clone();
+        let mut decoder = Decoder::new(tree, &speller);
         decoder.path = path.clone();
         let read = decoder.typed(item, 0);
-        let mut walk = Walk::new(self.regex_program_max);
+        let mut walk = Walk::new(self.regex_program_max, &speller);
         walk.path = path.clone();
         if let Some((_, message)) = &read {
             walk.message(message, 0);
@@ -206,7 +208,8 @@ impl Reader {
         let Some(descriptor) = schema::pool().get_message_by_name(BOOTSTRAP) else {
             return;
         };
-        let mut decoder = Decoder::new(tree);
+        let speller = outcome.speller.clone();
+        let mut decoder = Decoder::new(tree, &speller);
         let message = match tree.get(document, TYPE) {
             Some(_) => decoder.typed(document, 0).map(|(_, message)| message),
             None => decoder.message(document, &descriptor, 0),
@@ -216,7 +219,7 @@ impl Reader {
             return;
         };
         let program_max = semantics::regex_program_max(&message);
-        let mut walk = Walk::new(program_max.unwrap_or(self.regex_program_max));
+        let mut walk = Walk::new(program_max.unwrap_or(self.regex_program_max), &speller);
         walk.message(&message, 0);
         outcome.report(&decoder, document, walk.violations);
 
@@ -265,8 +268,8 @@ impl Reader {
         }
         for link in walk.links {
             let fault = match link.target {
-                Target::Cluster => missing("cluster", &link.name, &clusters),
-                Target::StaticSecret => missing("static secret", &link.name, &secrets),
+                Target::Cluster => missing("cluster", &link.name, &clusters, &speller),
+                Target::StaticSecret => missing("static secret", &link.name, &secrets, &speller),
             };
             if let Some(fault) = fault {
                 let node = link.path.locate(tree, document);
@@ -291,13 +294,13 @@ fn is_bootstrap(tree: &Tree<'_>, document: NodeId) -> bool {
     .any(|key| tree.get(document, key).is_some())
 }
 
-fn missing(what: &str, name: &str, known: &BTreeSet<String>) -> Option<Fault> {
+fn missing(what: &str, name: &str, known: &BTreeSet<String>, speller: &Speller) -> Option<Fault> {
     if known.contains(name) {
         return None;
     }
     let help = match known.len() {
         0 => format!("there is no {what} at all"),
-        _ => suggest(name, known.iter().map(String::as_str), "there are"),
+        _ => speller.suggest(name, known.iter().map(String::as_str), "there are"),
     };
     Some(Fault::new(
         format!("there is no {what} {}", shown(name)),

@@ -9,7 +9,8 @@ use base64::engine::general_purpose::GeneralPurpose;
 use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
 use prost_reflect::{EnumDescriptor, Kind, MapKey, Value};
 
-use super::diagnostic::{Fault, shown, suggest};
+use super::diagnostic::{Fault, shown};
+use super::spelling::Speller;
 
 /// A text as JSON would have it.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,7 +75,12 @@ fn yaml_integer(text: &str) -> Option<i128> {
 }
 
 /// The value for a field of this kind; messages are read elsewhere.
-pub(super) fn read(kind: &Kind, text: &str, plain: bool) -> Result<Value, Fault> {
+pub(super) fn read(
+    kind: &Kind,
+    text: &str,
+    plain: bool,
+    speller: &Speller,
+) -> Result<Value, Fault> {
     let scalar = Scalar::of(text, plain);
     match kind {
         Kind::Bool => match scalar {
@@ -119,7 +125,7 @@ pub(super) fn read(kind: &Kind, text: &str, plain: bool) -> Result<Value, Fault>
             Scalar::Bool(_) => Err(not_a_text("a boolean", text)),
             Scalar::Integer(_) => Err(not_a_text("a number", text)),
         },
-        Kind::Enum(descriptor) => enumeration(descriptor, &scalar, text),
+        Kind::Enum(descriptor) => enumeration(descriptor, &scalar, text, speller),
         Kind::Message(_) => Err(Fault::new(
             format!("expected a mapping, found {}", shown(text)),
             "",
@@ -128,11 +134,11 @@ pub(super) fn read(kind: &Kind, text: &str, plain: bool) -> Result<Value, Fault>
 }
 
 /// The key of a map, which is a text whatever its kind.
-pub(super) fn read_key(kind: &Kind, text: &str) -> Result<MapKey, Fault> {
+pub(super) fn read_key(kind: &Kind, text: &str, speller: &Speller) -> Result<MapKey, Fault> {
     let value = match (kind, text) {
         (Kind::Bool, "true") => Value::Bool(true),
         (Kind::Bool, "false") => Value::Bool(false),
-        (kind, text) => read(kind, text, false)?,
+        (kind, text) => read(kind, text, false, speller)?,
     };
     value
         .into_map_key()
@@ -247,6 +253,7 @@ fn enumeration(
     descriptor: &EnumDescriptor,
     scalar: &Scalar<'_>,
     text: &str,
+    speller: &Speller,
 ) -> Result<Value, Fault> {
     match scalar {
         Scalar::Text(name) => {
@@ -264,7 +271,7 @@ fn enumeration(
             let upper = name.to_ascii_uppercase();
             Err(Fault::new(
                 format!("{} is no {}", shown(name), descriptor.name()),
-                suggest(&upper, names, "there are"),
+                speller.suggest(&upper, names, "there are"),
             ))
         }
         Scalar::Integer(number) => numbered(descriptor, *number, text),
@@ -278,6 +285,10 @@ fn enumeration(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(kind: &Kind, text: &str, plain: bool) -> Result<Value, Fault> {
+        super::read(kind, text, plain, &Speller::default())
+    }
 
     #[test]
     fn plain_words_are_what_yaml_1_1_takes_them_for() {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::decode::Decoder;
+use super::spelling::Speller;
 use super::tree::Tree;
 use super::walk::Walk;
 use super::{encode, limits};
@@ -25,10 +26,11 @@ fn work(endpoints: usize) -> [usize; 3] {
     }
     let (tree, diagnostics) = Tree::read("x.yaml", &text);
     assert_eq!(diagnostics, []);
-    let mut decoder = Decoder::new(&tree);
+    let speller = Speller::default();
+    let mut decoder = Decoder::new(&tree, &speller);
     let (_, message) = decoder.typed(tree.documents[0], 0).unwrap();
     assert_eq!(decoder.findings, []);
-    let mut walk = Walk::new(limits::REGEX_PROGRAM);
+    let mut walk = Walk::new(limits::REGEX_PROGRAM, &speller);
     walk.message(&message, 0);
     assert_eq!(walk.violations, []);
     [decoder.visited, walk.visited, encode(&message).len()]

@@ -7,6 +7,7 @@ use super::fields::has;
 use super::path::Path;
 use super::references::{self, Link};
 use super::rules::{self, Findings, Violation};
+use super::spelling::Speller;
 use super::well_known::{is_special, is_wrapper};
 use super::{limits, schema, semantics};
 
@@ -14,14 +15,15 @@ use super::{limits, schema, semantics};
 ///
 /// References to clusters aren't checked: only a [`Reader`](super::Reader) knows which there are.
 pub fn validate(message: &DynamicMessage) -> Vec<Violation> {
-    let mut walk = Walk::new(limits::REGEX_PROGRAM);
+    let speller = Speller::default();
+    let mut walk = Walk::new(limits::REGEX_PROGRAM, &speller);
     walk.message(message, 0);
     walk.violations
 }
 
 /// What a walk finds.
 #[derive(Debug)]
-pub(super) struct Walk {
+pub(super) struct Walk<'s> {
     pub(super) path: Path,
     pub(super) violations: Vec<Violation>,
     pub(super) links: Vec<Link>,
@@ -30,13 +32,14 @@ pub(super) struct Walk {
     /// Messages visited.
     pub(super) visited: usize,
     regex_program_max: u64,
+    speller: &'s Speller,
 }
 
 // === impl Walk ===
 
-impl Walk {
+impl<'s> Walk<'s> {
     /// With the most instructions that a regular expression may compile to.
-    pub(super) fn new(regex_program_max: u64) -> Self {
+    pub(super) fn new(regex_program_max: u64, speller: &'s Speller) -> Self {
         Self {
             path: Path::default(),
             violations: Vec::new(),
@@ -44,6 +47,7 @@ impl Walk {
             subscribes: false,
             visited: 0,
             regex_program_max,
+            speller,
         }
     }
 
@@ -152,6 +156,7 @@ impl Walk {
             path: &mut self.path,
             violations: &mut self.violations,
             regex_program_max: self.regex_program_max,
+            speller: self.speller,
         }
     }
 }

@@ -7,6 +7,7 @@ use prost_reflect::{DynamicMessage, MessageDescriptor, Value};
 use super::decode::Decoder;
 use super::diagnostic::{Fault, shown};
 use super::scalar::{self, Scalar};
+use super::spelling::Speller;
 use super::tree::{self, NodeId};
 
 /// The seconds of a duration, either way: 10,000 years.
@@ -65,7 +66,7 @@ pub(super) fn read(
                 "google.protobuf.Duration" => duration(text, *plain, descriptor),
                 "google.protobuf.Timestamp" => timestamp(text, descriptor),
                 "google.protobuf.FieldMask" => Ok(field_mask(text, descriptor)),
-                _ => wrapper(text, *plain, descriptor),
+                _ => wrapper(text, *plain, descriptor, decoder.speller),
             };
             match read {
                 Ok(message) => Some(message),
@@ -91,11 +92,12 @@ fn wrapper(
     text: &str,
     plain: bool,
     descriptor: &MessageDescriptor,
+    speller: &Speller,
 ) -> Result<DynamicMessage, Fault> {
     let field = descriptor
         .get_field_by_name("value")
         .ok_or_else(|| Fault::new("a wrapper without a value", ""))?;
-    let value = scalar::read(&field.kind(), text, plain)?;
+    let value = scalar::read(&field.kind(), text, plain, speller)?;
     Ok(of(descriptor, [("value", value)]))
 }
 

@@ -24,6 +24,7 @@ use tonic::transport::server::Connected;
 
 use super::access::{Access, ConnectionPass};
 use super::certificates::{Proven, Tls, Unproven};
+use super::farewell::Farewell;
 use super::peer::Peer;
 use super::refusal::Incident;
 use crate::limits::{FIRST_BYTES_TIMEOUT, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX};
@@ -55,6 +56,7 @@ pub struct Connection {
     alarm: Pin<Box<Sleep>>,
     /// Bytes read, up to the preface's.
     said: usize,
+    farewell: Farewell,
     pass: ConnectionPass,
 }
 
@@ -193,6 +195,7 @@ async fn greet(
         peer,
         alarm: Box::pin(tokio::time::sleep(FIRST_BYTES_TIMEOUT)),
         said: 0,
+        farewell: Farewell::default(),
         pass,
     })
 }
@@ -236,6 +239,15 @@ impl Connection {
         }
         Ok(())
     }
+
+    /// Takes note of what was written, and counts what ends the connection.
+    fn wrote(&mut self, bytes: &[u8]) {
+        if let Some(incident) = self.farewell.look(bytes) {
+            self.pass.note(incident);
+            let (identity, address) = (&self.peer.id, self.peer.address);
+            tracing::warn!(%address, %identity, %incident, "ended a connection");
+        }
+    }
 }
 
 impl Connected for Connection {
@@ -273,7 +285,9 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
+        self.wrote(bytes.get(..written).unwrap_or_default());
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -289,7 +303,14 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices))?;
+        let mut left = written;
+        for slice in slices {
+            let (part, _) = slice.split_at(left.min(slice.len()));
+            left -= part.len();
+            self.wrote(part);
+        }
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {

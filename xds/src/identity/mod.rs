@@ -15,6 +15,7 @@
 mod access;
 #[cfg(feature = "tls")]
 mod certificates;
+mod farewell;
 #[cfg(feature = "tls")]
 mod listener;
 mod peer;

@@ -51,6 +51,20 @@ pub enum Incident {
     /// A whole set of clusters or listeners, over state of the world, that clients with gRPC's usual
     /// limit refuse (xDS protocol rule C17). It can't be split.
     ResponseTooLarge,
+    /// A secure connection that was ended because its client reset calls faster than they could be
+    /// taken up (CVE-2023-44487, rapid reset).
+    Http2Resets,
+    /// The same for calls that had to be reset for errors of the client (RUSTSEC-2024-0003).
+    Http2MalformedCalls,
+    /// The same for request headers without an end, or far beyond their limit (RUSTSEC-2024-0332).
+    Http2Headers,
+    /// The same for small or empty data frames without end (RUSTSEC-2026-0258).
+    Http2EmptyData,
+    /// The same for another breach of HTTP/2.
+    Http2Broken,
+    /// A stream whose request was more, with the unfinished ones of all others, than is kept of
+    /// requests.
+    RequestsTooLarge,
 }
 
 /// Why somebody is not let in.
@@ -162,6 +176,12 @@ impl Incident {
             Self::StreamBlocked => "stream_blocked",
             Self::SecretsWithheld => "secrets_withheld",
             Self::ResponseTooLarge => "response_too_large",
+            Self::Http2Resets => "http2_resets",
+            Self::Http2MalformedCalls => "http2_malformed_calls",
+            Self::Http2Headers => "http2_headers",
+            Self::Http2EmptyData => "http2_empty_data",
+            Self::Http2Broken => "http2_broken",
+            Self::RequestsTooLarge => "requests_too_large",
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 use tonic::Status;
 
-use super::inbound::{Arrived, Inbound, decode};
+use super::inbound::{Arrived, Inbound};
 use super::outbound::Outlet;
 use super::scan::Fields;
 use super::task::{Registration, Serves, refusal, stopping, unreadable};
@@ -122,8 +122,8 @@ where
 async fn read<Q: Fields>(hub: &Hub, first: Arrived<Q>) -> Result<Request, Status> {
     match first {
         Arrived::Decoded(request) => Ok(request.into()),
-        Arrived::Large(bytes) => {
-            let request = hub.lane.run(true, || decode::<Q>(bytes)).await?;
+        Arrived::Large(large) => {
+            let request = hub.lane.run(true, || large.decode::<Q>()).await?;
             let access = &hub.settings.access;
             Ok(request
                 .map_err(|status| unreadable(access, status.into()))?

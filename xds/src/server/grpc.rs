@@ -106,7 +106,7 @@ where
 {
     let (outlet, outbound) = outbound::channel();
     let peer = request.extensions().get::<Peer>().cloned();
-    let inbound = Inbound::<Q>::new(request.into_body());
+    let inbound = Inbound::<Q>::new(request.into_body(), hub.unfinished.share());
     let serves = Serves {
         variant,
         only: methods.only.clone(),

@@ -15,6 +15,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 
 use super::scan::{Excess, Fields, Scan};
+use super::unfinished::Share;
 use crate::limits::{LARGE_REQUEST_BYTES, REQUEST_BYTES_MAX};
 
 /// gRPC's prefix: a flag for compression, and the length.
@@ -27,6 +28,8 @@ pub(super) struct Inbound<Q> {
     rest: Bytes,
     /// The beginning of a message whose end didn't arrive yet, prefix included.
     begun: Vec<u8>,
+    /// What it takes of the room for all streams' requests.
+    share: Share,
     /// What was seen of it.
     scan: Option<Box<Scan>>,
     ended: bool,
@@ -34,12 +37,20 @@ pub(super) struct Inbound<Q> {
 }
 
 /// A request that arrived.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) enum Arrived<Q> {
     /// As usual.
     Decoded(Q),
-    /// One that takes long to [decode].
-    Large(Bytes),
+    /// One that takes long to decode.
+    Large(Large),
+}
+
+/// A large request that wasn't read yet.
+#[derive(Debug)]
+pub(super) struct Large {
+    bytes: Bytes,
+    /// Until it is read.
+    _share: Share,
 }
 
 /// Why a stream's requests end.
@@ -56,11 +67,12 @@ pub(super) enum Broken {
 // === impl Inbound ===
 
 impl<Q: Fields> Inbound<Q> {
-    pub(super) fn new(body: Body) -> Self {
+    pub(super) fn new(body: Body, share: Share) -> Self {
         Self {
             body,
             rest: Bytes::new(),
             begun: Vec::new(),
+            share,
             scan: None,
             ended: false,
             of: PhantomData,
@@ -101,7 +113,8 @@ impl<Q: Fields> Inbound<Q> {
             let length = length(&self.rest)?;
             if let Some(length) = length.filter(|it| self.rest.len() >= PREFIX_BYTES + it) {
                 self.rest.advance(PREFIX_BYTES);
-                return arrived(self.rest.split_to(length)).map(Some);
+                let message = self.rest.split_to(length);
+                return arrived(message, self.share.take()).map(Some);
             }
         }
         loop {
@@ -110,7 +123,7 @@ impl<Q: Fields> Inbound<Q> {
                 let mut message = Bytes::from(std::mem::take(&mut self.begun));
                 self.scan = None;
                 message.advance(PREFIX_BYTES);
-                return arrived(message).map(Some);
+                return arrived(message, self.share.take()).map(Some);
             }
             if self.rest.is_empty() {
                 // Gives back the connection's buffer.
@@ -123,8 +136,29 @@ impl<Q: Fields> Inbound<Q> {
                 let scan = self.scan.get_or_insert_with(|| Box::new(Scan::new()));
                 scan.look::<Q>(&more)?;
             }
+            self.make_room(more.len(), wanted)?;
             self.begun.extend_from_slice(&more);
         }
+    }
+
+    /// Makes room for more of a message that will be as long as `wanted`.
+    fn make_room(&mut self, more: usize, wanted: usize) -> Result<(), Broken> {
+        let needed = self.begun.len() + more;
+        if needed > self.begun.capacity() {
+            let capacity = (self.begun.capacity() * 2).max(needed).min(wanted);
+            self.share.grow(capacity).map_err(Excess::from)?;
+            self.begun.reserve_exact(capacity - self.begun.len());
+        }
+        Ok(())
+    }
+}
+
+// === impl Large ===
+
+impl Large {
+    /// The request. Afterwards another one has the room that it took.
+    pub(super) fn decode<Q: Fields>(self) -> Result<Q, Status> {
+        decode(self.bytes)
     }
 }
 
@@ -168,15 +202,18 @@ fn length(bytes: &[u8]) -> Result<Option<usize>, Status> {
     Ok(Some(length))
 }
 
-fn arrived<Q: Fields>(bytes: Bytes) -> Result<Arrived<Q>, Broken> {
+fn arrived<Q: Fields>(bytes: Bytes, share: Share) -> Result<Arrived<Q>, Broken> {
     if bytes.len() >= LARGE_REQUEST_BYTES {
-        return Ok(Arrived::Large(bytes));
+        return Ok(Arrived::Large(Large {
+            bytes,
+            _share: share,
+        }));
     }
     Ok(Arrived::Decoded(decode(bytes)?))
 }
 
 /// The message in these bytes.
-pub(super) fn decode<Q: Fields>(bytes: Bytes) -> Result<Q, Status> {
+fn decode<Q: Fields>(bytes: Bytes) -> Result<Q, Status> {
     Q::decode(bytes)
         .map_err(|error| Status::internal(format!("the request can't be decoded: {error}")))
 }
@@ -184,6 +221,7 @@ pub(super) fn decode<Q: Fields>(bytes: Bytes) -> Result<Q, Status> {
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
+    use std::sync::Arc;
     use std::task::Waker;
 
     use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
@@ -191,7 +229,9 @@ mod tests {
     use proptest::prelude::*;
     use prost::Message as _;
 
+    use super::super::unfinished::Unfinished;
     use super::*;
+    use crate::limits::UNFINISHED_BYTES_MAX;
 
     /// A body of given pieces.
     struct Pieces(VecDeque<Result<Bytes, Status>>);
@@ -211,7 +251,15 @@ mod tests {
     fn inbound(
         pieces: impl IntoIterator<Item = Result<Bytes, Status>>,
     ) -> Inbound<DeltaDiscoveryRequest> {
-        Inbound::new(Body::new(Pieces(pieces.into_iter().collect())))
+        inbound_within(&Unfinished::new(UNFINISHED_BYTES_MAX), pieces)
+    }
+
+    fn inbound_within(
+        unfinished: &Arc<Unfinished>,
+        pieces: impl IntoIterator<Item = Result<Bytes, Status>>,
+    ) -> Inbound<DeltaDiscoveryRequest> {
+        let body = Body::new(Pieces(pieces.into_iter().collect()));
+        Inbound::new(body, unfinished.share())
     }
 
     fn arrives(
@@ -306,10 +354,10 @@ mod tests {
             Ok(frames.slice(at..end))
         });
         for mut inbound in [inbound(pieces), inbound([Ok(frames.clone())])] {
-            let Some(Arrived::Large(bytes)) = arrives(&mut inbound).unwrap() else {
+            let Some(Arrived::Large(arrived)) = arrives(&mut inbound).unwrap() else {
                 panic!("decoded");
             };
-            assert_eq!(decode::<DeltaDiscoveryRequest>(bytes).unwrap(), large);
+            assert_eq!(arrived.decode::<DeltaDiscoveryRequest>().unwrap(), large);
             assert_eq!(inbound.begun.capacity(), 0, "no buffer stays");
             assert_eq!(next(&mut inbound).unwrap(), Some(request(3)));
         }
@@ -329,6 +377,38 @@ mod tests {
             arrives(&mut inbound),
             Err(Broken::Excess(Excess::Violation(_)))
         ));
+    }
+
+    #[test]
+    fn what_is_kept_of_requests_is_counted_until_they_are_read() {
+        let large = framed(&request(LARGE_REQUEST_BYTES / 10));
+        let half = Bytes::copy_from_slice(&large[..large.len() / 2 + LARGE_REQUEST_BYTES / 2]);
+        let unfinished = Unfinished::new(6 * LARGE_REQUEST_BYTES);
+        let whole = large.chunks(10_000).map(Bytes::copy_from_slice).map(Ok);
+        let mut whole = inbound_within(&unfinished, whole);
+        let mut first = inbound_within(&unfinished, [Ok(half.clone())]);
+        let mut second = inbound_within(&unfinished, [Ok(half)]);
+        let mut small = framed(&request(2));
+        let rest = small.split_off(9);
+        let small = [small, rest].map(|bytes| Ok(Bytes::from(bytes)));
+        let mut small = inbound_within(&unfinished, small);
+        let Some(Arrived::Large(waiting)) = arrives(&mut whole).unwrap() else {
+            panic!("decoded");
+        };
+        assert!((large.len()..large.len() + 16).contains(&unfinished.bytes()));
+        // The body ends, but the stream isn't gone yet.
+        let first = (arrives(&mut first), first);
+        assert!(matches!(first.0, Err(Broken::Unreadable(_))));
+        let refused = arrives(&mut second).unwrap_err();
+        assert!(
+            matches!(&refused, Broken::Excess(Excess::NoRoom(_))),
+            "{refused:?}"
+        );
+        assert_eq!(Status::from(refused).code(), Code::ResourceExhausted);
+        assert_eq!(next(&mut small).unwrap(), Some(request(2)), "others go on");
+        drop((first, second));
+        waiting.decode::<DeltaDiscoveryRequest>().unwrap();
+        assert_eq!(unfinished.bytes(), 0);
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod scan;
 mod task;
 #[cfg(test)]
 mod tests;
+mod unfinished;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -46,7 +47,7 @@ use crate::identity::{Access, AccessLimits};
 use crate::limits::{
     BLOCKED_MAX, COLD_STARTS_PER_CORE, CORES_PER_REJECTION, FIRST_REQUEST_TIMEOUT, FRAME_BYTES_MAX,
     HEADER_LIST_BYTES_MAX, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LOCAL_RESETS_MAX,
-    PENDING_RESETS_MAX, STREAMS_MAX, STREAMS_PER_CONNECTION_MAX,
+    PENDING_RESETS_MAX, STREAMS_MAX, STREAMS_PER_CONNECTION_MAX, UNFINISHED_BYTES_MAX,
 };
 use crate::resource::TypeUrl;
 use crate::snapshot::Snapshot;
@@ -55,6 +56,7 @@ use crate::wire::Framer;
 use grpc::Methods;
 use lane::Lane;
 use registry::Registry;
+use unfinished::Unfinished;
 
 /// Decides which view each client gets.
 pub trait Assign: Send + Sync + 'static {
@@ -84,6 +86,10 @@ pub struct Settings {
     pub session: SessionSettings,
     /// Streams that are served at the same time; more are refused with `RESOURCE_EXHAUSTED`.
     pub streams_max: usize,
+    /// Bytes of requests that didn't arrive whole yet, or that wait to be read, of all streams
+    /// together; half of it for those above [`LARGE_REQUEST_BYTES`](crate::limits::LARGE_REQUEST_BYTES).
+    /// What would be more is refused with `RESOURCE_EXHAUSTED`.
+    pub unfinished_bytes_max: usize,
     /// How long a new stream may take to name its node.
     pub first_request_timeout: Duration,
     /// How long a client may leave a response unread before its stream is closed.
@@ -120,6 +126,7 @@ pub(crate) struct Hub {
     rejections: Semaphore,
     /// For requests that take long to read and to answer.
     lane: Lane,
+    unfinished: Arc<Unfinished>,
     framer: Framer,
 }
 
@@ -139,6 +146,7 @@ impl Default for Settings {
             identifier: "tidegate".to_owned(),
             session: SessionSettings::default(),
             streams_max: STREAMS_MAX,
+            unfinished_bytes_max: UNFINISHED_BYTES_MAX,
             first_request_timeout: FIRST_REQUEST_TIMEOUT,
             blocked_max: BLOCKED_MAX,
             access: Access::open(AccessLimits::default()),
@@ -155,6 +163,7 @@ impl Server {
         let hub = Hub {
             assign: Box::new(assign),
             framer: Framer::new(&settings.identifier),
+            unfinished: Unfinished::new(settings.unfinished_bytes_max),
             settings,
             registry: Registry::default(),
             changes: watch::Sender::new(0),

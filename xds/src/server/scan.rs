@@ -8,6 +8,7 @@
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use tonic::Status;
 
+use super::unfinished::NoRoom;
 use crate::identity::{Incident, Refusal};
 use crate::limits::{ERROR_PARTS_MAX, NAME_BYTES_MAX, NAMES_MAX, NODE_BYTES_MAX};
 use crate::stream::{Request, Violation};
@@ -45,6 +46,8 @@ pub(super) enum Excess {
     ErrorParts,
     #[error("the request can't be decoded: its fields have no sound lengths, or are groups")]
     Unreadable,
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
 }
 
 /// How far a message has been looked through.
@@ -82,6 +85,7 @@ impl Excess {
     pub(super) fn incident(&self) -> Incident {
         match self {
             Self::Node(_) => Incident::NodeTooLarge,
+            Self::NoRoom(_) => Incident::RequestsTooLarge,
             Self::Violation(_) | Self::ErrorParts | Self::Unreadable => Incident::RequestRefused,
         }
     }
@@ -92,6 +96,7 @@ impl From<Excess> for Status {
         match excess {
             Excess::Node(refusal) => refusal.into(),
             Excess::Violation(violation) => super::task::status_of(&violation),
+            Excess::NoRoom(_) => Self::resource_exhausted(excess.to_string()),
             Excess::ErrorParts => Self::invalid_argument(excess.to_string()),
             Excess::Unreadable => Self::internal(excess.to_string()),
         }

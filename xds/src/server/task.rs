@@ -7,21 +7,20 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
-use bytes::Bytes;
 use tokio::sync::watch;
 use tonic::{Code, Status};
 
 use super::admission::{Admitted, admit};
 use super::alarm::Alarm;
 use super::delivered::Delivered;
-use super::inbound::{Arrived, Broken, Inbound, decode};
+use super::inbound::{Arrived, Broken, Inbound, Large};
 use super::outbound::Outlet;
 use super::registry::Stream;
 use super::scan::Fields;
 use super::{Hub, Settings, Signals};
 use crate::delivery::Rejection;
 use crate::identity::{Access, Grants, Incident, Peer};
-use crate::limits::{COLD_START_MAX, RESPONSE_BYTES_USUAL_MAX};
+use crate::limits::{COLD_START_MAX, REJECTED_AT_ONCE_MAX, RESPONSE_BYTES_USUAL_MAX};
 use crate::resource::TypeUrl;
 use crate::snapshot::Snapshot;
 use crate::stream::{Outcome, Request, Response, Session, Variant, Violation};
@@ -180,7 +179,7 @@ where
                     registration.request(request, now)?;
                 }
             }
-            Wake::Request(Arrived::Large(bytes)) => large = Some(bytes),
+            Wake::Request(Arrived::Large(request)) => large = Some(request),
             Wake::View(views) => match registration.puts_off(outlet, now) {
                 Some((until, unread)) => {
                     late = Some(Late {
@@ -209,8 +208,8 @@ where
             Box::pin(registration.rejection(request)).await?;
             now = Instant::now();
         }
-        if let Some(bytes) = large {
-            Box::pin(registration.large_request::<Q>(bytes, now)).await?;
+        if let Some(request) = large {
+            Box::pin(registration.large_request::<Q>(request, now)).await?;
             now = Instant::now();
         }
         if let Some(mut views) = newer {
@@ -313,11 +312,23 @@ impl Registration {
         Ok(())
     }
 
-    /// The same for a rejection, which may be of a thousand resources: in its turn.
+    /// The same for a rejection, which may be of many resources: in its turn, and beside the threads
+    /// that serve all others if it may be of more than can be looked at at once.
     async fn rejection(&mut self, request: Box<Request>) -> Result<(), Status> {
-        let hub = self.hub.clone();
-        let _turn = hub.rejections.acquire().await;
-        self.request(*request, Instant::now())
+        let (hub, stream) = (self.hub.clone(), self.stream.clone());
+        let many = stream.session().in_flight_max() > REJECTED_AT_ONCE_MAX;
+        let (outcome, rejection) = if many {
+            self.large = true;
+            let work = move || take(&hub, &stream, *request, Instant::now());
+            self.hub.lane.run(true, work).await??
+        } else {
+            let _turn = hub.rejections.acquire().await;
+            take(&hub, &stream, *request, Instant::now())?
+        };
+        self.tell_outcome(outcome, rejection);
+        // What comes of it is looked for after the others had their turn.
+        tokio::task::yield_now().await;
+        Ok(())
     }
 
     /// Until when a view that came now is put off, if it is, and whether it is for the client doesn't
@@ -332,11 +343,11 @@ impl Registration {
     }
 
     /// The same for one that takes long.
-    async fn large_request<Q: Fields>(&mut self, bytes: Bytes, now: Instant) -> Result<(), Status> {
+    async fn large_request<Q: Fields>(&mut self, large: Large, now: Instant) -> Result<(), Status> {
         self.large = true;
         let (hub, stream) = (self.hub.clone(), self.stream.clone());
         let work = move || {
-            let request = decode::<Q>(bytes);
+            let request = large.decode::<Q>();
             let request = request.map_err(|status| unreadable(&hub.settings.access, status.into()));
             take(&hub, &stream, request?.into(), now)
         };
@@ -582,7 +593,7 @@ mod tests {
             variant,
             only: None,
         };
-        let inbound = Inbound::<Q>::new(Body::empty());
+        let inbound = Inbound::<Q>::new(Body::empty(), server.hub.unfinished.share());
         let (outlet, _outbound) = outbound::channel();
         size_of_val(&run(server.hub, serves, None, inbound, outlet))
     }

@@ -23,6 +23,7 @@ use tonic::body::Body;
 use super::grpc::answer;
 use super::{Ads, Assign, Client, Delivered, Refused, Server, Settings};
 use crate::TypeUrl;
+use crate::limits::REJECTED_AT_ONCE_MAX;
 use crate::snapshot::Snapshot;
 use crate::testing::{snapshot, static_cluster};
 
@@ -280,6 +281,37 @@ async fn a_large_request_is_worked_on_beside_the_others_however_many_come() {
             self::large().len() - 1
         );
     }
+}
+
+#[tokio::test]
+async fn a_rejection_of_many_resources_is_worked_on_beside_the_others() {
+    let names: Vec<String> = (0..=REJECTED_AT_ONCE_MAX)
+        .map(|index| format!("c{index}"))
+        .collect();
+    let all = |names: &[String]| snapshot(names.iter().map(|name| static_cluster(name)));
+    let (views, receiver) = watch::channel(Some(all(&names)));
+    let mut settings = Settings::default();
+    settings.session.one_doubt_per_response = false;
+    let server = Server::new(SameForAll(receiver), settings);
+    let mut few = Call::open_with(&server, "few", vec!["c1".to_owned(), "c2".to_owned()]);
+    let response = few.next().await;
+    let mut many = Call::open(&server, "many");
+    let rejected = many.next().await;
+    assert_eq!(rejected.resources.len(), names.len());
+    let busy = server.hub.lane.fill().await;
+    many.reject(&rejected);
+    // Neither taken in nor answered; whoever rejects little is.
+    few.reject(&response);
+    assert_eq!(few.next().await.resources.len(), 1);
+    let rejections = |id: &str| server.client(id).unwrap().rejections.len();
+    assert_eq!(rejections("few"), 1);
+    assert_eq!(rejections("many"), 0);
+    let mut context = Context::from_waker(std::task::Waker::noop());
+    assert!(many.poll_next(&mut context).is_pending());
+    drop(busy);
+    assert_eq!(many.next().await.resources.len(), 1, "one by one");
+    assert_eq!(rejections("many"), 1);
+    drop(views);
 }
 
 #[tokio::test]

@@ -55,6 +55,10 @@ pub(super) enum Class {
     Absent,
 }
 
+/// From how many to one on a set and names that are added to it are merged, and not looked for one by
+/// one: a look takes as many comparisons.
+pub(super) const MERGED_SHARE: usize = 8;
+
 /// Of an agenda without any.
 static NONE: Entries = Entries::new();
 
@@ -103,24 +107,32 @@ impl Entries {
     }
 
     fn is_empty(&self) -> bool {
+        !self.everything && self.touched.is_empty() && self.is_blank()
+    }
+
+    /// Whether no name is in any class.
+    fn is_blank(&self) -> bool {
         let sets = [
-            &self.touched,
             &self.together,
             &self.suspects,
             &self.leaving,
             &self.refused,
             &self.absent,
         ];
-        !self.everything
-            && sets.iter().all(|set| set.is_empty())
-            && self.doubtful.is_empty()
-            && self.gated.is_empty()
+        sets.iter().all(|set| set.is_empty()) && self.doubtful.is_empty() && self.gated.is_empty()
     }
 
     /// Something about a name changed.
     pub(super) fn touch(&mut self, name: &Name) {
         if !self.everything {
             self.touched.insert(name.clone());
+        }
+    }
+
+    /// The same for many.
+    pub(super) fn touch_each(&mut self, names: &[Name]) {
+        if !self.everything {
+            add_each(&mut self.touched, names.iter().cloned());
         }
     }
 
@@ -151,8 +163,32 @@ impl Entries {
         (!self.everything).then(|| names.collect())
     }
 
-    /// Puts a name where it belongs by now.
-    pub(super) fn put(&mut self, name: &Name, class: Class) {
+    /// Puts names where they belong by now.
+    pub(super) fn put_each(&mut self, classed: Vec<(&Name, Class)>) {
+        // Nothing is looked for where nothing is, as after a first answer.
+        if !self.is_blank() {
+            classed
+                .iter()
+                .for_each(|(name, class)| self.take(name, *class));
+        }
+        let of = |wanted: Class| {
+            let names = classed.iter().filter(move |(_, class)| *class == wanted);
+            names.map(|(name, _)| (*name).clone())
+        };
+        add_each(&mut self.together, of(Class::Together));
+        add_each(&mut self.suspects, of(Class::Suspect));
+        add_each(&mut self.leaving, of(Class::Leaving));
+        add_each(&mut self.refused, of(Class::Refused));
+        add_each(&mut self.absent, of(Class::Absent));
+        for (name, class) in classed {
+            if matches!(class, Class::Gated | Class::Doubtful(_)) {
+                self.put_new(name, class);
+            }
+        }
+    }
+
+    /// Takes a name from where it was, for another class.
+    fn take(&mut self, name: &Name, class: Class) {
         self.together.remove(name);
         if let Some(key) = self.doubtful.remove(name) {
             self.keys.remove(&key);
@@ -164,7 +200,6 @@ impl Entries {
         if class != Class::Gated {
             self.gated.remove(name);
         }
-        self.put_new(name, class);
     }
 
     /// The same for a name that is in no other class.
@@ -216,12 +251,22 @@ impl Entries {
     /// What was to travel together isn't proven any more.
     pub(super) fn doubt(&mut self, resource: &Resource) {
         if let Some(name) = self.together.take(resource.name()) {
-            self.put(&name, Class::Doubtful(Proven::key(resource)));
+            self.put_new(&name, Class::Doubtful(Proven::key(resource)));
         }
     }
 
     /// Whether there is anything that may be sent without asking a gate.
     pub(super) fn has_updates(&self) -> bool {
         !self.together.is_empty() || !self.doubtful.is_empty() || !self.suspects.is_empty()
+    }
+}
+
+/// Adds names, which are in order as a rule, to a set.
+pub(super) fn add_each(set: &mut BTreeSet<Name>, names: impl Iterator<Item = Name>) {
+    let names: Vec<Name> = names.collect();
+    if names.len() < set.len() / MERGED_SHARE {
+        set.extend(names);
+    } else if !names.is_empty() {
+        set.append(&mut names.into_iter().collect());
     }
 }

@@ -13,6 +13,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::agenda::MERGED_SHARE;
 use super::held::Held;
 use super::settle::{tidy, tidy_set};
 use super::subscription::Subscription;
@@ -144,6 +145,40 @@ impl Holdings {
         }
     }
 
+    /// Changes the entries that there are of some resources, which are in order as a rule.
+    pub(super) fn change_each(
+        &mut self,
+        items: &[Arc<Resource>],
+        mut change: impl FnMut(&Arc<Resource>, &mut Held),
+    ) {
+        self.limit_changed();
+        let mut others: Vec<&Arc<Resource>> = Vec::new();
+        if items.len() < self.apart.len() / MERGED_SHARE {
+            others.extend(items);
+        } else {
+            let mut entries = self.apart.iter_mut().peekable();
+            for item in items {
+                let name = item.name();
+                let before = |entry: &Name| !Arc::ptr_eq(entry, name) && entry < name;
+                while entries.next_if(|(entry, _)| before(entry)).is_some() {}
+                match entries.next_if(|(entry, _)| *entry == name) {
+                    Some((entry, Some(held))) => {
+                        self.changed.push(entry.clone());
+                        self.unsettled = true;
+                        change(item, held);
+                    }
+                    Some((_, None)) => {}
+                    None => others.push(item),
+                }
+            }
+        }
+        for item in others {
+            if let Some(held) = self.get_mut(item.name()) {
+                change(item, held);
+            }
+        }
+    }
+
     /// Takes out what isn't to be kept. Looks at every entry.
     pub(super) fn retain(&mut self, keep: impl Fn(&Name) -> bool) {
         let gone: Vec<Name> = self.names().filter(|name| !keep(name)).cloned().collect();
@@ -177,7 +212,8 @@ impl Holdings {
 
     fn alike(&self) -> impl Iterator<Item = (&Name, Cow<'_, Held>)> {
         let base = self.base.iter().flat_map(|base| base.iter());
-        base.filter(|resource| self.is_alike(resource.name()))
+        let alike = |name: &Name| !self.apart.contains_key(name) && self.scope.covers(name);
+        base.filter(move |resource| alike(resource.name()))
             .map(|resource| (resource.name(), Cow::Owned(self.alike.held(resource))))
     }
 
@@ -277,13 +313,12 @@ impl Holdings {
         if !self.alike.in_flight {
             return;
         }
-        let alike: Vec<_> = self
-            .alike()
+        let alike = self.alike();
+        let mut alike: BTreeMap<_, _> = alike
             .map(|(name, held)| (name.clone(), Some(Box::new(held.into_owned()))))
             .collect();
-        self.changed
-            .extend(alike.iter().map(|(name, _)| name.clone()));
-        self.apart.extend(alike);
+        self.changed.extend(alike.keys().cloned());
+        self.apart.append(&mut alike);
         self.scope = Scope::None;
         self.alike = Alike::default();
         self.unsettled = true;
@@ -453,13 +488,17 @@ impl Holdings {
     }
 
     fn note(&mut self, name: &Name) {
+        self.limit_changed();
+        self.changed.push(name.clone());
+        self.unsettled = true;
+    }
+
+    fn limit_changed(&mut self) {
         if self.changed.len() >= self.changed_full.max(CHANGED_MIN) {
             self.changed.sort_unstable();
             self.changed.dedup();
             self.changed_full = 2 * self.changed.len();
         }
-        self.changed.push(name.clone());
-        self.unsettled = true;
     }
 
     fn lies_in_base(&self, name: &str) -> bool {

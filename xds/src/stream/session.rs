@@ -282,6 +282,12 @@ impl Session {
         of_types.chain(others).min()
     }
 
+    /// How many resources the largest response has that wasn't answered yet.
+    pub(crate) fn in_flight_max(&self) -> usize {
+        let in_flight = self.types.values().filter_map(|it| it.in_flight.as_ref());
+        in_flight.map(|it| it.items.len()).max().unwrap_or_default()
+    }
+
     /// Until when nothing is sent, whatever happens: the client rejected many responses in a row.
     pub(crate) fn held_back(&self) -> Option<Instant> {
         self.pace.until()

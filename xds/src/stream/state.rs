@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Outcome;
-use super::agenda::Agenda;
+use super::agenda::{self, Agenda};
 use super::bulk::Claims;
 use super::held::Held;
 use super::holdings::Holdings;
@@ -188,6 +188,12 @@ impl TypeState {
         self.isolate.insert(name.clone());
     }
 
+    /// The same for many names.
+    fn suspect_each(&mut self, names: Vec<Name>) {
+        self.agenda.touch_each(&names);
+        agenda::add_each(&mut self.isolate, names.into_iter());
+    }
+
     /// A name was tried alone.
     pub(super) fn clear(&mut self, name: &Name) {
         if self.isolate.remove(name) {
@@ -356,35 +362,35 @@ impl TypeState {
         }
         // What is no news in a whole set is no culprit, and a cure holds none by its making.
         let is_news = |held: &Held, item: &Resource| !whole || !held.is_exactly(item);
-        let mut suspects = 0;
-        for item in in_flight.items.iter() {
+        let mut suspects = in_flight.items.len();
+        for item in in_flight.items.iter().filter(|_| whole) {
             let held = self.held.get(item.name());
-            suspects += usize::from(held.is_none_or(|held| is_news(&held, item)));
+            suspects -= usize::from(held.is_some_and(|held| !is_news(&held, item)));
         }
         let certain = !(ambiguous || whole && in_flight.cure);
         let alone = suspects == 1 && names.len() == 1 && certain;
         let lasting = whole && (suspects == 0 || in_flight.cure);
-        for item in in_flight.items.iter() {
+        let culprit = in_flight.items.iter().filter(|_| alone).find(|item| {
             let held = self.held.get(item.name());
-            if whole && held.is_some_and(|held| !is_news(&held, item)) {
-                if let Some(held) = self.held.get_mut(item.name()) {
-                    held.pending = None;
-                }
-                continue;
+            held.is_none_or(|held| is_news(&held, item))
+        });
+        if let Some(item) = culprit {
+            // Even if the client unsubscribed in the meantime: it may come back.
+            self.clear(item.name());
+            self.refuse(item, text, now);
+        }
+        let mut suspected: Vec<Name> = Vec::new();
+        self.held.change_each(&in_flight.items, |item, held| {
+            if !is_news(held, item) {
+                held.pending = None;
+                return;
             }
-            if alone {
-                // Even if the client unsubscribed in the meantime: it may come back.
-                self.clear(item.name());
-                self.refuse(item, text, now);
-            }
-            let Some(held) = self.held.get_mut(item.name()) else {
-                continue;
-            };
             held.rejected(item, alone);
             if !alone && !lasting && !ambiguous {
-                self.suspect(item.name());
+                suspected.push(item.name().clone());
             }
-        }
+        });
+        self.suspect_each(suspected);
         if !alone {
             names.extend(in_flight.removed);
             self.nack = Some(Box::new(Nack {

@@ -18,6 +18,7 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RESET: u8 = 3;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
@@ -124,6 +125,7 @@ async fn rapid_resets_end_the_connection() {
     })
     .await;
     assert_eq!(code, Some(11), "ENHANCE_YOUR_CALM");
+    world.await_count(Incident::Http2Resets, 1).await;
     healthy.is_served(&world).await;
 }
 
@@ -146,22 +148,42 @@ async fn headers_without_an_end_end_the_connection() {
         code.is_some_and(|code| BROKEN_OFF.contains(&code)),
         "{code:?}"
     );
+    world.await_count(Incident::Http2Headers, 1).await;
     healthy.is_served(&world).await;
 }
 
 #[tokio::test]
-async fn empty_data_frames_without_end_end_the_connection_or_starve_nobody() {
+async fn empty_data_frames_without_end_end_the_connection() {
     let world = World::start().await;
     let mut healthy = Healthy::connect(&world).await;
     let stream = world.tls(Some(&world.ca.sidecar("e1"))).await.unwrap();
-    let flooding = tokio::spawn(flood(stream, |round| match round {
+    let code = flood(stream, |round| match round {
         0 => frame(HEADERS, END_HEADERS, 1, &call()),
         _ => frame(DATA, 0, 1, &[]).repeat(1_000),
-    }));
-    for _ in 0..5 {
-        healthy.is_served(&world).await;
+    })
+    .await;
+    assert_eq!(code, Some(11), "ENHANCE_YOUR_CALM");
+    world.await_count(Incident::Http2EmptyData, 1).await;
+    healthy.is_served(&world).await;
+}
+
+/// The library answers each, and reads on only when that is written: it takes what it is sent, no
+/// faster than the client reads, and nobody else notices.
+#[tokio::test]
+async fn pings_and_settings_without_end_starve_nobody() {
+    for kind in [PING, SETTINGS] {
+        let world = World::start().await;
+        let mut healthy = Healthy::connect(&world).await;
+        let stream = world.tls(Some(&world.ca.sidecar("e1"))).await.unwrap();
+        let payload: &[u8] = if kind == PING { &[7; 8] } else { &[] };
+        let flooding = tokio::spawn(flood(stream, move |_| {
+            frame(kind, 0, 0, payload).repeat(1_000)
+        }));
+        for _ in 0..5 {
+            healthy.is_served(&world).await;
+        }
+        flooding.abort();
     }
-    flooding.abort();
 }
 
 #[tokio::test]
@@ -209,15 +231,29 @@ async fn requests_that_are_malformed_again_and_again_end_the_connection() {
     let mut healthy = Healthy::connect(&world).await;
     let stream = world.tls(Some(&world.ca.sidecar("e1"))).await.unwrap();
     let code = flood(stream, |round| {
-        // Names must be in lower case (RFC 9113, section 8.2.1).
-        let malformed = [call(), header("X-Upper", "y")].concat();
+        // What is about the connection has no place in HTTP/2 (RFC 9113, section 8.2.2).
+        let malformed = [call(), header("connection", "close")].concat();
         frame(HEADERS, END_HEADERS, round * 2 + 1, &malformed)
     })
     .await;
-    assert!(
-        code.is_some_and(|code| BROKEN_OFF.contains(&code)),
-        "{code:?}"
-    );
+    assert_eq!(code, Some(11), "ENHANCE_YOUR_CALM");
+    world.await_count(Incident::Http2MalformedCalls, 1).await;
+    healthy.is_served(&world).await;
+}
+
+#[tokio::test]
+async fn headers_that_cannot_be_read_end_the_connection() {
+    let world = World::start().await;
+    let mut healthy = Healthy::connect(&world).await;
+    let stream = world.tls(Some(&world.ca.sidecar("e1"))).await.unwrap();
+    let code = flood(stream, |round| {
+        // Names must be in lower case (RFC 9113, section 8.2.1).
+        let unreadable = [call(), header("X-Upper", "y")].concat();
+        frame(HEADERS, END_HEADERS, round * 2 + 1, &unreadable)
+    })
+    .await;
+    assert_eq!(code, Some(1), "PROTOCOL_ERROR");
+    world.await_count(Incident::Http2Broken, 1).await;
     healthy.is_served(&world).await;
 }
 
@@ -231,6 +267,7 @@ async fn a_frame_beyond_the_limit_ends_the_connection() {
     })
     .await;
     assert_eq!(code, Some(6), "FRAME_SIZE_ERROR");
+    world.await_count(Incident::Http2Broken, 1).await;
     healthy.is_served(&world).await;
 }
 

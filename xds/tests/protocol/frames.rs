@@ -13,7 +13,9 @@ use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message as _;
+use prost::encoding::encode_varint;
 use tidegate_xds::identity::{Access, Incident};
+use tidegate_xds::limits::LARGE_REQUEST_BYTES;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -426,4 +428,71 @@ async fn streams_of_one_connection_are_served_and_end_apart() {
     running.until("e3", |status| !status.connected).await;
     publish(&running, &world(&["a", "b"], "a"));
     assert_eq!(calls[2].answer().await.brief(), "cds b");
+}
+
+/// A large request that says nothing, in two parts.
+fn large() -> (Vec<u8>, Vec<u8>) {
+    let length = 2 * LARGE_REQUEST_BYTES;
+    // One field that nobody knows: its number and kind, its length in three bytes.
+    let mut message = vec![15 << 3 | 2];
+    encode_varint(length as u64 - 4, &mut message);
+    assert_eq!(message.len(), 4);
+    message.resize(length, 0);
+    let mut first = framed(&message);
+    let second = first.split_off(LARGE_REQUEST_BYTES + 16 * 1024);
+    (first, second)
+}
+
+async fn send(call: &Call, bytes: &[u8]) {
+    for piece in bytes.chunks(16 * 1024) {
+        call.data(piece.to_vec()).await;
+    }
+}
+
+#[tokio::test]
+async fn halves_of_large_requests_are_bounded_in_all_and_the_others_go_on() {
+    const KEPT: usize = 3;
+    let (first, second) = large();
+    let mut settings = together();
+    // Large ones may have half of it.
+    settings.unfinished_bytes_max = 2 * KEPT * (first.len() + second.len());
+    let access = settings.access.clone();
+    let running = serve_with(&world(&["a"], "a"), settings).await;
+    let mut healthy = Healthy::connect(&running).await;
+    let mut halves = Vec::new();
+    for _ in 0..=KEPT {
+        let call = Call::open(&running, ADS).await;
+        send(&call, &first).await;
+        halves.push(call);
+    }
+    // One of them has no room, whichever came last.
+    let ends = halves.iter_mut().map(|half| Box::pin(half.end()));
+    let (end, which, _) = futures::future::select_all(ends).await;
+    assert_eq!(end.code, Code::ResourceExhausted, "{end:?}");
+    assert!(end.sentence.contains("no room for more"), "{end:?}");
+    halves.remove(which);
+    healthy.is_served(&running).await;
+    // What isn't large has room, in however many parts it comes.
+    let mut call = Call::open(&running, ADS).await;
+    for byte in framed(&wish(&CDS, &[]).encode_to_vec()) {
+        call.data(vec![byte]).await;
+    }
+    assert_eq!(call.answer().await.brief(), "cds a1");
+    // As soon as one is read, so has another large one.
+    for _ in 0..2 * KEPT {
+        let mut half = halves.remove(0);
+        send(&half, &second).await;
+        let end = half.end().await;
+        assert_eq!(end.code, Code::InvalidArgument, "no node: {end:?}");
+        let call = Call::open(&running, ADS).await;
+        send(&call, &first).await;
+        halves.push(call);
+    }
+    let counted: Vec<_> = access.incidents().into_iter().collect();
+    let wanted = [
+        (Incident::RequestRefused, 2 * KEPT as u64),
+        (Incident::RequestsTooLarge, 1),
+    ];
+    assert_eq!(counted, wanted);
+    healthy.is_served(&running).await;
 }

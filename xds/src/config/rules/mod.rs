@@ -18,6 +18,7 @@ use prost_reflect::{
 pub(super) use self::plan::plan_of;
 use self::plan::{Check, FieldRules, ItemRules};
 use super::path::Path;
+use super::spelling::Speller;
 use super::well_known::is_wrapper;
 
 /// One breach of a rule.
@@ -38,6 +39,8 @@ pub(super) struct Findings<'a> {
     pub(super) violations: &'a mut Vec<Violation>,
     /// The most instructions that Envoy lets a regular expression compile to.
     pub(super) regex_program_max: u64,
+    /// Finds what misspelt names were meant for.
+    pub(super) speller: &'a Speller,
 }
 
 // === impl Findings ===

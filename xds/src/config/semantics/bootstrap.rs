@@ -3,7 +3,7 @@
 use prost_reflect::{DynamicMessage, Value};
 
 use super::{at, at_item, unique};
-use crate::config::diagnostic::{shown, suggest};
+use crate::config::diagnostic::shown;
 use crate::config::fields::{get, has, sub, subs, text, type_name};
 use crate::config::rules::Findings;
 
@@ -215,7 +215,9 @@ pub(super) fn tag(message: &DynamicMessage, findings: &mut Findings<'_>) {
     let name = text(message, "tag_name");
     let given = has(message, "fixed_value") || !text(message, "regex").is_empty();
     if !given && !TAGS.contains(&name.as_str()) {
-        let help = suggest(&name, TAGS, "those of Envoy's are");
+        let help = findings
+            .speller
+            .suggest(&name, TAGS, "those of Envoy's are");
         let message = format!(
             "needs a `regex` or a `fixed_value`: Envoy has no expression for {}; {help}",
             shown(&name)

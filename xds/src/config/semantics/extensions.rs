@@ -6,7 +6,7 @@ use prost_reflect::{DynamicMessage, ReflectMessage as _, Value};
 
 use super::registry::{self, Kind};
 use super::{at, at_item};
-use crate::config::diagnostic::{shown, suggest};
+use crate::config::diagnostic::shown;
 use crate::config::fields::{choice, get, has, sub, subs, text, texts, truth, type_name};
 use crate::config::rules::Findings;
 use crate::config::schema;
@@ -289,7 +289,7 @@ pub(super) fn tokens(message: &DynamicMessage, findings: &mut Findings<'_>) {
             for name in wanted_providers(&requires) {
                 if !providers.contains(&name) {
                     let known = providers.iter().map(String::as_str);
-                    let help = suggest(&name, known, "there are");
+                    let help = findings.speller.suggest(&name, known, "there are");
                     let message = format!("there is no provider {}; {help}", shown(&name));
                     at_item(findings, ("rules", index), "envoy.jwt", message);
                 }

@@ -14,9 +14,10 @@ use regex::Regex;
 
 use self::commands::{Takes, command};
 use super::at;
-use crate::config::diagnostic::{shown, suggest};
+use crate::config::diagnostic::shown;
 use crate::config::fields::{count_of, get, sub, subs, text};
 use crate::config::rules::Findings;
+use crate::config::spelling::Speller;
 
 const RULE: &str = "envoy.format";
 
@@ -36,7 +37,7 @@ pub(super) fn format_string(message: &DynamicMessage, findings: &mut Findings<'_
         findings.path.field("text_format_source");
         check_field(&source, "inline_string", extended, findings);
         if let Some(Value::Bytes(bytes)) = get(&source, "inline_bytes")
-            && let Err(wrong) = check(&String::from_utf8_lossy(&bytes), extended)
+            && let Err(wrong) = check(&String::from_utf8_lossy(&bytes), extended, findings.speller)
         {
             at(findings, "inline_bytes", RULE, wrong);
         }
@@ -55,7 +56,7 @@ pub(super) fn header(message: &DynamicMessage, findings: &mut Findings<'_>) {
         findings.path.field("header");
         // The old name of filter state, which only headers still know.
         let value = text(&header, "value").replace("%PER_REQUEST_STATE(", "%FILTER_STATE(");
-        if let Err(wrong) = check(&value, false) {
+        if let Err(wrong) = check(&value, false, findings.speller) {
             at(findings, "value", RULE, wrong);
         }
         findings.path.pop();
@@ -80,7 +81,7 @@ pub(super) fn tunnel(message: &DynamicMessage, findings: &mut Findings<'_>) {
 
 /// A field that holds a format.
 fn check_field(message: &DynamicMessage, field: &str, extended: bool, findings: &mut Findings<'_>) {
-    if let Err(wrong) = check(&text(message, field), extended) {
+    if let Err(wrong) = check(&text(message, field), extended, findings.speller) {
         at(findings, field, RULE, wrong);
     }
 }
@@ -111,13 +112,13 @@ fn layout_value(value: &DynamicMessage, extended: bool, findings: &mut Findings<
             layout_value(item, extended, findings);
             findings.path.pop();
         }
-    } else if let Err(wrong) = check(&text(value, "string_value"), extended) {
+    } else if let Err(wrong) = check(&text(value, "string_value"), extended, findings.speller) {
         findings.add(RULE, wrong);
     }
 }
 
 /// Whether Envoy takes a format; `extended` if there may be commands that it doesn't have itself.
-fn check(format: &str, extended: bool) -> Result<(), Wrong> {
+fn check(format: &str, extended: bool, speller: &Speller) -> Result<(), Wrong> {
     let mut rest = format;
     while let Some(start) = rest.find('%') {
         rest = rest.get(start..).unwrap_or_default();
@@ -145,7 +146,7 @@ fn check(format: &str, extended: bool) -> Result<(), Wrong> {
             Some(takes) => check_command(name, takes, argument, length.is_some())?,
             None if extended => {}
             None => {
-                let help = suggest(name, commands::names(), "there are");
+                let help = speller.suggest(name, commands::names(), "there are");
                 return Err(format!("there is no command {}; {help}", shown(name)));
             }
         }
@@ -196,7 +197,11 @@ mod tests {
             "%GRPC_STATUS(SNAKE_STRING)%",
             "%REQUESTED_SERVER_NAME(SNI_FIRST:HOST)%",
         ] {
-            assert_eq!(check(format, false), Ok(()), "{format}");
+            assert_eq!(
+                check(format, false, &Speller::default()),
+                Ok(()),
+                "{format}"
+            );
         }
     }
 
@@ -228,14 +233,14 @@ mod tests {
             ("%PATH(x)%", "WQ"),
             ("%CEL()%", "needs an expression"),
         ] {
-            let wrong = check(format, false).unwrap_err();
+            let wrong = check(format, false, &Speller::default()).unwrap_err();
             assert!(wrong.contains(wanted), "{format}: {wrong}");
         }
     }
 
     #[test]
     fn commands_of_extensions_are_left_to_them() {
-        assert_eq!(check("%TIDES(x):3%", true), Ok(()));
-        assert!(check("%PROTOCOL(x)%", true).is_err());
+        assert_eq!(check("%TIDES(x):3%", true, &Speller::default()), Ok(()));
+        assert!(check("%PROTOCOL(x)%", true, &Speller::default()).is_err());
     }
 }

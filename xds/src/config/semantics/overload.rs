@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use prost_reflect::DynamicMessage;
 
 use super::{at, at_item, unique};
-use crate::config::diagnostic::{shown, suggest};
+use crate::config::diagnostic::shown;
 use crate::config::fields::{choice, get, has, sub, subs, text, type_name, unpacked};
 use crate::config::rules::Findings;
 
@@ -102,7 +102,9 @@ fn configured(action: &DynamicMessage, findings: &mut Findings<'_>) {
             at(findings, "typed_config", RULE, text);
         }
     } else if !scales {
-        let help = suggest(&name, ACTIONS, "those of Envoy's are");
+        let help = findings
+            .speller
+            .suggest(&name, ACTIONS, "those of Envoy's are");
         let message = format!("Envoy has no such action; {help}");
         at(findings, "name", RULE, message);
     } else if name.starts_with(RESERVED) {

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use prost_reflect::DynamicMessage;
 
 use super::{at, at_item};
-use crate::config::diagnostic::{shown, suggest};
+use crate::config::diagnostic::shown;
 use crate::config::fields::{count_of, has, sub, text, texts};
 use crate::config::rules::Findings;
 
@@ -122,7 +122,9 @@ pub(super) fn secret(message: &DynamicMessage, findings: &mut Findings<'_>) {
 /// `TlsParameters`.
 pub(super) fn parameters(message: &DynamicMessage, findings: &mut Findings<'_>) {
     let mut unknown = |field, index, what, name: &str, known: &[&str]| {
-        let help = suggest(name, known.iter().copied(), "there are");
+        let help = findings
+            .speller
+            .suggest(name, known.iter().copied(), "there are");
         let message = format!("there is no {what} {}; {help}", shown(name));
         at_item(findings, (field, index), "envoy.tls", message);
     };

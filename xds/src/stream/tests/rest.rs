@@ -11,6 +11,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::stream::Variant::{self, Delta, Sotw};
+use crate::stream::plan::classed_by;
 use crate::stream::{NameLists, SessionSettings};
 
 fn many(count: usize) -> Vec<String> {
@@ -98,6 +99,25 @@ fn a_look_after_a_change_considers_only_what_changed() {
         assert_eq!(touched, Some(expected), "{type_url}");
     }
     assert_eq!(peer.settle(), ["eds c042"]);
+}
+
+/// Clients reject what they reject together, a thousand resources at a time.
+#[test]
+fn each_name_of_a_rejected_response_is_looked_at_once_and_then_no_more() {
+    let names = many(200);
+    let mut peer = Peer::with_view(Delta, &view_of(&names, ""));
+    peer.subscribe(CDS, &[]);
+    let mut rejected = peer.one();
+    assert_eq!(rejected.items.len(), names.len());
+    for looks in [names.len(), 1, 1, 1] {
+        peer.nack(&rejected, "no");
+        let looked = classed_by(|| rejected = peer.poll().unwrap());
+        assert_eq!(looked, looks);
+        assert_eq!(rejected.items.len(), 1, "one by one");
+    }
+    // What changes meanwhile is no reason to look at the others.
+    peer.view(&view_of(&names, "c007"));
+    assert_eq!(classed_by(|| assert!(peer.poll().is_none())), 0);
 }
 
 #[test]
