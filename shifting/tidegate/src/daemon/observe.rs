@@ -281,11 +281,15 @@ fn connected(clients: &[ClientStatus]) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
+/// An attempt that failed without an answer and was retried ends as one that was not: as if Envoy had
+/// answered in the upstream's stead. A retry hides it from the client, not from us.
 fn counts(sample: &UpstreamSample) -> UpstreamCounts {
+    let hidden = sample.unanswered_retries();
+    let [ok, redirected, refused, failed] = sample.responses;
     UpstreamCounts {
         requests: sample.requests,
-        completed: sample.completed,
-        responses: sample.responses,
+        completed: sample.completed.saturating_add(hidden),
+        responses: [ok, redirected, refused, failed.saturating_add(hidden)],
         timeouts: sample.timeouts,
         grpc_failures: sample.grpc_failures,
         connect_failures: sample.connect_failures,
@@ -313,4 +317,24 @@ fn buckets(latency: &Latency) -> [u64; 10] {
         *above += latency.count.saturating_sub(below);
     }
     counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_retry_hides_from_the_client_is_counted_and_nothing_twice() {
+        let sample = UpstreamSample {
+            requests: 12,
+            completed: 12,
+            responses: [10, 0, 0, 2],
+            retries: 5,
+            retried_answers: 2,
+            ..UpstreamSample::default()
+        };
+        let counts = counts(&sample);
+        assert_eq!(counts.responses, [10, 0, 0, 5]);
+        assert_eq!((counts.requests, counts.completed), (12, 15));
+    }
 }
