@@ -281,21 +281,19 @@ fn connected(clients: &[ClientStatus]) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// An attempt that failed without an answer and was retried ends as one that was not: as if Envoy had
-/// answered in the upstream's stead. A retry hides it from the client, not from us.
 fn counts(sample: &UpstreamSample) -> UpstreamCounts {
-    let hidden = sample.unanswered_retries();
-    let [ok, redirected, refused, failed] = sample.responses;
-    UpstreamCounts {
+    let mut counts = UpstreamCounts {
         requests: sample.requests,
-        completed: sample.completed.saturating_add(hidden),
-        responses: [ok, redirected, refused, failed.saturating_add(hidden)],
+        completed: sample.completed,
+        responses: sample.responses,
         timeouts: sample.timeouts,
         grpc_failures: sample.grpc_failures,
         connect_failures: sample.connect_failures,
         active: sample.active,
         latency: sample.latency.as_ref().map(buckets),
-    }
+    };
+    counts.fail_unanswered(sample.unanswered_retries());
+    counts
 }
 
 /// Cumulative buckets at any edges → counts between the edges of the engine. Requests between
