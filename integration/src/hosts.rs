@@ -2,12 +2,12 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Empty, Full};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::machine::runtime;
+use crate::traffic::{HttpClient, ask, client};
 
 /// The response header that names the version that answered.
 pub const VERSION_HEADER: &str = "x-version";
@@ -36,6 +37,15 @@ struct Behaviour {
     served: AtomicU64,
     failing_percent: AtomicU32,
     delay_ms: AtomicU64,
+    calls: OnceLock<Call>,
+}
+
+/// What these hosts need of another service for each answer.
+#[derive(Debug)]
+struct Call {
+    service: String,
+    sidecar: SocketAddr,
+    client: HttpClient,
 }
 
 // === impl Hosts ===
@@ -84,6 +94,19 @@ impl Hosts {
         let ms = u64::try_from(delay.as_millis()).unwrap();
         self.behaviour.delay_ms.store(ms, Ordering::Relaxed);
     }
+
+    /// From now on, ask this service through the sidecar first, and answer 500 when that fails.
+    ///
+    /// # Panics
+    /// When they call one already.
+    pub fn call(&self, service: &str, sidecar: SocketAddr) {
+        let call = Call {
+            service: service.to_owned(),
+            sidecar,
+            client: client(),
+        };
+        self.behaviour.calls.set(call).unwrap();
+    }
 }
 
 impl Drop for Hosts {
@@ -123,7 +146,11 @@ async fn answer(
     }
     // Spread over every hundred requests: 37 has no factor in common with 100.
     let failing = u64::from(behaviour.failing_percent.load(Ordering::Relaxed));
-    let status = if number.wrapping_mul(37) % 100 < failing {
+    let depends = match behaviour.calls.get() {
+        Some(call) => call.succeeds().await,
+        None => true,
+    };
+    let status = if !depends || number.wrapping_mul(37) % 100 < failing {
         StatusCode::INTERNAL_SERVER_ERROR
     } else {
         StatusCode::OK
@@ -134,4 +161,17 @@ async fn answer(
         .headers_mut()
         .insert(VERSION_HEADER, version.parse().unwrap());
     Ok(response)
+}
+
+// === impl Call ===
+
+impl Call {
+    async fn succeeds(&self) -> bool {
+        let request = Request::get(format!("http://{}/", self.sidecar))
+            .header("host", &self.service)
+            .body(Empty::new())
+            .unwrap();
+        let answer = ask(self.client.clone(), request).await;
+        answer.is_some_and(|answer| answer.status == 200)
+    }
 }

@@ -6,6 +6,7 @@
 //! - [`program`]: builds `tidegate` once and runs its commands
 //! - [`serve`]: a control plane that can be killed and started again
 //! - [`library`]: a control plane in this process, made with the library alone
+//! - [`intermediary`]: what stands between a sidecar and its control plane, and withholds
 //! - [`sidecar`]: a real Envoy with the program's own bootstrap, or another
 //! - [`hosts`] and [`traffic`]: HTTP hosts that tell their version, and clients that record
 //! - [`mesh`]: the files of small meshes
@@ -25,6 +26,7 @@
 
 pub mod bench;
 pub mod hosts;
+pub mod intermediary;
 pub mod library;
 pub mod machine;
 pub mod mesh;

@@ -30,6 +30,8 @@ pub struct Mesh {
     pub fleet: String,
     /// The `evidence` fields; empty for sidecars' own reports.
     pub evidence: String,
+    /// The services that it calls.
+    pub calls: Vec<String>,
 }
 
 /// A rollout of a few seconds: a dozen good requests prove a rung.
@@ -60,19 +62,27 @@ impl Mesh {
             traffic: String::new(),
             fleet: String::new(),
             evidence: String::new(),
+            calls: Vec::new(),
         }
     }
 
     /// Writes the files; replaces those that are there, each at once, as an editor would.
     pub fn write(&self, directory: &Path) {
+        Self::write_all([self], directory);
+    }
+
+    /// The same for several services of the fleet that the first one declares.
+    pub fn write_all<'a>(services: impl IntoIterator<Item = &'a Self>, directory: &Path) {
         let replace = |name: &str, text: &str| {
             let building = directory.join(format!(".{name}.new"));
             fs::write(&building, text).unwrap();
             fs::rename(&building, directory.join(name)).unwrap();
         };
         fs::create_dir_all(directory).unwrap();
-        replace("fleets.yaml", &self.fleet_yaml());
-        replace("services.yaml", &self.service_yaml());
+        let services: Vec<&Self> = services.into_iter().collect();
+        replace("fleets.yaml", &services[0].fleet_yaml());
+        let declared: Vec<String> = services.iter().map(|it| it.service_yaml()).collect();
+        replace("services.yaml", &declared.join("---\n"));
     }
 
     fn fleet_yaml(&self) -> String {
@@ -91,10 +101,17 @@ impl Mesh {
         if !self.evidence.is_empty() {
             yaml = format!("evidence: {}\n{yaml}", self.evidence);
         }
+        if !self.calls.is_empty() {
+            yaml = format!("calls: [{}]\n{yaml}", self.calls.join(", "));
+        }
         if !self.traffic.is_empty() {
             yaml = format!("traffic: {}\n{yaml}", self.traffic);
         }
         for (version, addresses) in &self.versions {
+            if addresses.is_empty() {
+                writeln!(yaml, "  {version}: {{hosts: []}}").unwrap();
+                continue;
+            }
             writeln!(yaml, "  {version}:\n    hosts:").unwrap();
             for (number, address) in addresses.iter().enumerate() {
                 writeln!(
@@ -125,7 +142,9 @@ mod tests {
             mesh.protocol = protocol;
             mesh.traffic = "{timeout: 10s}".to_owned();
             mesh.fleet = "unproven_services_max: 2\n".to_owned();
-            mesh.write(directory.path());
+            mesh.calls = vec!["payments".to_owned()];
+            let called = Mesh::of("payments", &[&v1]);
+            Mesh::write_all([&mesh, &called], directory.path());
             let files: Vec<SourceFile> = ["fleets.yaml", "services.yaml"]
                 .into_iter()
                 .map(|name| SourceFile {
@@ -140,6 +159,8 @@ mod tests {
             assert_eq!(mesh.fleets["shop"].unproven_services_max, Some(2));
             assert_eq!(service.versions["v1"].hosts.len(), 3);
             assert_eq!(service.protocol == Protocol::Grpc, protocol == "grpc");
+            assert_eq!(mesh.neighbours("checkout").len(), 1);
+            assert_eq!(mesh.services["payments"].initial, "v1");
         }
     }
 }

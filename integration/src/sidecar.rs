@@ -14,7 +14,7 @@ use tidegate::envoy;
 use crate::Running;
 use crate::machine::{free_address, wait_for};
 use crate::program;
-use crate::traffic::get;
+use crate::traffic::{get, post};
 
 /// A running sidecar.
 #[derive(Debug)]
@@ -229,6 +229,15 @@ impl Sidecar {
         let url = format!("http://{}/config_dump?resource={resource}", self.admin);
         let mut dump: Value = serde_json::from_str(&get(&url)?).ok()?;
         Some(dump["configs"].take())
+    }
+
+    /// Sets a runtime key by hand, over what the control plane says.
+    ///
+    /// # Panics
+    /// When its admin interface refuses.
+    pub fn modify_runtime(&self, key: &str, value: &str) {
+        let url = format!("http://{}/runtime_modify?{key}={value}", self.admin);
+        assert!(post(&url).is_some(), "{} refuses {key}", self.id);
     }
 
     /// One of its own counters or gauges; `None` when it has none of this name.

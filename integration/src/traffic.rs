@@ -28,6 +28,8 @@ pub struct Recorded {
     pub status: u16,
     /// The version that answered; empty when a sidecar answered itself.
     pub version: String,
+    /// The sidecar's own words when it did, such as `no healthy upstream`.
+    pub words: String,
 }
 
 /// Requests that go on until this is stopped or dropped.
@@ -50,7 +52,7 @@ pub struct Load {
     pub unanswered_max: usize,
 }
 
-type HttpClient = Client<HttpConnector, Empty<Bytes>>;
+pub(crate) type HttpClient = Client<HttpConnector, Empty<Bytes>>;
 
 /// How long a request may take.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -167,7 +169,7 @@ async fn send(
         let (client, records) = (client.clone(), Arc::clone(&records));
         flights.spawn(async move {
             let sent = Instant::now();
-            let (status, version) = tokio::time::timeout(LIMIT, ask(client, request))
+            let answer = tokio::time::timeout(LIMIT, ask(client, request))
                 .await
                 .ok()
                 .flatten()
@@ -175,8 +177,9 @@ async fn send(
             let record = Recorded {
                 sent,
                 answered: Instant::now(),
-                status,
-                version,
+                status: answer.status,
+                version: answer.version,
+                words: answer.words,
             };
             records.lock().unwrap().push(record);
         });
@@ -188,7 +191,20 @@ async fn send(
     flights.join_all().await;
 }
 
-async fn ask(client: HttpClient, request: Request<Empty<Bytes>>) -> Option<(u16, String)> {
+/// An answer; the default is none.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    version: String,
+    words: String,
+}
+
+/// A client that keeps its connections.
+pub(crate) fn client() -> HttpClient {
+    Client::builder(TokioExecutor::new()).build_http()
+}
+
+pub(crate) async fn ask(client: HttpClient, request: Request<Empty<Bytes>>) -> Option<Answer> {
     let response = client.request(request).await.ok()?;
     let status = response.status().as_u16();
     let version = response
@@ -197,17 +213,31 @@ async fn ask(client: HttpClient, request: Request<Empty<Bytes>>) -> Option<(u16,
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default()
         .to_owned();
-    response.into_body().collect().await.ok()?;
-    Some((status, version))
+    let body = response.into_body().collect().await.ok()?.to_bytes();
+    let by_sidecar = version.is_empty();
+    let words = by_sidecar.then(|| String::from_utf8_lossy(&body).into_owned());
+    Some(Answer {
+        status,
+        version,
+        words: words.unwrap_or_default(),
+    })
 }
 
 /// The body of a GET; `None` when there is no answer with status 200.
 #[must_use]
 pub fn get(url: &str) -> Option<String> {
-    let request = Request::get(url).body(Empty::<Bytes>::new()).unwrap();
+    fetch(Request::get(url).body(Empty::new()).unwrap())
+}
+
+/// The body that a POST of nothing is answered with; `None` when the status is not 200.
+#[must_use]
+pub fn post(url: &str) -> Option<String> {
+    fetch(Request::post(url).body(Empty::new()).unwrap())
+}
+
+fn fetch(request: Request<Empty<Bytes>>) -> Option<String> {
     runtime().block_on(async {
-        let client: HttpClient = Client::builder(TokioExecutor::new()).build_http();
-        let asked = tokio::time::timeout(Duration::from_secs(5), client.request(request));
+        let asked = tokio::time::timeout(Duration::from_secs(5), client().request(request));
         let response = asked.await.ok()?.ok()?;
         if response.status() != 200 {
             return None;

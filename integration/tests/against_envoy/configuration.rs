@@ -276,7 +276,7 @@ fn a_harmful_change_goes_back_by_itself_from_the_one_sidecar_that_had_it() {
 }
 
 #[test]
-fn a_crash_of_the_one_sidecar_that_has_it_takes_it_back() {
+fn t16_a_crash_of_the_one_sidecar_that_has_it_takes_it_back() {
     let mut world = World::start(SLOW);
     world.declare("10s");
     let crashed = world.await_first_step("10s");

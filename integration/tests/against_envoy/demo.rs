@@ -45,7 +45,7 @@ fn healthy_is_promoted_within_3_minutes_and_fails_nothing() {
 }
 
 #[test]
-fn errors_are_reverted_in_a_median_of_6_s_with_at_most_60_failures() {
+fn t7_errors_are_reverted_in_a_median_of_6_s_with_at_most_60_failures() {
     let _alone = alone();
     let mut times: Vec<u64> = (0..5)
         .map(|_| {
@@ -92,7 +92,7 @@ fn a_host_that_is_gone_is_never_advanced_on() {
 }
 
 #[test]
-fn without_a_control_plane_the_canary_falls_to_0_within_its_ttl_and_nothing_fails() {
+fn t2_without_a_control_plane_the_canary_falls_to_0_within_its_ttl_and_nothing_fails() {
     let _alone = alone();
     let measured = demo("control-plane-loss");
     assert_eq!(number(&measured, "non_200"), 0);

@@ -12,6 +12,7 @@
 
 mod configuration;
 mod demo;
+mod faults;
 mod grpc;
 mod health;
 mod identity;

@@ -22,7 +22,7 @@ fn refused(control_plane: &ControlPlane, arguments: &[&str], words: &[&str]) {
 }
 
 #[test]
-fn a_reverted_version_is_refused_when_it_is_applied_again_until_its_quarantine_is_lifted() {
+fn t11_a_reverted_version_is_refused_when_it_is_applied_again_until_its_quarantine_is_lifted() {
     let _alone = alone();
     let directory = tempfile::tempdir().unwrap();
     let (v1, v2) = (Hosts::start("v1", 4), Hosts::start("v2", 2));
@@ -87,7 +87,7 @@ fn a_reverted_version_is_refused_when_it_is_applied_again_until_its_quarantine_i
 }
 
 #[test]
-fn a_newer_version_supersedes_when_the_older_ones_canary_is_drained() {
+fn t10_a_newer_version_supersedes_when_the_older_ones_canary_is_drained() {
     let _alone = alone();
     let directory = tempfile::tempdir().unwrap();
     let versions = ["v1", "v2", "v3"].map(|version| Hosts::start(version, 2));

@@ -271,7 +271,7 @@ fn a_rejection_is_shown_with_the_sidecar_and_its_own_words() {
 }
 
 #[test]
-fn a_change_that_a_sidecar_rejects_is_taken_back_and_its_listener_serves_on() {
+fn t16_a_change_that_a_sidecar_rejects_is_taken_back_and_its_listener_serves_on() {
     let _alone = alone();
     let mut world = World::start(|_| {});
     world.control_plane.await_sidecars(1);

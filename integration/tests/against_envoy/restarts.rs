@@ -6,8 +6,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tidegate::journal::Journal;
 use tidegate_engine::rollout::{Event, State};
 use tidegate_integration::hosts::Hosts;
-use tidegate_integration::machine::{Random, alone, wait_until};
-use tidegate_integration::mesh::Mesh;
+use tidegate_integration::intermediary::Intermediary;
+use tidegate_integration::machine::{Random, alone, wait_until, wait_until_still};
+use tidegate_integration::mesh::{Mesh, SLOW};
 use tidegate_integration::serve::ControlPlane;
 use tidegate_integration::sidecar::Sidecar;
 use tidegate_integration::traffic::{Recorded, Traffic, by_status};
@@ -62,7 +63,7 @@ struct Move {
 }
 
 #[test]
-fn twenty_kills_in_the_middle_of_rollouts_never_raise_the_exposure_nor_leave_one_stuck() {
+fn t3_twenty_kills_in_the_middle_of_rollouts_never_raise_the_exposure_nor_leave_one_stuck() {
     let _alone = alone();
     let mut random = Random::seeded();
     let directory = tempfile::tempdir().unwrap();
@@ -124,6 +125,69 @@ fn twenty_kills_in_the_middle_of_rollouts_never_raise_the_exposure_nor_leave_one
     assert_eq!(statuses.keys().collect::<Vec<_>>(), [&200], "{statuses:?}");
     let limits = limits_of(&control_plane.data);
     at_hosts(&records, &moves, &limits);
+}
+
+#[test]
+fn t3_a_kill_while_it_reverts_leaves_it_reverting_and_raises_nothing() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let (v1, v2) = (Hosts::start("v1", 4), Hosts::start("v2", 2));
+    let mut mesh = Mesh::of("checkout", &[&v1, &v2]);
+    mesh.rollout = SLOW;
+    mesh.ladder = "[30%, 100%]";
+    mesh.write(&directory.path().join("mesh"));
+    let mut control_plane = ControlPlane::start(directory.path());
+    // The revert is not over before everyone has it, and one of two does not get it.
+    let between = Intermediary::start(control_plane.xds);
+    let sidecars = [control_plane.xds, between.address].map(|xds| {
+        let id = format!("sidecar-{}", xds.port());
+        Sidecar::start(&id, xds, directory.path())
+    });
+    control_plane.await_sidecars(2);
+    let listeners = sidecars.each_ref().map(Sidecar::listener);
+    let traffic = Traffic::start("checkout", &listeners, 100);
+    control_plane.json(&["rollout", "start", "checkout", "v2"]);
+    let limit = Duration::from_secs(60);
+    wait_until(limit, "50 requests on v2", || v2.served() >= 50);
+    between.withhold_configuration(true);
+    v2.fail(50);
+    let status = control_plane.await_phase("checkout", &["reverting"], limit);
+    let reason = status["revert_reason"].clone();
+    for _ in 0..3 {
+        control_plane.kill();
+        control_plane.start_again();
+        let status = control_plane.rollout("checkout").unwrap();
+        assert_eq!(status["phase"], "reverting", "{status:#}");
+        assert_eq!(status["revert_reason"], reason, "{status:#}");
+        assert_eq!(status["share_wanted"], 0, "{status:#}");
+    }
+    // Who does not hear of it lets the share run out by itself.
+    let quiet = Duration::from_secs(3);
+    wait_until_still(limit, quiet, "v2, without requests", || v2.served());
+    between.withhold_configuration(false);
+    let status = control_plane.await_phase("checkout", &["reverted", "committed"], limit);
+    assert_eq!(status["phase"], "reverted", "{status:#}");
+    control_plane.await_sidecars(2);
+    let served = v2.served();
+    let answered = traffic.records().len();
+    wait_until(limit, "200 more answers", || {
+        traffic.records().len() >= answered + 200
+    });
+    assert_eq!(v2.served(), served);
+    let records = traffic.finish();
+    let elsewhere = |record: &&Recorded| record.status != 200 && record.version != "v2";
+    assert_eq!(records.iter().find(elsewhere).map(|it| it.status), None);
+
+    control_plane.kill();
+    let limits = limits_of(&control_plane.data);
+    let shares: Vec<u32> = limits
+        .iter()
+        .map(|(_, canary)| canary.as_ref().map_or(0, |(_, share)| *share))
+        .collect();
+    let peak = shares.iter().rposition(|share| *share > 0).unwrap();
+    assert!(shares[peak + 1..].len() > 3, "{shares:?}");
+    let rises = shares.windows(2).filter(|pair| pair[1] > pair[0]);
+    assert_eq!(rises.count(), 1, "only the one step up: {shares:?}");
 }
 
 /// What the journal allowed from a moment on: the moment, the version on its way up, and its

@@ -113,7 +113,7 @@ fn write(mesh: &Mesh, directory: &Path) {
 }
 
 #[test]
-fn a_good_version_is_promoted_although_prometheus_was_gone_in_the_middle() {
+fn t4_a_good_version_is_promoted_although_prometheus_was_gone_in_the_middle() {
     let mut world = World::new();
     world.start();
     world.await_rung("10%");

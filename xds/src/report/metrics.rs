@@ -250,6 +250,11 @@ impl UpstreamSample {
         let counter = match measure {
             Measure::Requests => &mut self.requests,
             Measure::Completed => &mut self.completed,
+            Measure::RetriedAnswer => {
+                let retried = metric.delta()?;
+                self.retried_answers = self.retried_answers.saturating_add(retried);
+                &mut self.completed
+            }
             Measure::Response(class) => self.responses.get_mut(class).ok_or(Unreadable)?,
             Measure::Timeout => &mut self.timeouts,
             Measure::Retry => &mut self.retries,

@@ -83,6 +83,8 @@ pub struct UpstreamSample {
     pub timeouts: u64,
     /// Retries that were made.
     pub retries: u64,
+    /// Retries of attempts that were answered (`retry.upstream_rq_completed`); among [`Self::completed`].
+    pub retried_answers: u64,
     /// Connections that could not be opened, timeouts of connecting included.
     pub connect_failures: u64,
     /// gRPC calls that ended with UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE or
@@ -121,6 +123,13 @@ impl UpstreamSample {
     pub fn failed_responses(&self) -> u64 {
         let [_, _, _, server_errors] = self.responses;
         server_errors.max(self.grpc_failures)
+    }
+
+    /// Attempts that failed without any answer and were tried again: refused connections and streams, and
+    /// tries that ran out of time. Measured: Envoy counts the retry, and neither an answer nor a failure.
+    #[must_use]
+    pub fn unanswered_retries(&self) -> u64 {
+        self.retries.saturating_sub(self.retried_answers)
     }
 }
 

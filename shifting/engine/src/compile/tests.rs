@@ -765,7 +765,7 @@ fn both_kinds_get_the_same_endpoints() {
 }
 
 #[test]
-fn a_mesh_and_splits_that_do_not_fit_are_refused_whole() {
+fn t10_a_mesh_and_splits_that_do_not_fit_are_refused_whole() {
     let refused = |mesh: &Mesh, splits: &Splits| {
         view(mesh, "web", ClientKind::Envoy, splits)
             .unwrap_err()

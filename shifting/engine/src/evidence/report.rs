@@ -58,6 +58,15 @@ pub struct UpstreamCounts {
 // === impl UpstreamCounts ===
 
 impl UpstreamCounts {
+    /// So many attempts failed without any answer and were tried again, of which the source counted
+    /// the retry alone. They end as those that were not retried: as if Envoy had answered in the
+    /// upstream's stead. A retry hides them from the client, not from the judge.
+    pub fn fail_unanswered(&mut self, attempts: u64) {
+        self.completed = self.completed.saturating_add(attempts);
+        let [_, _, _, failed] = &mut self.responses;
+        *failed = failed.saturating_add(attempts);
+    }
+
     /// A count fell and was read as a difference, or something else is not a number of requests.
     pub(crate) fn implausible(&self) -> bool {
         let single = [

@@ -304,7 +304,7 @@ fn trouble_after_ten_minutes_of_health_is_reverted_within_ten_ticks() {
 }
 
 #[test]
-fn both_arms_failing_alike_revert_nothing_and_hold() {
+fn t6_both_arms_failing_alike_revert_nothing_and_hold() {
     let incident = Rates {
         canary: 0.03,
         stable: 0.03,

@@ -36,8 +36,9 @@ impl Meter {
     /// One sidecar's numbers for one cluster.
     pub(super) fn record(&mut self, cluster: &str, sample: &UpstreamSample, at: Time) {
         self.since.get_or_insert(at);
-        let requests = sample.responses.iter().sum();
-        let errors = sample.responses.last().copied().unwrap_or(0);
+        let hidden = sample.unanswered_retries();
+        let requests = sample.responses.iter().sum::<u64>() + hidden;
+        let errors = sample.responses.last().copied().unwrap_or(0) + hidden;
         let bad = errors.max(sample.grpc_failures).min(requests);
         if !self.clusters.contains_key(cluster) {
             if self.clusters.len() >= CLUSTERS_MAX {

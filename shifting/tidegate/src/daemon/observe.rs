@@ -282,7 +282,7 @@ fn connected(clients: &[ClientStatus]) -> impl Iterator<Item = (&str, &str)> {
 }
 
 fn counts(sample: &UpstreamSample) -> UpstreamCounts {
-    UpstreamCounts {
+    let mut counts = UpstreamCounts {
         requests: sample.requests,
         completed: sample.completed,
         responses: sample.responses,
@@ -291,7 +291,9 @@ fn counts(sample: &UpstreamSample) -> UpstreamCounts {
         connect_failures: sample.connect_failures,
         active: sample.active,
         latency: sample.latency.as_ref().map(buckets),
-    }
+    };
+    counts.fail_unanswered(sample.unanswered_retries());
+    counts
 }
 
 /// Cumulative buckets at any edges → counts between the edges of the engine. Requests between
@@ -313,4 +315,24 @@ fn buckets(latency: &Latency) -> [u64; 10] {
         *above += latency.count.saturating_sub(below);
     }
     counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_retry_hides_from_the_client_is_counted_and_nothing_twice() {
+        let sample = UpstreamSample {
+            requests: 12,
+            completed: 12,
+            responses: [10, 0, 0, 2],
+            retries: 5,
+            retried_answers: 2,
+            ..UpstreamSample::default()
+        };
+        let counts = counts(&sample);
+        assert_eq!(counts.responses, [10, 0, 0, 5]);
+        assert_eq!((counts.requests, counts.completed), (12, 15));
+    }
 }

@@ -56,6 +56,10 @@ enum Measure {
     Completed,
     /// Index into [`UpstreamCounts::responses`].
     Class(usize),
+    /// The same two of answers that were retried.
+    RetriedCompleted,
+    RetriedClass(usize),
+    Retries,
     Timeouts,
     ConnectFailures,
     GrpcFailures(u32),
@@ -172,6 +176,8 @@ impl Target {
         }
         let mut report = TargetReport::new(name, age_ms);
         let mut cumulative: BTreeMap<String, [u64; 10]> = BTreeMap::new();
+        // By cluster: retries, and those of them that an answer led to.
+        let mut retries: BTreeMap<String, (u64, u64)> = BTreeMap::new();
         for (key, value) in numbers {
             let was = self.values.get(&key).copied().unwrap_or(0.0);
             let more = whole(value - was);
@@ -180,7 +186,12 @@ impl Target {
             match measure {
                 Measure::Requests => counts.requests += more,
                 Measure::Completed => counts.completed += more,
-                Measure::Class(class) => {
+                Measure::RetriedCompleted => {
+                    counts.completed += more;
+                    retries.entry(cluster.clone()).or_default().1 += more;
+                }
+                Measure::Retries => retries.entry(cluster.clone()).or_default().0 += more,
+                Measure::Class(class) | Measure::RetriedClass(class) => {
                     if let Some(responses) = counts.responses.get_mut(*class) {
                         *responses += more;
                     }
@@ -209,6 +220,10 @@ impl Target {
                 counts.latency = Some(between(edges));
             }
         }
+        for (cluster, (all, answered)) in retries {
+            let counts = report.upstreams.entry(cluster).or_default();
+            counts.fail_unanswered(all.saturating_sub(answered));
+        }
         self.scraped_ms = at_ms;
         report
     }
@@ -232,13 +247,17 @@ impl TargetReport {
 impl Measure {
     fn of(series: &Series) -> Option<Self> {
         let name = series.label("__name__").strip_prefix("envoy_cluster_")?;
+        let class = || -> Option<usize> {
+            let class: usize = series.label("envoy_response_code_class").parse().ok()?;
+            class.checked_sub(2).filter(|class| *class < 4)
+        };
         Some(match name {
             "upstream_rq_total" => Self::Requests,
             "upstream_rq_completed" => Self::Completed,
-            "upstream_rq_xx" => {
-                let class: usize = series.label("envoy_response_code_class").parse().ok()?;
-                Self::Class(class.checked_sub(2).filter(|class| *class < 4)?)
-            }
+            "upstream_rq_xx" => Self::Class(class()?),
+            "retry_upstream_rq_completed" => Self::RetriedCompleted,
+            "retry_upstream_rq_xx" => Self::RetriedClass(class()?),
+            "upstream_rq_retry" => Self::Retries,
             "upstream_rq_timeout" => Self::Timeouts,
             "upstream_rq_active" => Self::Active,
             "upstream_cx_connect_fail" => Self::ConnectFailures,

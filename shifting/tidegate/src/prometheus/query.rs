@@ -170,9 +170,9 @@ pub(super) fn samples_of(clusters: [&str; 2], interval_ms: u64) -> String {
     let window_ms = (interval_ms * WINDOW_INTERVALS).max(WINDOW_LEAST_MS);
     let [canary, stable] = clusters.map(verbatim);
     format!(
-        "{{__name__=~\"up|envoy_cluster_upstream_rq_(total|completed|xx|timeout|active|\
-         time_bucket|time_count)|envoy_cluster_upstream_cx_connect_fail|envoy_cluster_grpc_\
-         (2|4|12|13|14|15)\",envoy_cluster_name=~\"{canary}|{stable}|\"}}[{window_ms}ms]"
+        "{{__name__=~\"up|envoy_cluster_upstream_rq_(total|completed|xx|timeout|active|retry|\
+         time_bucket|time_count)|envoy_cluster_retry_upstream_rq_(completed|xx)|\
+         envoy_cluster_upstream_cx_connect_fail|envoy_cluster_grpc_(2|4|12|13|14|15)\",envoy_cluster_name=~\"{canary}|{stable}|\"}}[{window_ms}ms]"
     )
 }
 

@@ -99,6 +99,33 @@ fn a_class_that_appears_began_at_zero() {
 }
 
 #[test]
+fn what_a_retry_hides_from_the_client_is_counted_and_nothing_twice() {
+    let cluster = [("envoy_cluster_name", "checkout/v2")];
+    let counted = |name: &str, value: f64| {
+        let name = format!("envoy_cluster_{name}");
+        series("web-1", &name, &cluster, &[(15, value)])
+    };
+    let labels = [cluster[0], ("envoy_response_code_class", "5")];
+    let name = "envoy_cluster_retry_upstream_rq_xx";
+    let mut counters = Counters::default();
+    counters.update(&scrapes(10, vec![total("web-1", &[(10, 0.0)])]));
+    let reports = counters.update(&scrapes(
+        15,
+        vec![
+            total("web-1", &[(10, 0.0), (15, 12.0)]),
+            class("2", &[(15, 10.0)]),
+            counted("upstream_rq_completed", 10.0),
+            counted("upstream_rq_retry", 5.0),
+            counted("retry_upstream_rq_completed", 2.0),
+            series("web-1", name, &labels, &[(15, 2.0)]),
+        ],
+    ));
+    let counts = &reports[0].upstreams["checkout/v2"];
+    assert_eq!(counts.responses, [10, 0, 0, 5]);
+    assert_eq!((counts.requests, counts.completed), (12, 15));
+}
+
+#[test]
 fn a_counter_that_goes_backwards_is_a_restart_and_no_request() {
     let mut counters = Counters::default();
     counters.update(&scrapes(10, vec![total("web-1", &[(10, 1_000.0)])]));

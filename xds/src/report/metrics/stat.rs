@@ -15,6 +15,8 @@ pub(super) const ROUTE_CONFIG_LABEL: &str = "envoy.rds_route_config";
 pub(super) enum Measure {
     Requests,
     Completed,
+    /// An answer that was retried.
+    RetriedAnswer,
     /// 0 for 2xx … 3 for 5xx.
     Response(usize),
     Timeout,
@@ -121,6 +123,7 @@ fn upstream_stat<'a>(
         None => (false, rest),
     };
     let measure = match plain {
+        "upstream_rq_completed" if retried => Measure::RetriedAnswer,
         "upstream_rq_completed" => Measure::Completed,
         "upstream_rq_2xx" => Measure::Response(0),
         "upstream_rq_3xx" => Measure::Response(1),

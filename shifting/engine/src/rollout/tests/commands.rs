@@ -82,7 +82,7 @@ fn resume_needs_something_to_resume() {
 }
 
 #[test]
-fn abort_is_accepted_in_every_phase_before_the_end() {
+fn t1_abort_is_accepted_in_every_phase_before_the_end() {
     for phase in [
         Phase::Preparing,
         Phase::Judging,

@@ -227,7 +227,7 @@ fn a_revision_that_harms_its_one_sidecar_goes_back_and_is_quarantined() {
 }
 
 #[test]
-fn sidecars_that_reject_crash_or_grow_take_it_back() {
+fn t16_sidecars_that_reject_crash_or_grow_take_it_back() {
     type Harm = fn(&mut Observation);
     let reject: Harm = |o| {
         o.delivery.acknowledged = 4;

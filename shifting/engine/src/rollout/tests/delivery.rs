@@ -14,7 +14,7 @@ fn behind(o: &mut Observation) {
 }
 
 #[test]
-fn a_rejection_reverts_at_once_and_names_the_sidecar_and_its_words() {
+fn t16_a_rejection_reverts_at_once_and_names_the_sidecar_and_its_words() {
     for phase in [
         Phase::Preparing,
         Phase::Judging,
@@ -35,7 +35,7 @@ fn a_rejection_reverts_at_once_and_names_the_sidecar_and_its_words() {
 }
 
 #[test]
-fn sidecars_that_do_not_acknowledge_in_time_revert_it_by_name() {
+fn t9_sidecars_that_do_not_acknowledge_in_time_revert_it_by_name() {
     for phase in [Phase::Preparing, Phase::Judging] {
         let mut world = World::started();
         world.reach_phase(phase);

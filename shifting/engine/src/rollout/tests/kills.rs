@@ -81,7 +81,7 @@ fn exposure(world: &World) -> Ppm {
 }
 
 #[test]
-fn a_kill_after_any_record_raises_nothing_and_ends_alike_or_cleanly_back() {
+fn t3_a_kill_after_any_record_raises_nothing_and_ends_alike_or_cleanly_back() {
     let ttl_ms = mesh().services["checkout"].rollout.dead_man_ttl_ms;
     for course in Course::ALL {
         let journal = recorded(course).journal;

@@ -56,7 +56,7 @@ fn a_version_that_failed_is_refused_with_its_evidence_and_the_way_to_lift_it() {
 }
 
 #[test]
-fn declaring_it_again_in_other_words_does_not_free_it() {
+fn t11_declaring_it_again_in_other_words_does_not_free_it() {
     let mut world = failed();
     world
         .declare(|service| {

@@ -14,7 +14,7 @@ fn ready(service: &str, world: &World) -> Event {
 }
 
 #[test]
-fn an_outage_longer_than_the_dead_mans_switch_reverts() {
+fn t2_an_outage_longer_than_the_dead_mans_switch_reverts() {
     for outage_ms in [Some(8_500), None] {
         let mut world = World::started();
         world.reach("5%");
@@ -108,7 +108,7 @@ fn nothing_advances_while_sidecars_may_still_be_reconnecting() {
 }
 
 #[test]
-fn a_replay_of_the_journal_is_equal_to_the_bit_from_every_prefix() {
+fn t3_a_replay_of_the_journal_is_equal_to_the_bit_from_every_prefix() {
     let mut world = World::started();
     world.reach("5%");
     for _ in 0..3 {

@@ -31,7 +31,7 @@ fn silence_of_the_canary_alone_reverts_after_twenty_seconds_by_name() {
 }
 
 #[test]
-fn an_outage_of_telemetry_neither_advances_nor_reverts() {
+fn t4_an_outage_of_telemetry_neither_advances_nor_reverts() {
     let mut world = World::started();
     world.reach("1 host");
     for _ in 0..300 {
@@ -112,7 +112,7 @@ fn no_traffic_at_all_holds_and_never_advances() {
 }
 
 #[test]
-fn a_starved_canary_stops_the_clock_and_then_reverts() {
+fn t9_a_starved_canary_stops_the_clock_and_then_reverts() {
     let mut world = World::started();
     world.reach("1 host");
     let starved = |o: &mut Observation| {

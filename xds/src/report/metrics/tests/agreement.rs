@@ -114,9 +114,14 @@ fn whole_number(value: Option<f64>) -> Option<u64> {
 }
 
 fn taken(sample: &mut UpstreamSample, measure: Measure, metric: &Metric) -> bool {
+    let delta = whole_number(metric.counter.as_ref().and_then(|counter| counter.value));
     let counter = match measure {
         Measure::Requests => &mut sample.requests,
         Measure::Completed => &mut sample.completed,
+        Measure::RetriedAnswer => {
+            sample.retried_answers = sample.retried_answers.saturating_add(delta.unwrap_or(0));
+            &mut sample.completed
+        }
         Measure::Response(class) => &mut sample.responses[class],
         Measure::Timeout => &mut sample.timeouts,
         Measure::Retry => &mut sample.retries,
@@ -131,7 +136,6 @@ fn taken(sample: &mut UpstreamSample, measure: Measure, metric: &Metric) -> bool
             return latency.is_some_and(|latency| sample.latency.replace(latency).is_none());
         }
     };
-    let delta = whole_number(metric.counter.as_ref().and_then(|counter| counter.value));
     *counter = counter.saturating_add(delta.unwrap_or(0));
     delta.is_some()
 }

@@ -13,6 +13,10 @@ fn envoy_retries_are_attempts_and_healthy_retries_are_not_lost() {
     );
     assert_eq!((sample.responses, sample.retries), ([10, 0, 0, 2], 1));
     assert_eq!(
+        (sample.retried_answers, sample.unanswered_retries()),
+        (1, 0)
+    );
+    assert_eq!(
         sample.latency.as_ref().unwrap().count,
         11,
         "Envoy times requests, not attempts"
