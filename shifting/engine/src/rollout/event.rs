@@ -1,6 +1,7 @@
 //! What goes into the fold and what comes out of it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -483,7 +484,7 @@ pub enum Pace {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedRung {
     /// As people call it: `1 host`, `5%`, `100%`.
-    pub name: String,
+    pub name: Arc<str>,
     /// The canary's share of requests.
     pub share: Ppm,
     /// How many of its hosts take part; all when `None`.

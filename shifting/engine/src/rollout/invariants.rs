@@ -101,8 +101,7 @@ pub fn exposure(state: &State, rollout: &Rollout) -> Ppm {
             .unwrap_or_default()
             .max(exposed.share);
     }
-    let splits = state.splits();
-    let Some(split) = splits.get(&rollout.plan.service) else {
+    let Some(split) = state.split(&rollout.plan.service) else {
         return Ppm::ZERO;
     };
     if split.stable == rollout.plan.to {

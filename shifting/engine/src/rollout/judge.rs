@@ -5,13 +5,14 @@
 //! was answered by evidence (invariants S3, S4).
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::evidence::{HOLD_AT, REVERT_AT};
 use crate::rollout::advance::PROOF;
 use crate::rollout::delivery::list;
 use crate::rollout::signals::{fresh, seen};
 use crate::rollout::witness::SOURCES;
-use crate::rollout::{Cause, Decision, Evidence, Phase, Rollout, Waiting};
+use crate::rollout::{Cause, Decision, Evidence, Phase, Reason, Rollout, Waiting};
 use crate::time::Time;
 
 /// Asymmetric silence for so long reverts (evidence §4.6).
@@ -39,7 +40,7 @@ const REJECTION_CHARS: usize = 300;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hold {
     pub(crate) kind: &'static str,
-    pub(crate) reason: String,
+    pub(crate) reason: Reason,
     pub(crate) owner: Cow<'static, str>,
     pub(crate) until: Option<Time>,
     pub(crate) stops_clock: bool,
@@ -57,10 +58,10 @@ pub(crate) struct Look<'a> {
 // === impl Hold ===
 
 impl Hold {
-    pub(crate) fn new(kind: &'static str, reason: String) -> Self {
+    pub(crate) fn new(kind: &'static str, reason: impl Into<Reason>) -> Self {
         Self {
             kind,
-            reason,
+            reason: reason.into(),
             owner: Cow::Borrowed("engine"),
             until: None,
             stops_clock: true,
@@ -377,11 +378,10 @@ impl Rollout {
         };
         let rest_ms = bake_ms.saturating_sub(self.clock.baked_ms);
         if rest_ms > 0 {
-            let reason = format!(
-                "watching {} for {} s more",
-                self.place(),
-                rest_ms.div_ceil(1000)
-            );
+            let soaks = self.phase == Phase::Soaking;
+            let rung = self.planned_rung().filter(|_| !soaks);
+            let rung = rung.map(|rung| Arc::clone(&rung.name));
+            let reason = Reason::watching(rung, rest_ms.div_ceil(1000));
             let until = Some(look.now.plus_ms(rest_ms));
             return Some(Hold::new("bake", reason).until(until).clock_runs());
         }

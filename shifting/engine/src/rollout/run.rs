@@ -1,5 +1,7 @@
 //! One rollout and its changes of phase.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::compile::{CanarySplit, Split};
@@ -29,7 +31,8 @@ const RECONNECT_MS: u64 = 10_000;
 pub struct Rollout {
     pub(crate) number: u64,
     pub(crate) actor: String,
-    pub(crate) plan: Plan,
+    /// Shared, as the history is: what each second changes is copied with the state, and they are large.
+    pub(crate) plan: Arc<Plan>,
     pub(crate) phase: Phase,
     /// Index into the plan's rungs; the first while preparing.
     pub(crate) rung: usize,
@@ -71,7 +74,7 @@ pub struct Rollout {
     /// The second source, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) witness: Option<Box<Witness>>,
-    pub(crate) history: Vec<HistoryEntry>,
+    pub(crate) history: Arc<Vec<HistoryEntry>>,
 }
 
 /// The clock of a rung.
@@ -204,8 +207,8 @@ impl Rollout {
                 .is_some()
                 .then(|| Box::new(Sidecars::new(&plan.to))),
             witness: Witness::called(&plan, horizon(&plan)).map(Box::new),
-            history: Vec::new(),
-            plan,
+            history: Arc::default(),
+            plan: Arc::new(plan),
         };
         let (from, to) = (&rollout.plan.from, &rollout.plan.to);
         let text = match &rollout.plan.configuration {
@@ -296,7 +299,7 @@ impl Rollout {
     pub fn rung_name(&self) -> &str {
         match self.phase {
             Phase::Judging | Phase::Soaking | Phase::Committing => {
-                self.planned_rung().map_or("-", |rung| rung.name.as_str())
+                self.planned_rung().map_or("-", |rung| &*rung.name)
             }
             Phase::Preparing | Phase::Committed | Phase::Reverting | Phase::Reverted => "-",
         }
@@ -483,10 +486,11 @@ impl Rollout {
 
     /// A sentence for the history.
     pub(crate) fn note(&mut self, text: String, now: Time) {
-        if self.history.len() >= HISTORY_MAX {
-            self.history.remove(HISTORY_FIRST);
+        let history = Arc::make_mut(&mut self.history);
+        if history.len() >= HISTORY_MAX {
+            history.remove(HISTORY_FIRST);
         }
-        self.history.push(HistoryEntry { at: now, text });
+        history.push(HistoryEntry { at: now, text });
     }
 
     /// A sentence for the history and for people.

@@ -193,6 +193,11 @@ impl State {
             .collect()
     }
 
+    /// What one service's traffic split must be now.
+    pub(crate) fn split(&self, service: &str) -> Option<Split> {
+        self.services.get(service).map(ServiceState::split)
+    }
+
     /// The running rollouts; each needs an [`Observation`] per tick (1 s).
     pub fn active(&self) -> impl Iterator<Item = &Rollout> {
         let configurations = self.fleets.values().filter_map(FleetState::running);

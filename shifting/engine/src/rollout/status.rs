@@ -5,8 +5,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::rollout::{
-    Approval, ArmCounts, Cause, Exposed, KnownGood, Plan, QueuedStatus, Rejection, ReportFaults,
-    WayBack,
+    Approval, ArmCounts, Cause, Exposed, KnownGood, Plan, QueuedStatus, Reason, Rejection,
+    ReportFaults, WayBack,
 };
 use crate::time::Time;
 use crate::units::Ppm;
@@ -190,7 +190,7 @@ pub struct Waiting {
     /// `wait` (of a gate), `approval`, `freeze`: for programs.
     pub kind: String,
     /// A sentence.
-    pub reason: String,
+    pub reason: Reason,
     /// `engine`, or the operator who paused it.
     pub owner: String,
     /// When the wait ends or becomes overdue.

@@ -64,7 +64,7 @@ fn rung(rung: &Rung) -> PlannedRung {
         }
     };
     PlannedRung {
-        name,
+        name: name.into(),
         share,
         hosts,
         gate: Gate::default(),
