@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::evidence::Cells;
 use crate::mesh::{EvidenceSource, Gate, Mesh, RolloutPolicy, Slo};
 use crate::rollout::{Change, FleetHealth, Lease, Terms};
 use crate::units::Ppm;
@@ -211,6 +212,10 @@ pub struct FleetObservation {
     pub next: Vec<String>,
     /// How both arms are.
     pub health: FleetHealth,
+    /// By service: what its sidecars sent to both versions, for rollouts that overlap
+    /// ([`State::crossed`](crate::rollout::State::crossed)).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub crossed: BTreeMap<String, Cells>,
 }
 
 /// Who has the exposure.

@@ -122,6 +122,7 @@ pub(crate) fn healthy_fleet(run: &Rollout) -> Observation {
                 canary: health(count),
                 stable: health(others),
             },
+            crossed: BTreeMap::new(),
         })),
         witness: None,
     }

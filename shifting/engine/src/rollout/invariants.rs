@@ -1,6 +1,7 @@
 //! What must hold in every step, as pure predicates: for unit tests, property tests, simulation,
 //! and as alarms in the program.
 
+mod attribution;
 mod configuration;
 mod leases;
 mod memory;
@@ -139,6 +140,7 @@ fn check_rollout(
     if ending && !matches!(rollout.phase, Phase::Reverting | Phase::Reverted) {
         return broken("S5", rollout, format!("{:?} after a revert", rollout.phase));
     }
+    attribution::blamed(after, earlier, rollout)?;
     let advanced = is > was || rank(rollout.phase) > rank(earlier.phase);
     if !advanced {
         return Ok(());
@@ -149,6 +151,7 @@ fn check_rollout(
         return broken("S9", rollout, why);
     }
     if rollout.phase != Phase::Committed {
+        attribution::advanced(before, earlier, rollout)?;
         waits::advanced(earlier, after, rollout)?;
     }
     let next = match earlier.phase {

@@ -143,7 +143,9 @@ impl Rollout {
         if let Some(fault) = self.sidecars.as_ref().and_then(|it| it.health.fault(now)) {
             return Some(fault);
         }
-        if let Some(finding) = self.battery.regressed() {
+        if !self.is_excused(now)
+            && let Some(finding) = self.battery.regressed()
+        {
             return Some(format!(
                 "{}: {}; e-value {}, revert at {REVERT_AT:.0}",
                 finding.metric,
@@ -207,6 +209,7 @@ impl Rollout {
             .or_else(|| self.traffic_doubt(look))
             .or_else(|| self.saturation_doubt())
             .or_else(|| self.environment_doubt())
+            .or_else(|| self.overlap_doubt())
             .or_else(|| self.witness_doubt(look.now))
     }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compile::{CanarySplit, Split};
 use crate::evidence::Battery;
+use crate::rollout::attribution::Excused;
 use crate::rollout::delivery::Deliveries;
 use crate::rollout::freeze::Frozen;
 use crate::rollout::sidecars::Sidecars;
@@ -74,6 +75,9 @@ pub struct Rollout {
     /// The second source, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) witness: Option<Box<Witness>>,
+    /// What it overlaps is at fault, and it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) excused: Option<Excused>,
     pub(crate) history: Arc<Vec<HistoryEntry>>,
 }
 
@@ -207,6 +211,7 @@ impl Rollout {
                 .is_some()
                 .then(|| Box::new(Sidecars::new(&plan.to))),
             witness: Witness::called(&plan, horizon(&plan)).map(Box::new),
+            excused: None,
             history: Arc::default(),
             plan: Arc::new(plan),
         };
@@ -512,7 +517,7 @@ impl Rollout {
 }
 
 /// Ticks of watched time that are planned.
-fn horizon(plan: &Plan) -> u32 {
+pub(crate) fn horizon(plan: &Plan) -> u32 {
     let watched_ms = plan.policy.watched_ms(plan.rungs.len());
     u32::try_from(watched_ms / 1000).unwrap_or(u32::MAX)
 }

@@ -373,8 +373,12 @@ impl State {
         let service = &observation.service;
         let no_way_back = self.no_way_back(service);
         context.frozen = self.freeze_of(service, context.now);
+        let rivals = self.rivals(observation);
+        let (at_fault, over) = self.beside(service);
         let rollout = self.running_mut(service)?;
         let before = rollout.phase;
+        rollout.cross(&rivals, observation);
+        rollout.note_rival(at_fault, over, context.now);
         rollout.no_way_back = no_way_back;
         rollout.tick(observation, context);
         let after = rollout.phase;

@@ -186,7 +186,7 @@ pub enum Decision {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
     /// `bake`, `acknowledge`, `traffic`, `share`, `requests`, `evidence`, `proof`, `silence`,
-    /// `saturation`, `environment`, `sources`, `paused`, `disconnected`, `way back`,
+    /// `saturation`, `environment`, `overlap`, `sources`, `paused`, `disconnected`, `way back`,
     /// `wait` (of a gate), `approval`, `freeze`: for programs.
     pub kind: String,
     /// A sentence.

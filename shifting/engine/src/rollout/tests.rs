@@ -10,6 +10,7 @@ mod advance;
 mod after;
 mod commands;
 mod configuration;
+mod crossed;
 mod delivery;
 mod evidence;
 mod gates;
