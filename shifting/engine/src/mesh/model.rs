@@ -32,6 +32,10 @@ pub struct Fleet {
     /// limit when `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unproven_services_max: Option<u32>,
+    /// The part of the requests to its services that may be on versions under way at once; the step
+    /// of a rollout that would go beyond waits. No limit when `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unproven_traffic_max: Option<Ppm>,
     /// The rungs of a configuration rollout: `n sidecars`, then parts of them. At least one; strictly
     /// rising; the last is 100%. `1 sidecar`, `5%`, `100%` when `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

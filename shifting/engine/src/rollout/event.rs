@@ -200,6 +200,12 @@ pub struct Observation {
     /// ([`EvidenceSource::Witnessed`](crate::mesh::EvidenceSource::Witnessed)).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub witness: Option<Box<Evidence>>,
+    /// By fleet that has a cap on unproven traffic
+    /// ([`Fleet::unproven_traffic_max`](crate::mesh::Fleet::unproven_traffic_max)): the part of the
+    /// requests to its services that go to this one. Where it is missing it is not known, and taken
+    /// for all of them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, Ppm>,
 }
 
 /// What the sidecars of a configuration rollout are like at one tick.

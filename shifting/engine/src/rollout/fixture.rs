@@ -71,6 +71,7 @@ pub(crate) fn mesh() -> Mesh {
                     port: 0,
                 },
                 unproven_services_max: None,
+                unproven_traffic_max: None,
                 ladder: None,
                 rollout: None,
             },
@@ -125,6 +126,7 @@ pub(crate) fn healthy_fleet(run: &Rollout) -> Observation {
             crossed: BTreeMap::new(),
         })),
         witness: None,
+        parts: BTreeMap::new(),
     }
 }
 
@@ -328,6 +330,7 @@ impl World {
             },
             fleet: None,
             witness: None,
+            parts: BTreeMap::new(),
         }
     }
 

@@ -177,6 +177,11 @@ fn check_rollout(
         return Ok(()); // decided by the soak; what is behind is listed
     }
     witness::advanced(observation, earlier, rollout)?;
+    if is > was
+        && let Some(crowded) = before.crowded(observation)
+    {
+        return broken("cap", rollout, format!("it advanced, though {crowded}"));
+    }
     match doubt(observation, earlier, was) {
         None => Ok(()),
         Some(what) => broken("S4", rollout, what),

@@ -44,6 +44,8 @@ pub(crate) struct Hold {
     pub(crate) owner: Cow<'static, str>,
     pub(crate) until: Option<Time>,
     pub(crate) stops_clock: bool,
+    /// What an operator can do, where the kind does not say it.
+    pub(crate) command: Option<String>,
 }
 
 /// What this tick knows beyond what is remembered.
@@ -65,6 +67,7 @@ impl Hold {
             owner: Cow::Borrowed("engine"),
             until: None,
             stops_clock: true,
+            command: None,
         }
     }
 
@@ -448,7 +451,9 @@ impl Rollout {
             until,
             clock_stopped: hold.stops_clock,
             overdue,
-            command: format!("tidegate rollout {verb} {service}"),
+            command: hold
+                .command
+                .unwrap_or_else(|| format!("tidegate rollout {verb} {service}")),
         })
     }
 
@@ -456,7 +461,11 @@ impl Rollout {
     pub(crate) fn wait(&mut self, hold: Hold, now: Time) {
         let (until, overdue) = (self.until(&hold, now), self.overdue(&hold));
         match &mut self.decision {
-            Decision::Wait(waiting) if waiting.kind == hold.kind && waiting.overdue == overdue => {
+            Decision::Wait(waiting)
+                if waiting.kind == hold.kind
+                    && waiting.overdue == overdue
+                    && hold.command.is_none() =>
+            {
                 waiting.reason = hold.reason;
                 if waiting.owner != hold.owner {
                     waiting.owner = hold.owner.into_owned();

@@ -1,5 +1,6 @@
 //! One rollout and its changes of phase.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -7,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::compile::{CanarySplit, Split};
 use crate::evidence::Battery;
 use crate::rollout::attribution::Excused;
+use crate::rollout::cap::Crowded;
 use crate::rollout::delivery::Deliveries;
 use crate::rollout::freeze::Frozen;
 use crate::rollout::sidecars::Sidecars;
@@ -75,6 +77,9 @@ pub struct Rollout {
     /// The second source, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) witness: Option<Box<Witness>>,
+    /// By capped fleet, the service's part of its traffic, as of the latest tick.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) parts: BTreeMap<String, Ppm>,
     /// What it overlaps is at fault, and it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) excused: Option<Excused>,
@@ -150,6 +155,8 @@ pub(crate) struct Context {
     pub(crate) effects: Vec<Effect>,
     /// The freeze that holds for the service that is observed.
     pub(crate) frozen: Option<Frozen>,
+    /// What keeps its next step from going beyond a fleet's cap.
+    pub(crate) crowded: Option<Crowded>,
 }
 
 // === impl Context ===
@@ -211,6 +218,7 @@ impl Rollout {
                 .is_some()
                 .then(|| Box::new(Sidecars::new(&plan.to))),
             witness: Witness::called(&plan, horizon(&plan)).map(Box::new),
+            parts: BTreeMap::new(),
             excused: None,
             history: Arc::default(),
             plan: Arc::new(plan),

@@ -102,6 +102,7 @@ impl State {
             epoch: self.epoch,
             effects: Vec::new(),
             frozen: None,
+            crowded: None,
         };
         match event {
             Event::MeshAccepted { mesh } => self.accept(mesh, &mut context)?,
@@ -373,10 +374,12 @@ impl State {
         let service = &observation.service;
         let no_way_back = self.no_way_back(service);
         context.frozen = self.freeze_of(service, context.now);
+        context.crowded = self.crowded(observation);
         let rivals = self.rivals(observation);
         let (at_fault, over) = self.beside(service);
         let rollout = self.running_mut(service)?;
         let before = rollout.phase;
+        rollout.parts.clone_from(&observation.parts);
         rollout.cross(&rivals, observation);
         rollout.note_rival(at_fault, over, context.now);
         rollout.no_way_back = no_way_back;

@@ -187,7 +187,7 @@ pub enum Decision {
 pub struct Waiting {
     /// `bake`, `acknowledge`, `traffic`, `share`, `requests`, `evidence`, `proof`, `silence`,
     /// `saturation`, `environment`, `overlap`, `sources`, `paused`, `disconnected`, `way back`,
-    /// `wait` (of a gate), `approval`, `freeze`: for programs.
+    /// `wait` (of a gate), `approval`, `freeze`, `cap`: for programs.
     pub kind: String,
     /// A sentence.
     pub reason: Reason,

@@ -161,6 +161,7 @@ impl World {
                 },
                 fleet: Some(Box::new(fleet)),
                 witness: None,
+                parts: std::collections::BTreeMap::new(),
             };
             self.apply(Event::Observed(observation));
         }

@@ -437,6 +437,7 @@ impl World {
             evidence,
             fleet: None,
             witness: None,
+            parts: std::collections::BTreeMap::new(),
         }
     }
 
