@@ -213,7 +213,7 @@ fn limits_of(data: &Path) -> Limits {
         let status = state.status("checkout", record.at);
         if let Some(status) = &status {
             let rungs = &status.plan.rungs;
-            let rung = rungs.iter().position(|rung| rung.name == status.rung);
+            let rung = rungs.iter().position(|rung| *rung.name == *status.rung);
             let allowed = rung.map_or(0, |rung| rungs[rung].share.get());
             assert!(
                 share <= allowed,

@@ -72,6 +72,7 @@ fn fleet() -> Fleet {
             port: 0,
         },
         unproven_services_max: None,
+        unproven_traffic_max: None,
         ladder: None,
         gates: Vec::new(),
         freeze: Vec::new(),

@@ -191,6 +191,7 @@ fn observed(service: &str, epoch: u64, evidence: &Evidence) -> Event {
         epoch,
         fleet: None,
         witness: None,
+        parts: std::collections::BTreeMap::new(),
         delivery: Delivery {
             expected: 3,
             acknowledged: 3,

@@ -8,7 +8,7 @@ use super::budget::Budget;
 use super::difference::Difference;
 use super::edges::Edge;
 use super::judged::Judged;
-use super::regression::{Bets, Pair};
+use super::regression::{Bets, Pair, Regression};
 use super::share::ShareTest;
 use super::wealth::mix;
 use super::{HOLD_AT, REVERT_AT, enough};
@@ -298,6 +298,16 @@ impl Battery {
         for judged in std::iter::once(&mut self.errors).chain(self.latency.as_mut()) {
             judged.canary.restart(horizon);
             judged.stable.restart(horizon);
+        }
+    }
+
+    /// What was counted against the canary was another's fault: the comparisons begin anew.
+    pub(crate) fn forget_regressions(&mut self) {
+        let (bets, horizon) = (self.errors.regression.bets(), self.horizon);
+        let judged = std::iter::once(&mut self.errors).chain(self.latency.as_mut());
+        let edges = self.edges.iter_mut().map(|edge| &mut edge.regression);
+        for regression in judged.map(|judged| &mut judged.regression).chain(edges) {
+            *regression = Regression::new(bets, horizon);
         }
     }
 

@@ -8,6 +8,7 @@
 //!
 //! - [`Intake`]: adds up what sidecars report; lives in the program, not in the journal
 //! - [`Battery`]: the tests of one rollout; lives in the journaled state
+//! - [`Cells`]: what two rollouts that overlap have in common, counted apart
 //! - [`AaTrials`]: the same tests on two halves of a stable version; lives in the program
 //!
 //! Every test is an e-process (evidence §4): its value may be looked at every second, for ever,
@@ -24,6 +25,7 @@ mod binomial;
 mod bits;
 mod budget;
 mod cohorts;
+mod crossed;
 mod difference;
 mod edges;
 mod exponential;
@@ -50,6 +52,8 @@ pub use a_a::{AaAlarm, AaRate, AaSettings, AaState, AaStatus, AaTrials};
 pub use advance::Shortfall;
 pub use battery::{Battery, Finding, Metric};
 pub use cohorts::Cohorts;
+pub use crossed::{Cell, Cells};
+pub(crate) use crossed::{Crossed, Subject};
 pub use host_ratio::HostHistory;
 pub use intake::{Arms, Intake};
 pub use power::{Contrast, seconds_to_breach, tolerated_rate};

@@ -16,16 +16,32 @@ const GOOD_MAX: u64 = 256;
 /// For each alternative, by what a bad and a good request multiply the likelihood ratio of its rate
 /// to the null's, and the logarithms of that. The same for all copies of a test.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Ratios {
-    #[serde(with = "bits")]
-    bad: Arc<[f64]>,
-    #[serde(with = "bits")]
-    good: Arc<[f64]>,
-    #[serde(with = "bits")]
-    ln_bad: Arc<[f64]>,
-    #[serde(with = "bits")]
-    ln_good: Arc<[f64]>,
+#[serde(from = "Stored", into = "Stored")]
+pub(crate) struct Ratios(Arc<Tables>);
+
+#[derive(Debug, PartialEq)]
+struct Tables {
+    stored: Stored,
+    bad: Powers,
+    good: Powers,
 }
+
+/// What of it is stored; the rest follows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Stored {
+    #[serde(with = "bits")]
+    bad: Vec<f64>,
+    #[serde(with = "bits")]
+    good: Vec<f64>,
+    #[serde(with = "bits")]
+    ln_bad: Vec<f64>,
+    #[serde(with = "bits")]
+    ln_good: Vec<f64>,
+}
+
+/// Each base to the powers 1, 2, 4, and so on.
+#[derive(Debug, PartialEq)]
+struct Powers(Vec<[f64; MOST]>);
 
 // === impl Ratios ===
 
@@ -33,7 +49,7 @@ impl Ratios {
     /// From pairs of a null's rate and an alternative's, at most [`MOST`]. Where the two cannot be
     /// told apart in order, requests add nothing.
     pub(crate) fn new(rates: &[(f64, f64)]) -> Self {
-        let each = |ratio: fn(f64, f64) -> f64| -> Arc<[f64]> {
+        let each = |ratio: fn(f64, f64) -> f64| -> Vec<f64> {
             rates
                 .iter()
                 .map(|(p, q)| if proper(*p, *q) { ratio(*p, *q) } else { 1.0 })
@@ -41,17 +57,17 @@ impl Ratios {
         };
         let (bad, good) = (each(|p, q| q / p), each(|p, q| (1.0 - q) / (1.0 - p)));
         let ln = |ratios: &[f64]| ratios.iter().map(|ratio| ratio.ln()).collect();
-        Self {
+        Self::from(Stored {
             ln_bad: ln(&bad),
             ln_good: ln(&good),
             bad,
             good,
-        }
+        })
     }
 
     /// Alternatives.
     pub(crate) fn len(&self) -> usize {
-        self.bad.len()
+        self.0.stored.bad.len()
     }
 
     /// The ratios after `bad` of `requests`; those beyond [`Self::len`] mean nothing.
@@ -59,8 +75,8 @@ impl Ratios {
         let good = requests.saturating_sub(bad);
         let mut factors = [1.0; MOST];
         if bad <= BAD_MAX && good <= GOOD_MAX {
-            multiply(&mut factors, &self.good, good);
-            multiply(&mut factors, &self.bad, bad);
+            self.0.good.multiply(&mut factors, good);
+            self.0.bad.multiply(&mut factors, bad);
         } else {
             let logs = self.log_factors(bad, good);
             for (factor, log) in factors.iter_mut().zip(logs) {
@@ -73,27 +89,54 @@ impl Ratios {
     #[allow(clippy::cast_precision_loss, reason = "requests of a second")]
     fn log_factors(&self, bad: u64, good: u64) -> impl Iterator<Item = f64> + '_ {
         let (bad, good) = (bad as f64, good as f64);
-        let each = self.ln_bad.iter().zip(self.ln_good.iter());
+        let each = self.0.stored.ln_bad.iter().zip(&self.0.stored.ln_good);
         each.map(move |(of_bad, of_good)| bad * of_bad + good * of_good)
     }
 }
 
-/// Multiplies each product by its base, so many times.
-fn multiply(products: &mut [f64; MOST], bases: &[f64], mut times: u64) {
-    let mut squares = [1.0; MOST];
-    for (square, base) in squares.iter_mut().zip(bases) {
-        *square = *base;
+impl From<Stored> for Ratios {
+    fn from(stored: Stored) -> Self {
+        Self(Arc::new(Tables {
+            bad: Powers::up_to(BAD_MAX, &stored.bad),
+            good: Powers::up_to(GOOD_MAX, &stored.good),
+            stored,
+        }))
     }
-    while times > 0 {
-        if times & 1 == 1 {
-            for (product, square) in products.iter_mut().zip(squares) {
-                *product *= square;
+}
+
+impl From<Ratios> for Stored {
+    fn from(ratios: Ratios) -> Self {
+        ratios.0.stored.clone()
+    }
+}
+
+// === impl Powers ===
+
+impl Powers {
+    /// Enough of them for every power up to `most`.
+    fn up_to(most: u64, bases: &[f64]) -> Self {
+        let mut square = [1.0; MOST];
+        for (square, base) in square.iter_mut().zip(bases) {
+            *square = *base;
+        }
+        let squares = std::iter::successors(Some(square), |square| Some(square.map(|it| it * it)));
+        let bits = u64::BITS - most.leading_zeros();
+        Self(squares.take(bits as usize).collect())
+    }
+
+    /// Multiplies each product by its base, so many times.
+    fn multiply(&self, products: &mut [f64; MOST], mut times: u64) {
+        for powers in &self.0 {
+            if times & 1 == 1 {
+                for (product, power) in products.iter_mut().zip(powers) {
+                    *product *= *power;
+                }
+            }
+            times >>= 1;
+            if times == 0 {
+                return;
             }
         }
-        for square in &mut squares {
-            *square *= *square;
-        }
-        times >>= 1;
     }
 }
 

@@ -8,6 +8,8 @@
 //! Factors and e-values are numbers, not logarithms: the cap keeps them far from overflow, and what
 //! is averaged and compared many times a tick needs no logarithm.
 
+use std::ops::{Deref, DerefMut};
+
 use serde::{Deserialize, Serialize};
 
 use super::{REVERT_AT, bits};
@@ -41,10 +43,10 @@ pub(crate) enum Late {
 pub(crate) struct Wealth {
     /// Bet from the first tick, by alternative.
     #[serde(with = "bits")]
-    held: Vec<f64>,
+    held: Stakes,
     /// Entered tick by tick, by alternative.
     #[serde(with = "bits")]
-    entered: Vec<f64>,
+    entered: Stakes,
     /// Bits of all of it: it is asked for many times a tick.
     e: u64,
     /// Bets taken.
@@ -52,6 +54,13 @@ pub(crate) struct Wealth {
     /// Ticks over which half of the late capital enters.
     horizon: u32,
     late: Late,
+}
+
+/// What stands on each alternative, at most [`MOST`]; in place, for tests are many and copied often.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Stakes {
+    on: [f64; MOST],
+    alternatives: usize,
 }
 
 // === impl Late ===
@@ -72,8 +81,8 @@ impl Wealth {
     /// Capital 1, spread over `alternatives`; trouble is expected within `horizon` ticks.
     pub(crate) fn new(alternatives: usize, late: Late, horizon: u32) -> Self {
         Self {
-            held: vec![1.0; alternatives],
-            entered: vec![0.0; alternatives],
+            held: std::iter::repeat_n(1.0, alternatives).collect(),
+            entered: std::iter::repeat_n(0.0, alternatives).collect(),
             e: 1.0_f64.to_bits(),
             ticks: 0,
             horizon: horizon.max(60),
@@ -103,7 +112,7 @@ impl Wealth {
     pub(crate) fn pass(&mut self) {
         self.ticks = self.ticks.saturating_add(1);
         let entering = weight(self.ticks, self.horizon);
-        for entered in &mut self.entered {
+        for entered in self.entered.iter_mut() {
             *entered += entering;
         }
         self.settle();
@@ -129,6 +138,37 @@ impl Wealth {
             .map(|(held, growth)| held * (growth * draws).exp())
             .sum();
         (1.0 - self.late.part()) * held / count(self.held.len())
+    }
+}
+
+// === impl Stakes ===
+
+impl Deref for Stakes {
+    type Target = [f64];
+
+    fn deref(&self) -> &[f64] {
+        self.on.get(..self.alternatives).unwrap_or(&self.on)
+    }
+}
+
+impl DerefMut for Stakes {
+    fn deref_mut(&mut self) -> &mut [f64] {
+        let alternatives = self.alternatives.min(MOST);
+        self.on.split_at_mut(alternatives).0
+    }
+}
+
+impl FromIterator<f64> for Stakes {
+    fn from_iter<I: IntoIterator<Item = f64>>(stakes: I) -> Self {
+        let mut all = Self {
+            on: [0.0; MOST],
+            alternatives: 0,
+        };
+        for (place, stake) in all.on.iter_mut().zip(stakes) {
+            *place = stake;
+            all.alternatives += 1;
+        }
+        all
     }
 }
 

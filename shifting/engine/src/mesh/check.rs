@@ -58,6 +58,10 @@ impl Check<'_> {
             None => Some(None),
             some => self.count_u32(some, 1).map(Some),
         };
+        let unproven_traffic = match declared.unproven_traffic_max {
+            None => Some(None),
+            some => self.parsed(some, values::part).map(Some),
+        };
         let ladder = match declared.ladder {
             None => Some(None),
             Some(ladder) => self.ladder(ladder, Noun::Sidecar).map(Some),
@@ -85,6 +89,7 @@ impl Check<'_> {
                     port: port?,
                 },
                 unproven_services_max: unproven?,
+                unproven_traffic_max: unproven_traffic?,
                 ladder: ladder?,
                 gates: gates?,
                 freeze: freeze?,

@@ -18,6 +18,7 @@ pub(super) struct FleetDocument {
     pub(super) name: Single,
     pub(super) listener: Option<Spanned<ListenerFields>>,
     pub(super) unproven_services_max: Single,
+    pub(super) unproven_traffic_max: Single,
     pub(super) ladder: Option<Spanned<Vec<Spanned<String>>>>,
     pub(super) gates: Option<Spanned<Entries<GateFields>>>,
     pub(super) freeze: Option<Spanned<Vec<Spanned<FreezeFields>>>>,

@@ -32,6 +32,10 @@ pub struct Fleet {
     /// limit when `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unproven_services_max: Option<u32>,
+    /// The part of the requests to its services that may be on versions under way at once; the step
+    /// of a rollout that would go beyond waits. No limit when `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unproven_traffic_max: Option<Ppm>,
     /// The rungs of a configuration rollout: `n sidecars`, then parts of them. At least one; strictly
     /// rising; the last is 100%. `1 sidecar`, `5%`, `100%` when `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -238,8 +242,9 @@ fn quarantine_ms_default() -> u64 {
 /// The present rules of judgement: 0 advanced when nothing spoke against it; 1 asks for evidence
 /// to advance, keeps the error budget, compares latency at several edges, and holds at saturation; 2
 /// bets more on failures, from the first tick, and where 1% to 5% fail; 3 blames neither of two
-/// rollouts that overlap when both are suspected.
-pub const RULES: u32 = 3;
+/// rollouts that overlap when both are suspected; 4 looks first, where it can, who of them is worse
+/// without the other.
+pub const RULES: u32 = 4;
 
 /// Failed requests that one rollout may cost more than the old version would have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -36,6 +36,17 @@ pub(super) fn percentage(text: &str) -> Result<Ppm, Fault> {
     })
 }
 
+/// A percentage above 0.
+pub(super) fn part(text: &str) -> Result<Ppm, Fault> {
+    match percentage(text)? {
+        Ppm::ZERO => Err(Fault::new(
+            "a part of 0%",
+            "leave it out, or write such as 5%",
+        )),
+        part => Ok(part),
+    }
+}
+
 fn exact_percentage(number: &str) -> Option<Ppm> {
     let (whole, decimals) = number.split_once('.').unwrap_or((number, "0"));
     if !digits(whole) || !digits(decimals) || whole.len() > 3 || decimals.len() > 4 {

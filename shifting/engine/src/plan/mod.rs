@@ -128,7 +128,7 @@ fn step(plan: &Plan, rung: &PlannedRung, traffic: Traffic) -> StepOutlook {
         })
         .collect();
     StepOutlook {
-        name: rung.name.clone(),
+        name: rung.name.to_string(),
         share: rung.share,
         canary_rps,
         watched_s,

@@ -1,24 +1,142 @@
 //! Whose fault it is when two rollouts overlap by an operator's word (issue 4, item 5).
 //!
-//! Each request draws the arms of two services independently, so each rollout's own comparison is
-//! one margin of the cross table: a fault of one version alone shows in its margin, and in both
-//! arms of the other, which is the environment there and blames nobody. When both margins show a
-//! fault, the table cannot tell one from the other, nor from the two together. What is suspected
-//! goes back all the same, at once; but it is not blamed, that is not quarantined, and may be tried
-//! again alone.
+//! Each rollout's own comparison is one margin of the cross table of their arms. Where the cells are
+//! counted, that is where one moves a service's traffic and the other the configuration of a fleet
+//! that sends it requests, a fault is looked for in the cells before anybody is blamed
+//! ([`Crossed`]): who is worse also where the other has no part is at fault, both if both are; the
+//! other holds meanwhile. A margin may be off by the other's fault, so what it says is not held against
+//! a rollout while the other is at fault and it is not, and that is counted anew afterwards: two
+//! tests of alpha instead of one, for those that an operator let overlap.
+//!
+//! Where no cells are counted (a service and its callee: no sidecar is known to be the caller's new
+//! version), or they don't tell, and both margins are suspected, both go back, at once; but neither
+//! is blamed, that is not quarantined, and may be tried again alone.
 
-use crate::rollout::run::Context;
-use crate::rollout::{Cause, NoticeLevel, Phase, Rollout, State};
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::{Crossed, HOLD_AT, Subject, enough};
+use crate::rollout::judge::{Hold, e_value};
+use crate::rollout::run::{Context, horizon};
+use crate::rollout::tick::tolerated_odds;
+use crate::rollout::{Cause, NoticeLevel, Observation, Phase, Rollout, State};
 use crate::time::Time;
+
+/// The rules that count cells.
+const RULES_OF_TABLES: u32 = 4;
 
 /// A rollout that went back no longer ago than this may have been what its neighbour suffered from.
 const LATELY_MS: u64 = 60_000;
 
+/// For so long a margin is not held against a rollout whose rival is at fault. By then that one is
+/// back, or what is wrong is not all its doing.
+const EXCUSED_MS: u64 = 30_000;
+
+/// The tables of a configuration rollout with those of its fleet's services that it overlaps, by
+/// service.
+pub(crate) type Tables = BTreeMap<String, Table>;
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Table {
+    /// Number of the service's rollout.
+    rival: u64,
+    crossed: Crossed,
+}
+
+/// What a rollout overlaps is at fault, and it is not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Excused {
+    /// Whose rollout that is.
+    rival: String,
+    number: u64,
+    since: Time,
+}
+
+/// A rollout of a service whose requests are counted in cells.
+#[derive(Debug)]
+pub(crate) struct Rival {
+    service: String,
+    number: u64,
+    /// The odds ratio that is tolerated of it.
+    rho: f64,
+}
+
 // === impl State ===
 
 impl State {
-    /// After a rollout was taken back for a fault: it is blamed only if no other that it overlaps
-    /// is suspected as well.
+    /// The running rollouts of services that a configuration rollout was let overlap, and whose
+    /// requests have to be counted by both arms: [`FleetObservation::crossed`].
+    ///
+    /// [`FleetObservation::crossed`]: crate::rollout::FleetObservation::crossed
+    pub fn crossed<'a>(&'a self, run: &'a Rollout) -> impl Iterator<Item = &'a Rollout> {
+        let tabled = self.tabled(run);
+        tabled.filter(|other| run.is_configuration() && !other.phase.is_final())
+    }
+
+    /// The latest rollouts with which a table is kept.
+    fn tabled<'a>(&'a self, run: &'a Rollout) -> impl Iterator<Item = &'a Rollout> {
+        let touched = run.plan.configuration.iter().flat_map(|it| &it.touched);
+        let services = touched
+            .filter_map(|service| self.services.get(service))
+            .filter_map(|state| state.rollout.as_deref());
+        let fleets = self
+            .fleets
+            .values()
+            .filter(|_| !run.is_configuration())
+            .filter_map(|state| state.rollout.as_deref())
+            .filter(|other| {
+                let change = other.plan.configuration.as_deref();
+                change.is_some_and(|change| change.touched.contains(&run.plan.service))
+            });
+        let knows = |run: &Rollout| run.plan.policy.rules >= RULES_OF_TABLES;
+        services
+            .chain(fleets)
+            .filter(move |other| knows(run) && knows(other) && overlap(run, other))
+    }
+
+    /// Whose cells an observation tells of.
+    pub(crate) fn rivals(&self, observation: &Observation) -> Vec<Rival> {
+        let told = observation.fleet.iter().flat_map(|fleet| &fleet.crossed);
+        told.filter_map(|(service, _)| {
+            let mut crossed = self.crossed(self.latest(&observation.service)?);
+            let other = crossed.find(|other| other.plan.service == *service)?;
+            Some(Rival {
+                service: service.clone(),
+                number: other.number,
+                rho: other.planned_rung().map_or(1.0, tolerated_odds),
+            })
+        })
+        .collect()
+    }
+
+    /// The rollout that is under way and at fault by the table, which `run` is not.
+    pub(crate) fn rival_at_fault<'a>(&'a self, run: &'a Rollout) -> Option<&'a Rollout> {
+        if run.is_at_rest() {
+            return None;
+        }
+        self.tabled(run)
+            .filter(|other| !other.phase.is_final())
+            .find(|other| is_alone_at_fault(other, run) && !is_alone_at_fault(run, other))
+    }
+
+    /// Who is at fault beside a service's rollout, and whether who was has gone back.
+    pub(crate) fn beside(&self, service: &str) -> (Option<(String, u64)>, bool) {
+        let Some(run) = self.latest(service) else {
+            return (None, false);
+        };
+        let rival = self.rival_at_fault(run);
+        let rival = rival.map(|rival| (rival.plan.service.clone(), rival.number));
+        let over = run.excused.as_ref().is_some_and(|excused| {
+            let latest = self.latest(&excused.rival);
+            latest.is_none_or(|it| it.number != excused.number || it.phase == Phase::Reverted)
+        });
+        (rival, over)
+    }
+
+    /// After a rollout was taken back for a fault: it is blamed only if it is at fault by itself, or
+    /// no other that it overlaps is suspected as well.
     pub(crate) fn attribute(&mut self, service: &str, context: &mut Context) {
         let Some(run) = self.latest(service) else {
             return;
@@ -27,28 +145,38 @@ impl State {
         if !at_fault || run.plan.policy.rules < 3 || run.rejection_fault().is_some() {
             return;
         }
-        let rivals: Vec<String> = self
-            .rollouts()
-            .filter(|other| overlap(run, other) && other.is_suspected(context.now))
-            .map(|other| {
-                let (plan, sentence) = (&other.plan, other.battery.regression().sentence);
-                format!("`{}` to `{}` ({sentence})", plan.service, plan.to)
-            })
-            .collect();
-        if rivals.is_empty() {
+        let (own, shared): (Vec<&Rollout>, Vec<&Rollout>) = self
+            .suspects(run, context.now)
+            .partition(|other| is_alone_at_fault(run, other));
+        let blamed: Vec<String> = own.iter().map(|other| sentence(run, other)).collect();
+        let shared: Vec<String> = shared.iter().map(|other| suspicion(run, other)).collect();
+        let Ok(run) = self.running_mut(service) else {
             return;
-        }
-        if let Ok(run) = self.running_mut(service) {
+        };
+        if !shared.is_empty() {
             if let Some(reverted) = &mut run.reverted {
                 reverted.cause = Cause::Shared;
             }
             let text = format!(
                 "it is not blamed, since what it was let overlap is suspected too: {}; try them one \
                  after the other",
-                rivals.join(", ")
+                shared.join(", ")
             );
             run.tell(NoticeLevel::Page, text, context);
+        } else if !blamed.is_empty() {
+            let text = format!("it is blamed, although it overlaps: {}", blamed.join("; "));
+            run.tell(NoticeLevel::Warning, text, context);
         }
+    }
+
+    /// What a rollout overlaps and is suspected as well.
+    pub(crate) fn suspects<'a>(
+        &'a self,
+        run: &'a Rollout,
+        now: Time,
+    ) -> impl Iterator<Item = &'a Rollout> {
+        self.rollouts()
+            .filter(move |other| overlap(run, other) && other.is_suspected(now))
     }
 }
 
@@ -60,9 +188,124 @@ fn overlap(one: &Rollout, other: &Rollout) -> bool {
     beside(one, other) || beside(other, one)
 }
 
+/// The table of two rollouts, and which subject of it the first one is.
+fn table<'a>(one: &'a Rollout, other: &'a Rollout) -> Option<(&'a Crossed, Subject)> {
+    let (fleet, service, subject) = if one.is_configuration() {
+        (one, other, Subject::Revision)
+    } else {
+        (other, one, Subject::Version)
+    };
+    let table = fleet.sidecars.as_ref()?.tables.get(&service.plan.service)?;
+    (table.rival == service.number).then_some((&table.crossed, subject))
+}
+
+/// The first is worse than what it replaces, also where the other has no part.
+pub(crate) fn is_alone_at_fault(one: &Rollout, other: &Rollout) -> bool {
+    let told = table(one, other).map(|(crossed, subject)| crossed.alone(subject));
+    told.is_some_and(|e| enough(e, HOLD_AT))
+}
+
+/// What the table says of one that is blamed.
+fn sentence(run: &Rollout, other: &Rollout) -> String {
+    let e = table(run, other).map_or(1.0, |(crossed, subject)| crossed.alone(subject));
+    format!(
+        "among requests in which `{}` has no part, {} is worse too (e-value {}, {HOLD_AT:.0} tells)",
+        other.plan.service,
+        run.plan.to,
+        e_value(e)
+    )
+}
+
+/// What is known of one that is suspected as well.
+fn suspicion(run: &Rollout, other: &Rollout) -> String {
+    let (plan, finding) = (&other.plan, other.battery.regression().sentence);
+    let meet = table(run, other).map_or(String::new(), |(crossed, subject)| {
+        if enough(crossed.beside(subject), HOLD_AT) {
+            ", and it is found where both meet only".to_owned()
+        } else {
+            ", and the table of both doesn't tell yet".to_owned()
+        }
+    });
+    format!("`{}` to `{}` ({finding}{meet})", plan.service, plan.to)
+}
+
 // === impl Rollout ===
 
 impl Rollout {
+    /// Counts the cells that an observation tells of.
+    pub(crate) fn cross(&mut self, rivals: &[Rival], observation: &Observation) {
+        let horizon = horizon(&self.plan);
+        let own = self.planned_rung().map_or(1.0, tolerated_odds);
+        let current = observation.epoch == self.epoch && self.is_exposed();
+        let (Some(sidecars), Some(fleet)) = (&mut self.sidecars, &observation.fleet) else {
+            return;
+        };
+        for rival in rivals.iter().filter(|_| current) {
+            let Some(cells) = fleet.crossed.get(&rival.service) else {
+                continue;
+            };
+            let fresh = || Table {
+                rival: rival.number,
+                crossed: Crossed::new(horizon),
+            };
+            let table = sidecars.tables.entry(rival.service.clone());
+            let table = table.or_insert_with(fresh);
+            if table.rival != rival.number {
+                *table = fresh();
+            }
+            table.crossed.observe(cells, own.max(rival.rho));
+        }
+    }
+
+    /// Takes note of who is at fault beside it, or not any more. `over`: who was, went back.
+    pub(crate) fn note_rival(&mut self, rival: Option<(String, u64)>, over: bool, now: Time) {
+        match (&self.excused, rival) {
+            (None, Some((rival, number))) => {
+                self.excused = Some(Excused {
+                    rival,
+                    number,
+                    since: now,
+                });
+            }
+            (Some(excused), None) => {
+                let rival = excused.rival.clone();
+                self.excused = None;
+                if over && self.battery.suspected().is_some() {
+                    self.battery.forget_regressions();
+                    let text = format!(
+                        "`{rival}` was at fault and is back; what was counted beside it is not held \
+                         against {}, which is counted anew",
+                        self.plan.to
+                    );
+                    self.note(text, now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Its margin is not held against it now.
+    pub(crate) fn is_excused(&self, now: Time) -> bool {
+        let excused = self.excused.as_ref();
+        excused.is_some_and(|excused| now.since_ms(excused.since) < EXCUSED_MS)
+    }
+
+    /// Nothing advances beside what is at fault.
+    pub(crate) fn overlap_doubt(&self) -> Option<Hold> {
+        let excused = self.excused.as_ref()?;
+        let reason = format!(
+            "`{}`, which it overlaps, is at fault by the table of both; it goes on when that is back",
+            excused.rival
+        );
+        let until = excused.since.plus_ms(EXCUSED_MS);
+        Some(Hold::new("overlap", reason).until(Some(until)))
+    }
+
+    /// Nothing of it is exposed, or all of it and for good.
+    fn is_at_rest(&self) -> bool {
+        self.phase.is_final() || self.phase == Phase::Reverting
+    }
+
     /// Its own numbers speak against it now, or did when it went back lately.
     fn is_suspected(&self, now: Time) -> bool {
         let lately = match self.phase {

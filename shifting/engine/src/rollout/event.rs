@@ -1,9 +1,11 @@
 //! What goes into the fold and what comes out of it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::evidence::Cells;
 use crate::mesh::{EvidenceSource, Gate, Mesh, RolloutPolicy, Slo};
 use crate::rollout::{Change, FleetHealth, Lease, Terms};
 use crate::units::Ppm;
@@ -198,6 +200,12 @@ pub struct Observation {
     /// ([`EvidenceSource::Witnessed`](crate::mesh::EvidenceSource::Witnessed)).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub witness: Option<Box<Evidence>>,
+    /// By fleet that has a cap on unproven traffic
+    /// ([`Fleet::unproven_traffic_max`](crate::mesh::Fleet::unproven_traffic_max)): the part of the
+    /// requests to its services that go to this one. Where it is missing it is not known, and taken
+    /// for all of them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, Ppm>,
 }
 
 /// What the sidecars of a configuration rollout are like at one tick.
@@ -210,6 +218,10 @@ pub struct FleetObservation {
     pub next: Vec<String>,
     /// How both arms are.
     pub health: FleetHealth,
+    /// By service: what its sidecars sent to both versions, for rollouts that overlap
+    /// ([`State::crossed`](crate::rollout::State::crossed)).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub crossed: BTreeMap<String, Cells>,
 }
 
 /// Who has the exposure.
@@ -483,7 +495,7 @@ pub enum Pace {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedRung {
     /// As people call it: `1 host`, `5%`, `100%`.
-    pub name: String,
+    pub name: Arc<str>,
     /// The canary's share of requests.
     pub share: Ppm,
     /// How many of its hosts take part; all when `None`.

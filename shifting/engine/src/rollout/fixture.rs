@@ -71,6 +71,7 @@ pub(crate) fn mesh() -> Mesh {
                     port: 0,
                 },
                 unproven_services_max: None,
+                unproven_traffic_max: None,
                 ladder: None,
                 gates: Vec::new(),
                 freeze: Vec::new(),
@@ -124,8 +125,10 @@ pub(crate) fn healthy_fleet(run: &Rollout) -> Observation {
                 canary: health(count),
                 stable: health(others),
             },
+            crossed: BTreeMap::new(),
         })),
         witness: None,
+        parts: BTreeMap::new(),
     }
 }
 
@@ -329,6 +332,7 @@ impl World {
             },
             fleet: None,
             witness: None,
+            parts: BTreeMap::new(),
         }
     }
 

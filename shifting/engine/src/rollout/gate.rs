@@ -1,8 +1,9 @@
 //! What stands between a rung that passed and the next: a pause for a time, a person's approval,
-//! a freeze window. The evidence goes on being judged meanwhile.
+//! a freeze window, a fleet's cap. The evidence goes on being judged meanwhile.
 
 use serde::{Deserialize, Serialize};
 
+use crate::rollout::cap::Crowded;
 use crate::rollout::judge::Hold;
 use crate::rollout::run::Context;
 use crate::rollout::{NoticeLevel, Phase, Refusal, Rollout, State};
@@ -50,12 +51,13 @@ impl Rollout {
             };
             return Some(hold.clock_runs());
         }
-        let frozen = context.frozen.as_ref()?;
-        if !self.plan.pace.heeds_freeze() {
-            return None;
+        if let Some(frozen) = &context.frozen
+            && self.plan.pace.heeds_freeze()
+        {
+            let hold = Hold::new("freeze", frozen.reason.clone()).until(frozen.until);
+            return Some(hold.clock_runs());
         }
-        let hold = Hold::new("freeze", frozen.reason.clone()).until(frozen.until);
-        Some(hold.clock_runs())
+        context.crowded.as_ref().map(Crowded::hold)
     }
 
     /// The gate of the rung that it stands on, if it is the one to pass next: the gate of the last

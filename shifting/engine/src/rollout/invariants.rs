@@ -1,6 +1,7 @@
 //! What must hold in every step, as pure predicates: for unit tests, property tests, simulation,
 //! and as alarms in the program.
 
+mod attribution;
 mod configuration;
 mod leases;
 mod memory;
@@ -101,8 +102,7 @@ pub fn exposure(state: &State, rollout: &Rollout) -> Ppm {
             .unwrap_or_default()
             .max(exposed.share);
     }
-    let splits = state.splits();
-    let Some(split) = splits.get(&rollout.plan.service) else {
+    let Some(split) = state.split(&rollout.plan.service) else {
         return Ppm::ZERO;
     };
     if split.stable == rollout.plan.to {
@@ -140,6 +140,7 @@ fn check_rollout(
     if ending && !matches!(rollout.phase, Phase::Reverting | Phase::Reverted) {
         return broken("S5", rollout, format!("{:?} after a revert", rollout.phase));
     }
+    attribution::blamed(after, earlier, rollout)?;
     let advanced = is > was || rank(rollout.phase) > rank(earlier.phase);
     if !advanced {
         return Ok(());
@@ -150,6 +151,7 @@ fn check_rollout(
         return broken("S9", rollout, why);
     }
     if rollout.phase != Phase::Committed {
+        attribution::advanced(before, earlier, rollout)?;
         waits::advanced(earlier, after, rollout)?;
     }
     let next = match earlier.phase {
@@ -175,6 +177,11 @@ fn check_rollout(
         return Ok(()); // decided by the soak; what is behind is listed
     }
     witness::advanced(observation, earlier, rollout)?;
+    if is > was
+        && let Some(crowded) = before.crowded(observation)
+    {
+        return broken("cap", rollout, format!("it advanced, though {crowded}"));
+    }
     match doubt(observation, earlier, was) {
         None => Ok(()),
         Some(what) => broken("S4", rollout, what),

@@ -5,13 +5,14 @@
 //! was answered by evidence (invariants S3, S4).
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::evidence::{HOLD_AT, REVERT_AT};
 use crate::rollout::advance::PROOF;
 use crate::rollout::delivery::list;
 use crate::rollout::signals::{fresh, seen};
 use crate::rollout::witness::SOURCES;
-use crate::rollout::{Cause, Decision, Evidence, Phase, Rollout, Waiting};
+use crate::rollout::{Cause, Decision, Evidence, Phase, Reason, Rollout, Waiting};
 use crate::time::Time;
 
 /// Asymmetric silence for so long reverts (evidence §4.6).
@@ -39,10 +40,12 @@ const REJECTION_CHARS: usize = 300;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hold {
     pub(crate) kind: &'static str,
-    pub(crate) reason: String,
+    pub(crate) reason: Reason,
     pub(crate) owner: Cow<'static, str>,
     pub(crate) until: Option<Time>,
     pub(crate) stops_clock: bool,
+    /// What an operator can do, where the kind does not say it.
+    pub(crate) command: Option<String>,
 }
 
 /// What this tick knows beyond what is remembered.
@@ -57,13 +60,14 @@ pub(crate) struct Look<'a> {
 // === impl Hold ===
 
 impl Hold {
-    pub(crate) fn new(kind: &'static str, reason: String) -> Self {
+    pub(crate) fn new(kind: &'static str, reason: impl Into<Reason>) -> Self {
         Self {
             kind,
-            reason,
+            reason: reason.into(),
             owner: Cow::Borrowed("engine"),
             until: None,
             stops_clock: true,
+            command: None,
         }
     }
 
@@ -142,7 +146,9 @@ impl Rollout {
         if let Some(fault) = self.sidecars.as_ref().and_then(|it| it.health.fault(now)) {
             return Some(fault);
         }
-        if let Some(finding) = self.battery.regressed() {
+        if !self.is_excused(now)
+            && let Some(finding) = self.battery.regressed()
+        {
             return Some(format!(
                 "{}: {}; e-value {}, revert at {REVERT_AT:.0}",
                 finding.metric,
@@ -206,6 +212,7 @@ impl Rollout {
             .or_else(|| self.traffic_doubt(look))
             .or_else(|| self.saturation_doubt())
             .or_else(|| self.environment_doubt())
+            .or_else(|| self.overlap_doubt())
             .or_else(|| self.witness_doubt(look.now))
     }
 
@@ -377,11 +384,10 @@ impl Rollout {
         };
         let rest_ms = bake_ms.saturating_sub(self.clock.baked_ms);
         if rest_ms > 0 {
-            let reason = format!(
-                "watching {} for {} s more",
-                self.place(),
-                rest_ms.div_ceil(1000)
-            );
+            let soaks = self.phase == Phase::Soaking;
+            let rung = self.planned_rung().filter(|_| !soaks);
+            let rung = rung.map(|rung| Arc::clone(&rung.name));
+            let reason = Reason::watching(rung, rest_ms.div_ceil(1000));
             let until = Some(look.now.plus_ms(rest_ms));
             return Some(Hold::new("bake", reason).until(until).clock_runs());
         }
@@ -445,7 +451,9 @@ impl Rollout {
             until,
             clock_stopped: hold.stops_clock,
             overdue,
-            command: format!("tidegate rollout {verb} {service}"),
+            command: hold
+                .command
+                .unwrap_or_else(|| format!("tidegate rollout {verb} {service}")),
         })
     }
 
@@ -453,7 +461,11 @@ impl Rollout {
     pub(crate) fn wait(&mut self, hold: Hold, now: Time) {
         let (until, overdue) = (self.until(&hold, now), self.overdue(&hold));
         match &mut self.decision {
-            Decision::Wait(waiting) if waiting.kind == hold.kind && waiting.overdue == overdue => {
+            Decision::Wait(waiting)
+                if waiting.kind == hold.kind
+                    && waiting.overdue == overdue
+                    && hold.command.is_none() =>
+            {
                 waiting.reason = hold.reason;
                 if waiting.owner != hold.owner {
                     waiting.owner = hold.owner.into_owned();

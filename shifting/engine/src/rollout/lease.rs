@@ -165,5 +165,6 @@ impl State {
         if let Some(full) = self.full(&plan.service, &[]) {
             plan.warnings.push(format!("it waits for {full}"));
         }
+        self.warn_of_caps(plan);
     }
 }

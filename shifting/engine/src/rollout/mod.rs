@@ -20,8 +20,8 @@
 //!   way back
 //! - `gate` and `freeze` what else a rung that passed waits for; `queue` starts that wait
 //! - `turns` when their turn has come; `lease` what a rollout keeps others from; `after` what is to
-//!   be committed before a start; `cap` how many are under way at once; `attribution` who of two
-//!   that overlap is blamed
+//!   be committed before a start; `cap` how many are under way at once, and with how much of the traffic;
+//!   `attribution` who of two that overlap is blamed
 //! - `tick` one observation: `delivery` and `signals` remember what it says, `judge` the verdict,
 //!   `advance` what is asked for to go on, and what it may cost
 //! - `configuration` the same machine with a fleet's sidecars for its subject; `sidecars` who of them
@@ -51,6 +51,7 @@ mod lease;
 mod plan;
 mod quarantine;
 mod queue;
+mod reason;
 mod recover;
 mod refusal;
 mod run;
@@ -86,6 +87,7 @@ pub use known_good::{KnownGood, WayBack};
 pub use lease::{Lease, Terms};
 pub use quarantine::Quarantined;
 pub use queue::{Queued, QueuedStatus};
+pub use reason::Reason;
 pub use refusal::Refusal;
 pub use run::{Cause, Rollout};
 pub use sidecars::{Exposed, NAMED_MAX, order};

@@ -84,7 +84,7 @@ pub(crate) fn gate_of(rung: &Rung, gates: &[RungGate]) -> Gate {
 
 fn share_rung(share: Ppm) -> PlannedRung {
     PlannedRung {
-        name: share.to_string(),
+        name: share.to_string().into(),
         share,
         hosts: None,
         gate: Gate::default(),
@@ -114,7 +114,7 @@ fn host_rung(
         ));
     }
     PlannedRung {
-        name,
+        name: name.into(),
         share: fair.min(limit),
         hosts: Some(hosts),
         gate: Gate::default(),
@@ -149,7 +149,7 @@ mod tests {
         let rungs: Vec<_> = plan
             .rungs
             .iter()
-            .map(|r| (r.name.as_str(), r.share.get(), r.hosts))
+            .map(|r| (&*r.name, r.share.get(), r.hosts))
             .collect();
         assert_eq!(
             rungs,

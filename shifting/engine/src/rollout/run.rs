@@ -1,9 +1,14 @@
 //! One rollout and its changes of phase.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::compile::{CanarySplit, Split};
 use crate::evidence::Battery;
+use crate::rollout::attribution::Excused;
+use crate::rollout::cap::Crowded;
 use crate::rollout::delivery::Deliveries;
 use crate::rollout::freeze::Frozen;
 use crate::rollout::sidecars::Sidecars;
@@ -29,7 +34,8 @@ const RECONNECT_MS: u64 = 10_000;
 pub struct Rollout {
     pub(crate) number: u64,
     pub(crate) actor: String,
-    pub(crate) plan: Plan,
+    /// Shared, as the history is: what each second changes is copied with the state, and they are large.
+    pub(crate) plan: Arc<Plan>,
     pub(crate) phase: Phase,
     /// Index into the plan's rungs; the first while preparing.
     pub(crate) rung: usize,
@@ -71,7 +77,13 @@ pub struct Rollout {
     /// The second source, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) witness: Option<Box<Witness>>,
-    pub(crate) history: Vec<HistoryEntry>,
+    /// By capped fleet, the service's part of its traffic, as of the latest tick.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) parts: BTreeMap<String, Ppm>,
+    /// What it overlaps is at fault, and it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) excused: Option<Excused>,
+    pub(crate) history: Arc<Vec<HistoryEntry>>,
 }
 
 /// The clock of a rung.
@@ -143,6 +155,8 @@ pub(crate) struct Context {
     pub(crate) effects: Vec<Effect>,
     /// The freeze that holds for the service that is observed.
     pub(crate) frozen: Option<Frozen>,
+    /// What keeps its next step from going beyond a fleet's cap.
+    pub(crate) crowded: Option<Crowded>,
 }
 
 // === impl Context ===
@@ -204,8 +218,10 @@ impl Rollout {
                 .is_some()
                 .then(|| Box::new(Sidecars::new(&plan.to))),
             witness: Witness::called(&plan, horizon(&plan)).map(Box::new),
-            history: Vec::new(),
-            plan,
+            parts: BTreeMap::new(),
+            excused: None,
+            history: Arc::default(),
+            plan: Arc::new(plan),
         };
         let (from, to) = (&rollout.plan.from, &rollout.plan.to);
         let text = match &rollout.plan.configuration {
@@ -296,7 +312,7 @@ impl Rollout {
     pub fn rung_name(&self) -> &str {
         match self.phase {
             Phase::Judging | Phase::Soaking | Phase::Committing => {
-                self.planned_rung().map_or("-", |rung| rung.name.as_str())
+                self.planned_rung().map_or("-", |rung| &*rung.name)
             }
             Phase::Preparing | Phase::Committed | Phase::Reverting | Phase::Reverted => "-",
         }
@@ -483,10 +499,11 @@ impl Rollout {
 
     /// A sentence for the history.
     pub(crate) fn note(&mut self, text: String, now: Time) {
-        if self.history.len() >= HISTORY_MAX {
-            self.history.remove(HISTORY_FIRST);
+        let history = Arc::make_mut(&mut self.history);
+        if history.len() >= HISTORY_MAX {
+            history.remove(HISTORY_FIRST);
         }
-        self.history.push(HistoryEntry { at: now, text });
+        history.push(HistoryEntry { at: now, text });
     }
 
     /// A sentence for the history and for people.
@@ -508,7 +525,7 @@ impl Rollout {
 }
 
 /// Ticks of watched time that are planned.
-fn horizon(plan: &Plan) -> u32 {
+pub(crate) fn horizon(plan: &Plan) -> u32 {
     let watched_ms = plan.policy.watched_ms(plan.rungs.len());
     u32::try_from(watched_ms / 1000).unwrap_or(u32::MAX)
 }

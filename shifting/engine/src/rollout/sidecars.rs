@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::rollout::attribution::Tables;
 use crate::rollout::delivery::list;
 use crate::rollout::health::Health;
 use crate::rollout::{FleetObservation, Phase, Rollout};
@@ -90,12 +91,15 @@ impl Exposed {
 }
 
 /// Who has the candidate revision, and how they are.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sidecars {
     pub(crate) exposed: Exposed,
     /// Who gets it next, as of the latest tick.
     next: Vec<String>,
     pub(crate) health: Health,
+    /// Of its requests with those of rollouts of services that it overlaps.
+    #[serde(default, skip_serializing_if = "Tables::is_empty")]
+    pub(crate) tables: Tables,
 }
 
 // === impl Sidecars ===
@@ -106,6 +110,7 @@ impl Sidecars {
             exposed: Exposed::nobody(revision),
             next: Vec::new(),
             health: Health::default(),
+            tables: Tables::new(),
         }
     }
 

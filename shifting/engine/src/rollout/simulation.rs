@@ -97,6 +97,7 @@ impl Simulation {
             evidence,
             fleet: None,
             witness: None,
+            parts: std::collections::BTreeMap::new(),
         }));
     }
 

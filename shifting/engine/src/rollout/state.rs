@@ -102,6 +102,7 @@ impl State {
             epoch: self.epoch,
             effects: Vec::new(),
             frozen: None,
+            crowded: None,
         };
         match event {
             Event::MeshAccepted { mesh } => self.accept(mesh, &mut context)?,
@@ -191,6 +192,11 @@ impl State {
             .iter()
             .map(|(name, service)| (name.clone(), service.split()))
             .collect()
+    }
+
+    /// What one service's traffic split must be now.
+    pub(crate) fn split(&self, service: &str) -> Option<Split> {
+        self.services.get(service).map(ServiceState::split)
     }
 
     /// The running rollouts; each needs an [`Observation`] per tick (1 s).
@@ -368,8 +374,14 @@ impl State {
         let service = &observation.service;
         let no_way_back = self.no_way_back(service);
         context.frozen = self.freeze_of(service, context.now);
+        context.crowded = self.crowded(observation);
+        let rivals = self.rivals(observation);
+        let (at_fault, over) = self.beside(service);
         let rollout = self.running_mut(service)?;
         let before = rollout.phase;
+        rollout.parts.clone_from(&observation.parts);
+        rollout.cross(&rivals, observation);
+        rollout.note_rival(at_fault, over, context.now);
         rollout.no_way_back = no_way_back;
         rollout.tick(observation, context);
         let after = rollout.phase;

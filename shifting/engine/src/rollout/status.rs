@@ -5,8 +5,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::rollout::{
-    Approval, ArmCounts, Cause, Exposed, KnownGood, Plan, QueuedStatus, Rejection, ReportFaults,
-    WayBack,
+    Approval, ArmCounts, Cause, Exposed, KnownGood, Plan, QueuedStatus, Reason, Rejection,
+    ReportFaults, WayBack,
 };
 use crate::time::Time;
 use crate::units::Ppm;
@@ -186,11 +186,11 @@ pub enum Decision {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
     /// `bake`, `acknowledge`, `traffic`, `share`, `requests`, `evidence`, `proof`, `silence`,
-    /// `saturation`, `environment`, `sources`, `paused`, `disconnected`, `way back`,
-    /// `wait` (of a gate), `approval`, `freeze`: for programs.
+    /// `saturation`, `environment`, `overlap`, `sources`, `paused`, `disconnected`, `way back`,
+    /// `wait` (of a gate), `approval`, `freeze`, `cap`: for programs.
     pub kind: String,
     /// A sentence.
-    pub reason: String,
+    pub reason: Reason,
     /// `engine`, or the operator who paused it.
     pub owner: String,
     /// When the wait ends or becomes overdue.

@@ -1,6 +1,6 @@
 //! A rollout for people.
 
-use crate::rollout::{Rollout, RolloutStatus};
+use crate::rollout::{Plan, Rollout, RolloutStatus};
 use crate::time::Time;
 
 // === impl Rollout ===
@@ -13,7 +13,7 @@ impl Rollout {
         let delivery = self.deliveries.latest.clone().unwrap_or_default();
         RolloutStatus {
             number: self.number,
-            plan: self.plan.clone(),
+            plan: Plan::clone(&self.plan),
             actor: self.actor.clone(),
             phase: self.phase,
             rung: self.rung_name().to_owned(),
@@ -41,7 +41,7 @@ impl Rollout {
             exposed: self.is_configuration().then(|| self.exposed_sidecars()),
             approvals: self.approvals.clone(),
             queue: Vec::new(),
-            history: self.history.clone(),
+            history: self.history.to_vec(),
         }
     }
 }

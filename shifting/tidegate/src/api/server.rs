@@ -313,7 +313,8 @@ fn shown(mut status: RolloutStatus, published: &Published) -> RolloutStatus {
             kind: "journal".to_owned(),
             reason: format!(
                 "the journal cannot be written: {failed}; no step is taken, and {meanwhile}"
-            ),
+            )
+            .into(),
             owner: "operator".to_owned(),
             until: None,
             clock_stopped: true,

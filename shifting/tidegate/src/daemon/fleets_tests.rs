@@ -1,7 +1,7 @@
 use std::time::Instant;
 
 use tidegate_engine::mesh::SourceFile;
-use tidegate_engine::rollout::{Delivery, Event, Observation, Phase};
+use tidegate_engine::rollout::{Delivery, Event, Observation, Phase, Terms, Turn};
 use tidegate_engine::units::Ppm;
 use tidegate_xds::report::{Report, ServerGauges, Source};
 use tidegate_xds::server::Client;
@@ -22,6 +22,7 @@ slo: {success: 99%}
 traffic: {timeout: 15s}
 versions:
   v1: {hosts: [{address: \"127.0.0.1:1\"}]}
+  v2: {hosts: [{address: \"127.0.0.1:2\"}]}
 ";
 
 fn status(id: &str, kind: ClientKind, connected: bool) -> ClientStatus {
@@ -90,7 +91,8 @@ impl World {
     fn apply(&mut self, event: Event) {
         self.state = self.state.apply(&event, self.now).unwrap().0;
         let clusters = self.fleets.attend(&self.state);
-        assert!(clusters.is_empty() || clusters == BTreeSet::from(["checkout/v1".to_owned()]));
+        let known = ["checkout/v1", "checkout/v2"].map(str::to_owned);
+        assert!(clusters.is_subset(&BTreeSet::from(known)));
     }
 
     fn observe(&mut self) -> (Evidence, FleetObservation) {
@@ -159,6 +161,7 @@ impl World {
                 },
                 fleet: Some(Box::new(fleet)),
                 witness: None,
+                parts: std::collections::BTreeMap::new(),
             };
             self.apply(Event::Observed(observation));
         }
@@ -219,4 +222,54 @@ fn each_arms_requests_and_restarts_are_its_own() {
     );
     let (_, again) = world.observe();
     assert_eq!(again.health.canary.restarts, 0, "it counts once");
+}
+
+#[test]
+fn requests_to_a_rollout_beside_it_are_counted_by_revision_and_version() {
+    let envoys = ["s1", "s2", "s3"].map(|id| status(id, ClientKind::Envoy, true));
+    let mut world = World::new(envoys.to_vec());
+    for id in ["s1", "s2", "s3"] {
+        world.reports(id, 100, [1, 0, 0, 0]);
+    }
+    let canary = world.first();
+    assert!(world.observe().1.crossed.is_empty(), "nothing overlaps");
+    world.apply(Event::Start {
+        service: "checkout".to_owned(),
+        to: "v2".to_owned(),
+        actor: "ann".to_owned(),
+        turn: Turn::Next,
+        terms: Terms {
+            overlap: true,
+            ..Terms::default()
+        },
+    });
+    // The watch begins, then a baseline, then what counts.
+    let mut crossed = BTreeMap::new();
+    for _ in 0..3 {
+        for id in ["s1", "s2", "s3"] {
+            let counts = |requests: u64, bad: u64| tidegate_engine::evidence::UpstreamCounts {
+                requests,
+                completed: requests,
+                responses: [requests - bad, 0, 0, bad],
+                active: Some(0),
+                ..Default::default()
+            };
+            let bad = if id == canary { 2 } else { 1 };
+            world.fleets.record(&SidecarReport {
+                sidecar: id.to_owned(),
+                at: world.now,
+                upstreams: BTreeMap::from([
+                    ("checkout/v1".to_owned(), counts(10, 0)),
+                    ("checkout/v2".to_owned(), counts(4, bad)),
+                ]),
+                ..SidecarReport::default()
+            });
+        }
+        crossed = world.observe().1.crossed;
+        world.now = world.now.plus_ms(1_000);
+    }
+    let cells = crossed["checkout"];
+    let counted = [cells.neither, cells.version, cells.revision, cells.both];
+    let counted = counted.map(|cell| (cell.requests, cell.bad));
+    assert_eq!(counted, [(20, 0), (8, 2), (10, 0), (4, 2)]);
 }

@@ -3,8 +3,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use tidegate_engine::compile::cluster_name;
+use tidegate_engine::mesh::Mesh;
 use tidegate_engine::plan::Traffic;
 use tidegate_engine::time::Time;
+use tidegate_engine::units::Ppm;
 use tidegate_xds::report::UpstreamSample;
 
 /// Traffic is the mean of this time; what is silent for as long is forgotten.
@@ -88,6 +91,48 @@ impl Meter {
             })
             .collect()
     }
+
+    /// By fleet with a cap on unproven traffic, the part of the requests to its services that go to
+    /// this one; none where that is not known. Requests are those of all sidecars that report.
+    pub(super) fn parts(&mut self, mesh: &Mesh, service: &str, now: Time) -> BTreeMap<String, Ppm> {
+        let declared = mesh.services.get(service);
+        let capped: Vec<&String> = declared
+            .iter()
+            .flat_map(|declared| &declared.fleets)
+            .filter(|fleet| {
+                let fleet = mesh.fleets.get(*fleet);
+                fleet.is_some_and(|fleet| fleet.unproven_traffic_max.is_some())
+            })
+            .collect();
+        if capped.is_empty() {
+            return BTreeMap::new();
+        }
+        let traffic = self.traffic(now);
+        let rate = |service: &str| {
+            let versions = mesh.services.get(service).into_iter();
+            let clusters = versions
+                .flat_map(|service| service.versions.keys())
+                .map(|version| cluster_name(service, version));
+            let rates = clusters.filter_map(|cluster| Some(traffic.get(&cluster)?.rps));
+            thousandths(rates.sum())
+        };
+        let own = rate(service);
+        let part = |fleet: &String| {
+            let all = mesh.services_of(fleet).map(|(service, _)| rate(service));
+            (own > 0).then(|| (fleet.clone(), Ppm::of(own, all.sum())))
+        };
+        capped.into_iter().filter_map(part).collect()
+    }
+}
+
+/// Requests a second, in whole thousandths.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a float is saturated when it is cast"
+)]
+fn thousandths(rps: f64) -> u64 {
+    (rps * 1_000.0) as u64
 }
 
 #[cfg(test)]
@@ -117,6 +162,37 @@ mod tests {
         assert!((checkout.rps - 200.0).abs() < 5.0, "{checkout:?}");
         assert!((checkout.error_rate - 0.01).abs() < 1e-3, "{checkout:?}");
         assert!((traffic["cart/v1"].rps - 1.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn a_services_part_of_a_capped_fleets_requests_is_told_when_it_is_known() {
+        let text = |cap: &str| {
+            let service = |name: &str| {
+                format!(
+                    "---\nkind: service\nname: {name}\nfleets: [web]\ninitial: v1\nslo: \
+                     {{success: 99%}}\nversions: {{v1: {{hosts: [{{address: \"127.0.0.1:1\"}}]}}}}\n"
+                )
+            };
+            let fleet = "kind: fleet\nname: web\nlistener: {address: 127.0.0.1, port: 0}\n";
+            let text = format!("{fleet}{cap}\n{}{}", service("cart"), service("mail"));
+            let path = "mesh.yaml".to_owned();
+            tidegate_engine::mesh::read(&[tidegate_engine::mesh::SourceFile { path, text }])
+                .unwrap()
+        };
+        let mut meter = Meter::default();
+        let now = Time(10_000);
+        for second in 0..10 {
+            meter.record("cart/v1", &sample(30, 0), Time(second * 1_000));
+            meter.record("gone/v1", &sample(500, 0), Time(second * 1_000));
+        }
+        let capped = text("unproven_traffic_max: 5%");
+        assert_eq!(meter.parts(&capped, "cart", now)["web"], Ppm::WHOLE);
+        assert!(meter.parts(&capped, "mail", now).is_empty(), "not known");
+        for second in 0..10 {
+            meter.record("mail/v1", &sample(10, 0), Time(second * 1_000));
+        }
+        assert_eq!(meter.parts(&capped, "mail", now)["web"], Ppm::of(25, 100));
+        assert!(meter.parts(&text(""), "mail", now).is_empty(), "no cap");
     }
 
     #[test]

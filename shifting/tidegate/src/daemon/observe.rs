@@ -166,6 +166,7 @@ impl Observer {
                     evidence,
                     fleet: Some(Box::new(fleet)),
                     witness: None,
+                    parts: BTreeMap::new(),
                 });
                 continue;
             }
@@ -198,6 +199,7 @@ impl Observer {
                 evidence,
                 fleet: None,
                 witness: witness.map(Box::new),
+                parts: self.meter.parts(mesh, &plan.service, now),
             });
         }
         self.scraped

@@ -114,6 +114,7 @@ impl Recorder {
             },
             fleet: None,
             witness: None,
+            parts: std::collections::BTreeMap::new(),
         };
         self.accept(Event::Observed(observation));
     }

@@ -419,7 +419,7 @@ pub(super) fn decision_words(status: &RolloutStatus) -> String {
 }
 
 fn wait_words(status: &RolloutStatus, waiting: &Waiting) -> String {
-    let mut words = format!("waits: {}", clean(&waiting.reason));
+    let mut words = format!("waits: {}", clean(&waiting.reason.to_string()));
     let mut remarks = Vec::new();
     if waiting.owner != "engine" {
         remarks.push(format!("up to {}", clean(&waiting.owner)));

@@ -159,6 +159,7 @@ impl Life<'_> {
             epoch: wanted.epoch,
             fleet: None,
             witness: None,
+            parts: std::collections::BTreeMap::new(),
             delivery,
             evidence,
         }));

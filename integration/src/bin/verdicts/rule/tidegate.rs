@@ -122,6 +122,7 @@ impl Tidegate {
             epoch: self.rollout().epoch(),
             fleet: None,
             witness: None,
+            parts: std::collections::BTreeMap::new(),
             delivery: Delivery {
                 expected: count,
                 acknowledged: count,

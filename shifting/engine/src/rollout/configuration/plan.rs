@@ -69,7 +69,7 @@ fn rung(declared: &Rung, gates: &[RungGate]) -> PlannedRung {
         }
     };
     PlannedRung {
-        name,
+        name: name.into(),
         share,
         hosts,
         gate: gate_of(declared, gates),

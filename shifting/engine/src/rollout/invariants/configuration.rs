@@ -13,6 +13,9 @@ pub(super) fn settings(before: &State, event: &Event, after: &State) -> Result<(
     if matches!(event, Event::MeshAccepted { .. }) {
         return Ok(()); // by a program that knew no configuration rollouts
     }
+    if before.has_settings_of(after) {
+        return Ok(());
+    }
     let fleets = before
         .mesh()
         .into_iter()

@@ -28,9 +28,9 @@ pub(super) fn quarantine(before: &State, event: &Event, after: &State) -> Result
         }
     );
     for rollout in after.rollouts() {
-        let content = content(after, rollout);
         let earlier = same(before, rollout);
         let refused = |state: &State| {
+            let content = content(after, rollout);
             let mut entries = state.quarantined(after.latest);
             entries.any(|entry| Some(&entry.content) == content.as_ref())
         };

@@ -428,6 +428,7 @@ impl World {
             evidence,
             fleet: None,
             witness: None,
+            parts: std::collections::BTreeMap::new(),
         }
     }
 
@@ -436,7 +437,7 @@ impl World {
         let mut hasher = std::hash::DefaultHasher::new();
         // What is only told, and sums of what was seen, decides nothing.
         let mut run = self.run().clone();
-        run.history.clear();
+        run.history = Arc::default();
         let text = serde_json::to_string(&run).expect("plain data");
         text.hash(&mut hasher);
         self.now.0.hash(&mut hasher);

@@ -2,6 +2,7 @@
 
 use crate::mesh::Mesh;
 use crate::rollout::fixture::mesh;
+use crate::units::Ppm;
 
 /// The mesh of the tests, and beside it `cart`, which `checkout` calls.
 pub(super) fn plain() -> Mesh {
@@ -56,6 +57,11 @@ pub(super) fn odd_mesh(kind: u8) -> Mesh {
             service.calls.clear();
             let fleet = mesh.fleets.values_mut();
             fleet.for_each(|fleet| fleet.unproven_services_max = Some(1));
+        }
+        8 => {
+            service.calls.clear();
+            let fleet = mesh.fleets.values_mut();
+            fleet.for_each(|fleet| fleet.unproven_traffic_max = Some(Ppm::of(4, 100)));
         }
         _ => return Mesh::default(),
     }

@@ -25,7 +25,11 @@ fn a_rung_is_left_when_health_is_proven_and_not_when_time_is_over() {
     assert_eq!(waiting.kind, "proof");
     assert!(!waiting.clock_stopped);
     for part in ["fewer than 0.2% fail", "0 of 3", "more canary requests"] {
-        assert!(waiting.reason.contains(part), "{part}: {}", waiting.reason);
+        assert!(
+            waiting.reason.to_string().contains(part),
+            "{part}: {}",
+            waiting.reason
+        );
     }
     let promised = waiting.until.unwrap();
     assert!(world.status().proof.iter().any(|p| p.e_value < 20.0));
@@ -73,7 +77,11 @@ fn a_slow_canary_is_not_proven_however_few_requests_fail() {
     assert_eq!(world.phase(), Phase::Judging, "{}", world.reason());
     let waiting = world.waiting();
     assert_eq!(waiting.kind, "proof");
-    assert!(waiting.reason.contains("are slow"), "{}", waiting.reason);
+    assert!(
+        waiting.reason.to_string().contains("are slow"),
+        "{}",
+        waiting.reason
+    );
 }
 
 #[test]
@@ -92,7 +100,11 @@ fn latency_that_nobody_reports_is_not_taken_for_health() {
         (waiting.kind.as_str(), world.phase()),
         ("proof", Phase::Judging)
     );
-    assert!(waiting.reason.contains("latency"), "{}", waiting.reason);
+    assert!(
+        waiting.reason.to_string().contains("latency"),
+        "{}",
+        waiting.reason
+    );
 }
 
 #[test]
@@ -109,7 +121,7 @@ fn little_traffic_takes_long_is_paged_and_may_be_vouched_for_one_rung_at_a_time(
     for _ in 0..100 {
         world.tick(quiet);
     }
-    let reason = world.waiting().reason;
+    let reason = world.waiting().reason.to_string();
     assert!(reason.contains("at the present traffic 3"), "{reason}");
     assert!(world.resume().is_err(), "before the deadline");
     for _ in 0..60 {
@@ -251,7 +263,7 @@ fn a_saturated_canary_holds_and_goes_on_when_it_is_over() {
         ("saturation", true)
     );
     assert!(
-        waiting.reason.contains("50 of its requests"),
+        waiting.reason.to_string().contains("50 of its requests"),
         "{}",
         waiting.reason
     );
@@ -376,7 +388,7 @@ fn a_second_in_which_much_failed_is_no_moment_to_advance() {
         Phase::Soaking,
         "it would have been committed"
     );
-    let reason = world.waiting().reason;
+    let reason = world.waiting().reason.to_string();
     assert!(reason.contains("10 of the canary's latest 500"), "{reason}");
 }
 

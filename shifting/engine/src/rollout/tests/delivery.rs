@@ -58,7 +58,7 @@ fn without_any_sidecar_it_waits_and_says_so() {
     }
     assert_eq!(world.phase(), Phase::Preparing);
     assert!(
-        world.waiting().reason.contains("no sidecar"),
+        world.waiting().reason.to_string().contains("no sidecar"),
         "{}",
         world.waiting().reason
     );
@@ -183,6 +183,6 @@ fn figures_that_do_not_add_up_acknowledge_nothing() {
         world.tick(|o| o.delivery.acknowledged = 2);
         assert_eq!(world.phase(), Phase::Preparing);
     }
-    let reason = world.waiting().reason;
+    let reason = world.waiting().reason.to_string();
     assert!(reason.contains("(not named)"), "{reason}");
 }

@@ -261,7 +261,7 @@ fn back_goes_to_the_latest_known_good_version_by_every_rung_with_shorter_bakes()
     assert_eq!(plan.pace, Pace::KnownGood);
     assert_eq!(plan.policy.bake_ms, 2_500);
     assert_eq!(plan.policy.soak_ms, 10_000);
-    let names: Vec<&str> = plan.rungs.iter().map(|rung| rung.name.as_str()).collect();
+    let names: Vec<&str> = plan.rungs.iter().map(|rung| &*rung.name).collect();
     assert_eq!(names, ["1 host", "5%", "100%"]);
     let mut seen = Vec::new();
     world.until(|world| world.status().rung == "1 host");

@@ -190,5 +190,9 @@ fn a_canary_that_is_not_seen_in_the_traffic_stops_the_clock() {
         (waiting.kind.as_str(), waiting.clock_stopped),
         ("traffic", true)
     );
-    assert!(waiting.reason.contains("not seen"), "{}", waiting.reason);
+    assert!(
+        waiting.reason.to_string().contains("not seen"),
+        "{}",
+        waiting.reason
+    );
 }

@@ -150,7 +150,7 @@ fn an_objection_holds_and_pages_and_never_reverts() {
     assert!(waiting.clock_stopped && !waiting.overdue);
     assert_eq!(waiting.owner, "engine");
     assert_eq!(waiting.command, "tidegate rollout abort checkout");
-    let reason = &waiting.reason;
+    let reason = waiting.reason.to_string();
     assert!(reason.contains("Prometheus has evidence"), "{reason}");
     assert!(reason.contains("sidecars' reports 0 of "), "{reason}");
     assert!(both.world.resume().is_err(), "it is not overdue");
@@ -185,7 +185,7 @@ fn an_outage_of_the_witness_holds_and_what_was_missed_is_made_up_for() {
     }
     let waiting = both.world.waiting();
     assert_eq!(waiting.kind, "sources");
-    let reason = &waiting.reason;
+    let reason = waiting.reason.to_string();
     assert!(reason.contains("can't be reached"), "{reason}");
     assert!(reason.contains("sidecars' reports 0 of "), "{reason}");
     // Its counters go on: the first scrape after the outage tells of all of it.
@@ -211,7 +211,10 @@ fn an_operator_may_vouch_for_a_witness_that_is_gone() {
     let waiting = both.world.waiting();
     assert_eq!(waiting.kind, "sources", "{waiting:?}");
     assert!(!waiting.overdue);
-    assert!(waiting.reason.contains("tells too little"), "{waiting:?}");
+    assert!(
+        waiting.reason.to_string().contains("tells too little"),
+        "{waiting:?}"
+    );
 }
 
 #[test]
@@ -256,7 +259,7 @@ fn sources_that_count_other_traffic_hold() {
         }
         let waiting = both.world.waiting();
         assert_eq!(waiting.kind, "sources");
-        let reason = &waiting.reason;
+        let reason = waiting.reason.to_string();
         assert!(reason.contains("disagree about traffic"), "{reason}");
         assert!(reason.contains(whose), "{reason}");
     }
@@ -288,7 +291,10 @@ fn a_breach_by_the_witness_numbers_at_everything_holds_until_it_is_over() {
     let waiting = both.world.waiting();
     assert_eq!(waiting.kind, "sources");
     assert!(
-        waiting.reason.contains("breaches the objective"),
+        waiting
+            .reason
+            .to_string()
+            .contains("breaches the objective"),
         "{}",
         waiting.reason
     );

@@ -107,6 +107,7 @@ fn healthy(brain: &Brain) -> Event {
         },
         fleet: None,
         witness: None,
+        parts: std::collections::BTreeMap::new(),
     })
 }
 

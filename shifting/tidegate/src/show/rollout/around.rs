@@ -95,7 +95,7 @@ impl Page<'_> {
     pub(super) fn approvals(&mut self, status: &RolloutStatus) {
         for given in &status.approvals {
             let rung = status.plan.rungs.get(given.rung);
-            let rung = rung.map_or("-", |rung| rung.name.as_str());
+            let rung = rung.map_or("-", |rung| &*rung.name);
             let when = ago(status.now, given.at);
             let text = format!("{} by {}, {when}", clean(rung), clean(&given.actor));
             self.field("approved", &text, None);
