@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use tidegate_engine::mesh::{self, Mesh, SourceFile};
@@ -114,7 +115,7 @@ impl Recorder {
             },
             fleet: None,
             witness: None,
-            parts: std::collections::BTreeMap::new(),
+            parts: BTreeMap::new(),
         };
         self.accept(Event::Observed(observation));
     }
@@ -345,8 +346,10 @@ impl Recorder {
                     canary: health(&new),
                     stable: health(&old),
                 },
+                crossed: BTreeMap::new(),
             })),
             witness: None,
+            parts: BTreeMap::new(),
         };
         self.accept(Event::Observed(observation));
     }

@@ -1,5 +1,7 @@
 //! What the program sees of the fleet's world at a tick.
 
+use std::collections::BTreeMap;
+
 use super::world::{SIDECARS, WEB, Weather, World};
 use crate::rollout::fixture::arm;
 use crate::rollout::{
@@ -89,8 +91,10 @@ impl World {
             fleet: Some(Box::new(FleetObservation {
                 next: next.map(str::to_owned).collect(),
                 health,
+                crossed: BTreeMap::new(),
             })),
             witness: None,
+            parts: BTreeMap::new(),
         }
     }
 }

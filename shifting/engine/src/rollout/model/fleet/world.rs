@@ -400,7 +400,7 @@ impl World {
         let mut hasher = std::hash::DefaultHasher::new();
         // What is only told, and sums of what was seen, decides nothing.
         let mut run = self.run().clone();
-        run.history.clear();
+        run.history = Arc::default();
         let text = serde_json::to_string(&run).expect("plain data");
         text.hash(&mut hasher);
         let settings = self.state.settings("web");
