@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tidegate_integration::hosts::Hosts;
-use tidegate_integration::machine::{Alone, alone, wait_until};
+use tidegate_integration::machine::{Alone, alone, free_address, wait_until};
 use tidegate_integration::mesh::Mesh;
 use tidegate_integration::prometheus::Prometheus;
 use tidegate_integration::serve::ControlPlane;
@@ -47,21 +47,22 @@ struct World {
 impl World {
     /// Three sidecars, all scraped, and 300 requests a second through them. Prometheus judges.
     fn new() -> Self {
-        Self::of("")
+        Self::of("", |_| {})
     }
 
     /// The same, but the sidecars' own reports judge, and Prometheus is the witness.
     fn witnessed() -> Self {
-        Self::of("sidecars: true, ")
+        Self::of("sidecars: true, ", |_| {})
     }
 
-    fn of(sources: &str) -> Self {
+    fn of(sources: &str, change: impl FnOnce(&mut Mesh)) -> Self {
         let alone = alone();
         let directory = tempfile::tempdir().unwrap();
         let (stable, canary) = (Hosts::start("v1", 9), Hosts::start("v2", 3));
         let mut mesh = Mesh::of("checkout", &[&stable, &canary]);
         mesh.rollout = ROLLOUT;
         mesh.ladder = "[10%, 100%]";
+        change(&mut mesh);
         write(&mesh, directory.path());
         let control_plane = ControlPlane::start(directory.path());
         let sidecars: Vec<Sidecar> = (1..=3)
@@ -174,6 +175,24 @@ fn a_bad_version_goes_back_on_prometheus_numbers() {
         .filter(|record| record.status != 200)
         .count();
     assert!(failed > 0 && failed < 600, "{failed}");
+}
+
+#[test]
+fn t13_a_host_that_is_gone_is_found_by_prometheus_numbers_although_retries_hide_it() {
+    let world = World::of("", |mesh| {
+        mesh.versions[1].1.push(free_address());
+        // Its errors are to be found, not the time that a retry takes.
+        mesh.slo = "{success: 99%}";
+    });
+    world.start();
+    let status = world
+        .control_plane
+        .await_phase("checkout", &["committed", "reverted"], LIMIT);
+    assert_eq!(status["phase"], "reverted", "{status:#}");
+    let reason = status["revert_reason"].as_str().unwrap();
+    assert!(reason.starts_with("errors"), "{reason}");
+    let records = world.traffic.finish();
+    assert!(records.iter().all(|record| record.status == 200));
 }
 
 #[test]
