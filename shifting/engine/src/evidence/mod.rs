@@ -7,6 +7,7 @@
 //! ```
 //!
 //! - [`Intake`]: adds up what sidecars report; lives in the program, not in the journal
+//! - [`HostCounts`]: what each host had of its version's requests; lives in the program, too
 //! - [`Battery`]: the tests of one rollout; lives in the journaled state
 //! - [`AaTrials`]: the same tests on two halves of a stable version; lives in the program
 //!
@@ -30,6 +31,7 @@ mod exponential;
 mod freshness;
 #[cfg(test)]
 mod guarantees;
+mod host_counts;
 mod host_ratio;
 mod intake;
 mod judged;
@@ -50,6 +52,7 @@ pub use a_a::{AaAlarm, AaRate, AaSettings, AaState, AaStatus, AaTrials};
 pub use advance::Shortfall;
 pub use battery::{Battery, Finding, Metric};
 pub use cohorts::Cohorts;
+pub use host_counts::HostCounts;
 pub use host_ratio::HostHistory;
 pub use intake::{Arms, Intake};
 pub use power::{Contrast, seconds_to_breach, tolerated_rate};
