@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use tidegate_engine::compile::cluster_name;
 use tidegate_engine::evidence::{AaStatus, Arms, Intake, SidecarReport, UpstreamCounts};
-use tidegate_engine::mesh::LATENCY_EDGES_MS;
+use tidegate_engine::mesh::{EvidenceSource, LATENCY_EDGES_MS};
 use tidegate_engine::plan::Traffic;
 use tidegate_engine::rollout::{Delivery, Observation, Rejection, Rollout, State};
 use tidegate_engine::time::Time;
-use tidegate_xds::report::{Asked, Latency, Report, UpstreamSample};
-use tidegate_xds::server::{ClientStatus, Server};
+use tidegate_xds::report::{Asked, Latency, Report, Source, UpstreamSample};
+use tidegate_xds::server::{ClientKind, ClientStatus, Server};
 
 use super::a_a::AaWatch;
 use super::fleets::{self, Fleets};
 use super::health::Health;
+use super::load::Loads;
 use super::meter::Meter;
 use super::scraped::{self, Scraped};
 use super::views::{Views, kind_of};
@@ -24,7 +25,10 @@ use crate::prometheus::Poll;
 /// Collects reports between ticks and remembers whom a rollout needs.
 #[derive(Debug, Default)]
 pub(crate) struct Observer {
+    /// What sidecars report by themselves: Envoys' metrics, and gRPC clients' load reports.
     intake: Intake,
+    /// Everybody's load reports, for services that say so.
+    loads: Loads,
     scraped: Scraped,
     a_a: AaWatch,
     meter: Meter,
@@ -35,6 +39,8 @@ pub(crate) struct Observer {
     needed: BTreeMap<String, (u64, BTreeSet<String>)>,
     /// Connected at the last tick.
     connected: BTreeSet<String>,
+    /// Those that were gRPC clients at the last tick, by node id.
+    grpc: BTreeSet<String>,
     /// By node id: when the latest report came.
     last_reports: BTreeMap<String, Time>,
 }
@@ -50,14 +56,23 @@ const GONE_AFTER_MS: u64 = 10_000;
 impl Observer {
     pub(crate) fn record(&mut self, report: Report, clock: &Clock) {
         let at = clock.at(report.received_at);
-        self.health.record(&report, at);
-        for (cluster, sample) in &report.upstreams {
-            self.meter.record(cluster, sample, at);
+        let is_grpc = self.grpc.contains(&report.node_id);
+        let of_load = report.source == Source::Load;
+        // An Envoy may send both. It counts every request in each.
+        let own = !of_load || is_grpc;
+        if own {
+            self.health.record(&report, at);
+            for (cluster, sample) in &report.upstreams {
+                self.meter.record(cluster, sample, at);
+            }
+        }
+        if of_load {
+            self.loads.note_hosts(&report, at);
         }
         let upstreams = report
             .upstreams
             .into_iter()
-            .map(|(name, sample)| (name, counts(&sample)))
+            .map(|(name, sample)| (name, counts(&sample, is_grpc)))
             .collect();
         self.last_reports.insert(report.node_id.clone(), at);
         let report = SidecarReport {
@@ -67,9 +82,14 @@ impl Observer {
             unreadable: report.faults,
             upstreams,
         };
-        self.intake.record(&report);
-        self.fleets.record(&report);
-        self.a_a.record(&report);
+        if own {
+            self.intake.record(&report);
+            self.fleets.record(&report);
+            self.a_a.record(&report);
+        }
+        if of_load {
+            self.loads.record(&report);
+        }
     }
 
     /// Takes in what a Prometheus told, or that it told nothing.
@@ -87,6 +107,7 @@ impl Observer {
             .flat_map(|plan| [&plan.from, &plan.to].map(|arm| cluster_name(&plan.service, arm)))
             .collect();
         self.intake.forget_others(&arms);
+        self.loads.attend(state, &arms);
         let splits = state.splits();
         let stable = splits
             .iter()
@@ -128,12 +149,14 @@ impl Observer {
         let clients = server.clients();
         self.note_connections(&clients, now);
         self.a_a.tick(state, connected(&clients), now);
+        self.loads.forget_old(now);
         self.needed
             .retain(|service, _| state.active().any(|run| run.plan().service == *service));
         let Some(mesh) = state.mesh() else {
             return Vec::new();
         };
         let (mut observations, none) = (Vec::new(), BTreeSet::new());
+        let splits = state.splits();
         for run in state.active() {
             let plan = run.plan();
             let change = plan.configuration.as_deref();
@@ -189,8 +212,13 @@ impl Observer {
                 self.scraped
                     .observe(&plan.service, interval_ms, arms, sidecars, now)
             });
-            let reported = || self.intake.observe(arms, &expected, now);
-            let (evidence, witness) = scraped::roles(&plan.evidence, reported, scraped);
+            let reported = || match plan.evidence {
+                EvidenceSource::LoadReports => self.loads.observe(arms, &expected, &self.grpc, now),
+                _ => self.intake.observe(arms, &expected, now),
+            };
+            let (mut evidence, witness) = scraped::roles(&plan.evidence, reported, scraped);
+            let split = splits.get(&plan.service);
+            evidence.host_ratio_ppm = self.loads.host_ratio_ppm(run, split, mesh, now);
             observations.push(Observation {
                 service: plan.service.clone(),
                 epoch: run.epoch(),
@@ -219,10 +247,16 @@ impl Observer {
             let silent = |at: &Time| now.since_ms(*at) >= GONE_AFTER_MS;
             if self.last_reports.get(id).is_none_or(silent) {
                 self.intake.departed(id);
+                self.loads.departed(id);
                 self.fleets.departed(id);
                 self.a_a.departed(id);
             }
         }
+        self.grpc = clients
+            .iter()
+            .filter(|status| status.client.kind == ClientKind::Grpc)
+            .map(|status| status.client.node_id.clone())
+            .collect();
         let connected: BTreeSet<String> = clients
             .iter()
             .filter(|status| status.connected)
@@ -230,6 +264,7 @@ impl Observer {
             .collect();
         for sidecar in connected.difference(&self.connected) {
             self.intake.reconnected(sidecar);
+            self.loads.reconnected(sidecar);
             self.fleets.reconnected(sidecar);
             self.a_a.reconnected(sidecar);
         }
@@ -281,11 +316,16 @@ fn connected(clients: &[ClientStatus]) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-fn counts(sample: &UpstreamSample) -> UpstreamCounts {
+/// What a gRPC client's own limits dropped failed for whoever called, and it counts it nowhere else.
+fn counts(sample: &UpstreamSample, is_grpc: bool) -> UpstreamCounts {
+    let mut responses = sample.responses;
+    if let (true, Some(errors)) = (is_grpc, responses.last_mut()) {
+        *errors = errors.saturating_add(sample.dropped);
+    }
     UpstreamCounts {
         requests: sample.requests,
         completed: sample.completed,
-        responses: sample.responses,
+        responses,
         timeouts: sample.timeouts,
         grpc_failures: sample.grpc_failures,
         connect_failures: sample.connect_failures,
@@ -313,4 +353,100 @@ fn buckets(latency: &Latency) -> [u64; 10] {
         *above += latency.count.saturating_sub(below);
     }
     counts
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tidegate_engine::rollout::Evidence;
+    use tidegate_xds::report::ServerGauges;
+
+    use super::*;
+
+    const ARMS: Arms<'static> = Arms {
+        canary: "checkout/v2",
+        stable: "checkout/v1",
+        threshold_ms: None,
+    };
+
+    /// Both kinds of client, each of which has sent ten good requests to stable, five bad ones to
+    /// the canary, and dropped two more of those, in the second after the watch began.
+    fn reported(grpc: bool, sources: &[Source]) -> [Evidence; 2] {
+        let (clock, mut observer) = (Clock::starting_at(Time(0)), Observer::default());
+        let expected = BTreeSet::from(["s1".to_owned()]);
+        if grpc {
+            observer.grpc = expected.clone();
+        }
+        let observe = |observer: &mut Observer, now: Time| {
+            let own = observer.intake.observe(ARMS, &expected, now);
+            let grpc = &observer.grpc;
+            let loads = observer.loads.observe(ARMS, &expected, grpc, now);
+            [own, loads]
+        };
+        observe(&mut observer, clock.now());
+        let answered = |responses: [u64; 4], dropped| UpstreamSample {
+            requests: responses.iter().sum(),
+            completed: responses.iter().sum(),
+            responses,
+            dropped,
+            active: Some(0),
+            ..UpstreamSample::default()
+        };
+        for [stable, canary] in [[0, 0], [10, 5]] {
+            for source in sources {
+                let report = Report {
+                    node_id: "s1".to_owned(),
+                    cluster: "web".to_owned(),
+                    source: *source,
+                    received_at: Instant::now(),
+                    upstreams: BTreeMap::from([
+                        (ARMS.stable.to_owned(), answered([stable, 0, 0, 0], 0)),
+                        (ARMS.canary.to_owned(), answered([0, 0, 0, canary], 2)),
+                    ]),
+                    versions: BTreeMap::new(),
+                    server: ServerGauges::default(),
+                    faults: 0,
+                };
+                observer.record(report, &clock);
+            }
+        }
+        observe(&mut observer, clock.now())
+    }
+
+    fn requests(evidence: &Evidence) -> (u64, u64, u64) {
+        (
+            evidence.stable.requests,
+            evidence.canary.requests,
+            evidence.canary.bad,
+        )
+    }
+
+    #[test]
+    fn an_envoy_that_sends_both_is_counted_once_by_each() {
+        let [own, loads] = reported(false, &[Source::Metrics, Source::Load]);
+        assert_eq!(requests(&own), (10, 5, 5));
+        assert_eq!(requests(&loads), (10, 5, 5));
+        assert_eq!((own.trouble, loads.trouble), (None, None));
+    }
+
+    #[test]
+    fn an_envoys_load_reports_are_not_its_own_and_its_metrics_are_no_load_reports() {
+        let [own, loads] = reported(false, &[Source::Load]);
+        assert_eq!(requests(&own), (0, 0, 0));
+        assert_eq!(own.stable_fresh.get(), 0);
+        assert_eq!(requests(&loads), (10, 5, 5));
+        let [own, loads] = reported(false, &[Source::Metrics]);
+        assert_eq!(requests(&own), (10, 5, 5));
+        assert_eq!(requests(&loads), (0, 0, 0));
+        let trouble = loads.trouble.unwrap();
+        assert!(trouble.contains("--load-reports"), "{trouble}");
+    }
+
+    #[test]
+    fn a_grpc_clients_load_reports_are_its_own_and_what_it_dropped_failed() {
+        for evidence in reported(true, &[Source::Load]) {
+            assert_eq!(requests(&evidence), (10, 7, 7));
+        }
+    }
 }
