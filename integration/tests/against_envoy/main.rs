@@ -15,6 +15,7 @@ mod demo;
 mod grpc;
 mod health;
 mod identity;
+mod load_reports;
 mod memory;
 mod refusals;
 mod restarts;
