@@ -102,7 +102,8 @@ pub enum EvidenceSource {
     /// the witness says. The witness neither reverts nor advances anything, but nothing advances
     /// while it objects, is not heard, or counts other traffic than the sidecars do.
     Witnessed(Prometheus),
-    /// What clients tell in load reports (LRS), Envoys too. They know no latency.
+    /// What clients tell in load reports (LRS), Envoys too. They know no latency, and an Envoy whose
+    /// workers hang goes on sending them: its silence says less than that of its own reports.
     LoadReports,
     /// What sidecars report judges; Envoys' load reports tell hosts apart, so that a host that was worse
     /// than its peers on the old version is not blamed on the new one (evidence §4.7f). They count the
