@@ -1,7 +1,7 @@
-"""A proxyless gRPC client: grpc_client.py RATE SERVICE...
+"""A proxyless gRPC client: grpc_client.py RATE CALLS SERVICE...
 
-Calls each xds:///SERVICE at RATE calls a second, configured by GRPC_XDS_BOOTSTRAP, and prints one
-line a second for each: {"service": name, "counts": {version: calls}, "errors": {status: calls}}.
+Calls each xds:///SERVICE at RATE calls a second, in all CALLS times (0: for ever), configured by
+GRPC_XDS_BOOTSTRAP, and prints one line a second for each: {"service": name, "counts": {version: calls}, "errors": {status: calls}}.
 """
 
 import collections
@@ -42,12 +42,14 @@ class Target:
 
 def main():
     rate = int(sys.argv[1])
-    targets = [Target(service) for service in sys.argv[2:]]
+    calls = int(sys.argv[2])
+    targets = [Target(service) for service in sys.argv[3:]]
     begin = time.monotonic()
     sent, seconds = 0, 0
     while True:
-        for target in targets:
-            target.call()
+        if calls == 0 or sent < calls:
+            for target in targets:
+                target.call()
         sent += 1
         time.sleep(max(0.0, begin + sent / rate - time.monotonic()))
         if time.monotonic() - begin >= seconds + 1:

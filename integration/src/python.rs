@@ -128,7 +128,17 @@ impl Drop for Script {
 /// Starts `count` plain gRPC servers of a version; they answer with its name.
 #[must_use]
 pub fn grpc_servers(version: &str, count: usize) -> (Script, Vec<SocketAddr>) {
-    let arguments = [version.to_owned(), count.to_string()];
+    failing_grpc_servers(version, count, 0)
+}
+
+/// The same; this percentage of the calls end with UNAVAILABLE.
+#[must_use]
+pub fn failing_grpc_servers(
+    version: &str,
+    count: usize,
+    percent: u32,
+) -> (Script, Vec<SocketAddr>) {
+    let arguments = [version.to_owned(), count.to_string(), percent.to_string()];
     let script = Script::start("grpc_servers.py", &arguments, &[]);
     let ports = script.first_line();
     let addresses = ports["ports"]
@@ -153,17 +163,30 @@ pub const GRPC_NODE: &str = "grpc-1";
 /// `{"service": "checkout", "counts": {"v1": 190, "v2": 10}, "errors": {"UNAVAILABLE": 1}}`.
 #[must_use]
 pub fn grpc_client(services: &[&str], rate: u32, xds: SocketAddr, directory: &Path) -> Script {
+    grpc_client_that_ends(GRPC_NODE, services, (rate, 0), xds, directory)
+}
+
+/// The same with this `node.id`, which makes so many calls to each and then none, but stays there;
+/// with 0 it goes on for ever.
+#[must_use]
+pub fn grpc_client_that_ends(
+    node: &str,
+    services: &[&str],
+    (rate, calls): (u32, u32),
+    xds: SocketAddr,
+    directory: &Path,
+) -> Script {
     let bootstrap = serde_json::json!({
         "xds_servers": [{
             "server_uri": xds.to_string(),
             "channel_creds": [{"type": "insecure"}],
             "server_features": ["xds_v3"],
         }],
-        "node": {"id": GRPC_NODE, "cluster": "shop", "locality": {"zone": "z1"}},
+        "node": {"id": node, "cluster": "shop", "locality": {"zone": "z1"}},
     });
-    let file = directory.join("grpc-bootstrap.json");
+    let file = directory.join(format!("{node}.json"));
     fs::write(&file, bootstrap.to_string()).unwrap();
-    let mut arguments = vec![rate.to_string()];
+    let mut arguments = vec![rate.to_string(), calls.to_string()];
     arguments.extend(services.iter().map(ToString::to_string));
     Script::start(
         "grpc_client.py",

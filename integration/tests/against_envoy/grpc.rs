@@ -9,7 +9,7 @@ use tidegate_integration::python::{Script, grpc_client, grpc_servers};
 use tidegate_integration::serve::ControlPlane;
 
 /// Calls by version, and those that failed, of the lines from `from` on.
-fn sum(lines: &[Value]) -> (u64, u64, u64) {
+pub(crate) fn sum(lines: &[Value]) -> (u64, u64, u64) {
     let count = |value: &Value| value.as_u64().unwrap_or(0);
     let v1 = lines.iter().map(|line| count(&line["counts"]["v1"])).sum();
     let v2 = lines.iter().map(|line| count(&line["counts"]["v2"])).sum();
@@ -22,7 +22,7 @@ fn sum(lines: &[Value]) -> (u64, u64, u64) {
 }
 
 /// The client's next `count` lines, not counting one that has begun.
-fn next_lines(client: &Script, count: usize) -> Vec<Value> {
+pub(crate) fn next_lines(client: &Script, count: usize) -> Vec<Value> {
     let begin = client.lines().len() + 1;
     let limit = Duration::from_secs(10 + u64::try_from(count).unwrap());
     wait_for(limit, "calls of the gRPC client", || {

@@ -16,6 +16,7 @@ mod faults;
 mod grpc;
 mod health;
 mod identity;
+mod load_reports;
 mod memory;
 mod refusals;
 mod restarts;

@@ -166,6 +166,26 @@ fn the_sources_of_evidence_are_those_that_are_named() {
             EvidenceSource::Witnessed(server()),
             r#""evidence":{"witnessed":{"url":"http://127.0.0.1:9090","scrape_interval_ms":15000}}"#,
         ),
+        (
+            "evidence: {load_reports: true}".to_owned(),
+            EvidenceSource::LoadReports,
+            r#""evidence":"load_reports""#,
+        ),
+        (
+            "evidence: {sidecars: false, load_reports: true}".to_owned(),
+            EvidenceSource::LoadReports,
+            r#""evidence":"load_reports""#,
+        ),
+        (
+            "evidence: {sidecars: true, load_reports: true}".to_owned(),
+            EvidenceSource::SidecarsByHost,
+            r#""evidence":"sidecars_by_host""#,
+        ),
+        (
+            "evidence: {sidecars: true, load_reports: false}".to_owned(),
+            EvidenceSource::Sidecars,
+            "",
+        ),
     ] {
         let service = read(&evidence);
         assert_eq!(service.evidence, wanted, "{evidence}");

@@ -7,9 +7,9 @@
 //! one subscription from another: changed bytes there once took a fleet's TLS down (xDS protocol
 //! rule E4). They stay as they are between releases; a test holds them.
 //!
-//! Deliberately not here: load reports (an Envoy puts its 61 KB node
-//! into each of them, envoy facts §5b; the metrics stream says more), and anything that the
-//! control plane can send later.
+//! Only where asked: load reports (an Envoy puts its 61 KB node into each of them, envoy facts §5b;
+//! the metrics stream says more, but for which host it was). Deliberately not here: anything that
+//! the control plane can send later.
 
 #[cfg(test)]
 mod tests;
@@ -46,6 +46,9 @@ pub struct BootstrapOptions {
     pub control_planes: Vec<ControlPlaneAddress>,
     /// Where the sidecar serves its own admin interface; it should be a loopback address.
     pub admin: SocketAddr,
+    /// It also sends load reports, 61 KB a second: for services that declare
+    /// `evidence: {load_reports: true}`.
+    pub load_reports: bool,
     /// mTLS to the control plane; `None` for plaintext.
     pub tls: Option<ControlPlaneTls>,
 }
@@ -157,6 +160,21 @@ pub fn bootstrap(options: &BootstrapOptions) -> Result<String, BootstrapError> {
         .iter()
         .map(|regex| format!("\n      - safe_regex:\n          regex: '{regex}'"))
         .collect();
+    let load_reports = if options.load_reports {
+        format!(
+            "
+# Every second this Envoy also tells how the requests to each host went, with its node of 61 KB.
+cluster_manager:
+  load_stats_config:
+    api_type: GRPC
+    transport_api_version: V3
+    grpc_services:
+    - envoy_grpc: {{cluster_name: {XDS_CLUSTER}}}
+"
+        )
+    } else {
+        String::new()
+    };
     let edges: Vec<String> = LATENCY_EDGES_MS.iter().map(u32::to_string).collect();
     Ok(format!(
         r#"# An Envoy of the fleet {fleet}, configured by Tidegate.
@@ -187,7 +205,7 @@ dynamic_resources:
           retry_back_off: {{base_interval: 0.1s, max_interval: 1s}}
   cds_config: {{ads: {{}}, resource_api_version: V3, initial_fetch_timeout: 15s}}
   lds_config: {{ads: {{}}, resource_api_version: V3, initial_fetch_timeout: 15s}}
-
+{load_reports}
 static_resources:
   clusters:
   - name: {XDS_CLUSTER}

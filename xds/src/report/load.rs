@@ -1,13 +1,15 @@
 //! From one `LoadStatsRequest` to a [`Report`], and the answer that makes a client report. Pure.
 //!
-//! Load reports know issued, succeeded, failed and in flight per cluster and locality. Failed is: 5xx, timeout,
-//! reset, refused connection, and the six gRPC statuses that blame the server; 4xx is success; a client that
-//! left is neither (envoy facts §5b). There is no latency and no version in them, and per-endpoint detail is
-//! not read here.
+//! Load reports know issued, succeeded, failed and in flight per cluster and locality, and an Envoy's also per
+//! host, where asked. To an Envoy failed is: 5xx, timeout, reset, refused connection, and the six gRPC statuses
+//! that blame the server; 4xx is success; a client that left is neither (envoy facts §5b). To a gRPC client it
+//! is every status but OK. There is no latency and no version in them.
 //!
-//! Requests dropped by the client's own overload protection reached no upstream, and are nobody's failure here.
+//! Requests that a client's own limits dropped are counted apart, for only one kind of client counts them as
+//! failed, too ([`UpstreamSample::dropped`]).
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use envoy_types::pb::envoy::service::load_stats::v3::LoadStatsResponse;
@@ -15,11 +17,15 @@ use envoy_types::pb::google::protobuf;
 
 use super::asked::Asked;
 use super::protobuf::{Fields, Malformed, Value};
-use super::{MAX_COUNT, MAX_ENTRIES, MAX_NAME_BYTES, Report, ServerGauges, Source, UpstreamSample};
+use super::{
+    HostSample, MAX_COUNT, MAX_ENTRIES, MAX_NAME_BYTES, Report, ServerGauges, Source,
+    UpstreamSample,
+};
 
-/// The answer to a stream's first message: report all clusters, at this interval (capped at a day).
+/// The answer to a stream's first message: report all clusters, at this interval (capped at a day), and perhaps
+/// each host of theirs.
 #[must_use]
-pub fn subscription(interval: Duration) -> LoadStatsResponse {
+pub fn subscription(interval: Duration, by_host: bool) -> LoadStatsResponse {
     let interval = interval.min(Duration::from_secs(24 * 60 * 60));
     LoadStatsResponse {
         clusters: Vec::new(),
@@ -28,7 +34,7 @@ pub fn subscription(interval: Duration) -> LoadStatsResponse {
             seconds: i64::try_from(interval.as_secs()).unwrap_or(i64::MAX),
             nanos: i32::try_from(interval.subsec_nanos()).unwrap_or(0),
         }),
-        report_endpoint_granularity: false,
+        report_endpoint_granularity: by_host,
     }
 }
 
@@ -43,6 +49,47 @@ pub fn is_greeting(message: &[u8]) -> Result<bool, Malformed> {
         }
     }
     Ok(true)
+}
+
+/// Whether a message says that nothing happened and nothing is in flight, in any cluster: gRPC's C core is
+/// silent after such a report until something happens.
+///
+/// # Errors
+/// If the bytes are no message.
+pub fn is_idle(message: &[u8]) -> Result<bool, Malformed> {
+    for field in Fields::of(message) {
+        let (2, stats) = field? else { continue };
+        for field in stats.fields()? {
+            match field? {
+                (2, locality) => {
+                    for field in locality.fields()? {
+                        if let (2 | 3 | 4 | 8, count) = field?
+                            && count.varint()? > 0
+                        {
+                            return Ok(false);
+                        }
+                    }
+                }
+                (3, dropped) if dropped.varint()? > 0 => return Ok(false),
+                _ => {}
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// The report that a client does not send because nothing happened.
+pub(super) fn nothing(node_id: &str, cluster: &str, at: Instant) -> Report {
+    Report {
+        node_id: node_id.to_owned(),
+        cluster: cluster.to_owned(),
+        source: Source::Load,
+        received_at: at,
+        upstreams: BTreeMap::new(),
+        versions: BTreeMap::new(),
+        server: ServerGauges::default(),
+        faults: 0,
+    }
 }
 
 /// Reads one `LoadStatsRequest`, as its bytes came. `node_id` and `cluster` are those of the stream's first
@@ -86,17 +133,12 @@ pub fn decode(
             .or_insert(reading);
     }
     Ok(Report {
-        node_id: node_id.to_owned(),
-        cluster: cluster.to_owned(),
-        source: Source::Load,
-        received_at,
         upstreams: upstreams
             .into_iter()
             .filter_map(|(name, sample)| Some((name, sample?)))
             .collect(),
-        versions: BTreeMap::new(),
-        server: ServerGauges::default(),
         faults,
+        ..nothing(node_id, cluster, received_at)
     })
 }
 
@@ -117,13 +159,30 @@ fn read(stats: Value<'_>) -> Result<Option<UpstreamSample>, Malformed> {
         ..UpstreamSample::default()
     };
     for field in stats.fields()? {
-        let (2, locality) = field? else { continue };
+        let locality = match field? {
+            (2, locality) => locality,
+            (3, count) => {
+                sample.dropped = count.varint()?;
+                continue;
+            }
+            _ => continue,
+        };
         let (mut good, mut active, mut bad, mut issued) = (0, 0, 0, 0);
+        let mut hosts = BTreeMap::new();
         for field in locality.fields()? {
             match field? {
                 (2, count) => good = count.varint()?,
                 (3, count) => active = count.varint()?,
                 (4, count) => bad = count.varint()?,
+                (7, host) => {
+                    let Some((address, counts)) = read_host(host)? else {
+                        continue;
+                    };
+                    if counts.completed > MAX_COUNT || hosts.len() >= MAX_ENTRIES {
+                        return Ok(None);
+                    }
+                    add_host(&mut hosts, address, counts);
+                }
                 (8, count) => issued = count.varint()?,
                 _ => {}
             }
@@ -139,16 +198,63 @@ fn read(stats: Value<'_>) -> Result<Option<UpstreamSample>, Malformed> {
             completed: good.saturating_add(bad),
             responses: [good, 0, 0, bad],
             active: Some(active),
+            hosts,
             ..UpstreamSample::default()
         };
         sample = added(sample, &locality);
     }
-    Ok(Some(sample))
+    let absurd = sample.dropped > MAX_COUNT;
+    Ok((!absurd).then_some(sample))
+}
+
+/// One host's address and counts; `None` when it has no IP address, and so can't be told from others.
+fn read_host(host: Value<'_>) -> Result<Option<(SocketAddr, HostSample)>, Malformed> {
+    let (mut address, mut good, mut bad) = (None, 0_u64, 0_u64);
+    for field in host.fields()? {
+        match field? {
+            (1, value) => address = read_address(value)?,
+            (2, count) => good = count.varint()?,
+            (4, count) => bad = count.varint()?,
+            _ => {}
+        }
+    }
+    let counts = HostSample {
+        completed: good.saturating_add(bad),
+        failed: bad,
+    };
+    Ok(address.map(|address| (address, counts)))
+}
+
+/// An `Address` that is a socket address with an IP and a port.
+fn read_address(address: Value<'_>) -> Result<Option<SocketAddr>, Malformed> {
+    let (mut ip, mut port) = (None, 0);
+    for field in address.fields()? {
+        let (1, socket) = field? else { continue };
+        for field in socket.fields()? {
+            match field? {
+                (2, text) => ip = text.text()?.parse::<IpAddr>().ok(),
+                (3, number) => port = number.varint()?,
+                _ => {}
+            }
+        }
+    }
+    let port = u16::try_from(port).ok();
+    Ok(ip.zip(port).map(SocketAddr::from))
+}
+
+fn add_host(hosts: &mut BTreeMap<SocketAddr, HostSample>, address: SocketAddr, more: HostSample) {
+    let sum = hosts.entry(address).or_default();
+    sum.completed = sum.completed.saturating_add(more.completed);
+    sum.failed = sum.failed.saturating_add(more.failed);
 }
 
 fn added(mut sum: UpstreamSample, more: &UpstreamSample) -> UpstreamSample {
     sum.requests = sum.requests.saturating_add(more.requests);
     sum.completed = sum.completed.saturating_add(more.completed);
+    sum.dropped = sum.dropped.saturating_add(more.dropped);
+    for (address, counts) in &more.hosts {
+        add_host(&mut sum.hosts, *address, *counts);
+    }
     for (sum, more) in sum.responses.iter_mut().zip(more.responses) {
         *sum = sum.saturating_add(more);
     }

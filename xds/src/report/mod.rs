@@ -48,6 +48,13 @@
 //! runtime layer runs out, `runtime.version` becomes [`version_gauge`]`("")`: this is the only news of the expiry,
 //! xDS itself does not report it.
 //!
+//! # What gRPC's C core 1.85 sends (measured, load reports)
+//!
+//! A stream for each target, at most one report a second on it, with issued, succeeded, failed, in flight and
+//! dropped per cluster and locality, never per host. Every status but OK is a failure, NOT_FOUND too. It reports
+//! once that nothing happened, and then nothing until something does: the intake says it for the client, at the
+//! interval, while its stream is open.
+//!
 //! # Limits
 //! [`MAX_METRICS_MESSAGE_BYTES`], [`MAX_LOAD_MESSAGE_BYTES`], [`MAX_ACCESS_LOG_MESSAGE_BYTES`],
 //! [`MAX_FAILED_PER_MESSAGE`], [`MAX_NAME_BYTES`], [`MAX_ENTRIES`],
@@ -71,7 +78,7 @@ pub use metrics::version_gauge;
 pub use outlet::IntakeCounters;
 pub use protobuf::Malformed;
 pub use raw::IntakeServer;
-pub use sample::{Latency, Report, ServerGauges, Source, UpstreamSample};
+pub use sample::{HostSample, Latency, Report, ServerGauges, Source, UpstreamSample};
 pub use service::{AccessLogIntake, LoadIntake, MetricsIntake};
 
 /// The stats that a sidecar must include for [`metrics::decode`] to see all it can understand, as RE2 regexes

@@ -37,7 +37,12 @@ pub(super) struct Outlet<T> {
 pub(super) struct Reporter {
     pub(super) node_id: String,
     pub(super) cluster: String,
+    /// It sends no load report when it has nothing to say, twice in a row: gRPC's C core.
+    pub(super) silent_when_idle: bool,
 }
+
+/// How gRPC's C core begins its `user_agent_name`, in all its languages.
+const GRPC_C_CORE: &str = "gRPC C-core";
 
 /// Where the node is in a message.
 pub(super) type NodeOf = fn(&[u8]) -> Result<Option<&[u8]>, Malformed>;
@@ -45,7 +50,7 @@ pub(super) type NodeOf = fn(&[u8]) -> Result<Option<&[u8]>, Malformed>;
 // === impl IntakeCounters ===
 
 impl IntakeCounters {
-    /// Reports decoded, the dropped ones included.
+    /// Reports decoded, the dropped ones included, and those that an idle gRPC client left out.
     #[must_use]
     pub fn reports(&self) -> u64 {
         self.reports.load(Ordering::Relaxed)
@@ -246,6 +251,7 @@ impl Reporter {
         Ok(Self {
             node_id: node.id.clone(),
             cluster: node.cluster.clone(),
+            silent_when_idle: node.user_agent_name.starts_with(GRPC_C_CORE),
         })
     }
 

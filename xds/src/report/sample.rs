@@ -6,6 +6,7 @@
 //! look better than the upstream is.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 /// The protocol that carried a report.
@@ -92,11 +93,26 @@ pub struct UpstreamSample {
     /// connection) are *also* among the 5xx, so the two must not be added: see
     /// [`UpstreamSample::failed_responses`]. Zero in load reports, which count them as errors.
     pub grpc_failures: u64,
+    /// Requests that the client's own limits kept from any host (load reports only). An Envoy answers them
+    /// with 503, which is among [`Self::responses`]; a gRPC client counts them nowhere else.
+    pub dropped: u64,
     /// Attempts in flight at the end of the interval; `None` when the report does not say.
     pub active: Option<u64>,
     /// Durations of the attempts that ended in the interval; `None` when the report does not say. Attempts
     /// that timed out, were reset or whose client left are missing from it (envoy facts §6).
     pub latency: Option<Latency>,
+    /// The same answers by the host that gave them. Empty unless a load report came by host
+    /// ([`LoadIntake::by_host`](super::LoadIntake::by_host)), and that of a gRPC client never does.
+    pub hosts: BTreeMap<SocketAddr, HostSample>,
+}
+
+/// What one sidecar saw of one host in one interval.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HostSample {
+    /// Attempts that were answered.
+    pub completed: u64,
+    /// Those that failed.
+    pub failed: u64,
 }
 
 /// A histogram of one interval.

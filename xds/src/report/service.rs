@@ -44,6 +44,7 @@ pub struct LoadIntake {
     outlet: Outlet<Report>,
     asked: watch::Receiver<Asked>,
     interval: Duration,
+    by_host: bool,
 }
 
 /// Envoy's `AccessLogService`. Optional: it costs a sidecar and the network one entry for every request, unless its
@@ -129,7 +130,16 @@ impl LoadIntake {
             outlet: Outlet::new(queue, counters),
             asked: everything(),
             interval,
+            by_host: false,
         }
+    }
+
+    /// Asks for each host's numbers, too ([`UpstreamSample::hosts`](super::UpstreamSample::hosts)). Envoys answer
+    /// with about 60 bytes a host and report; gRPC clients don't know them.
+    #[must_use]
+    pub fn by_host(mut self) -> Self {
+        self.by_host = true;
+        self
     }
 
     /// Takes reports only from whom `access` lets in, and only about the node it may speak for.
@@ -166,10 +176,29 @@ impl LoadIntake {
         inbound: &mut Streaming<Bytes>,
         reporter: &Reporter,
     ) -> Result<(), Status> {
-        while let Some(message) = self.outlet.next(inbound, reporter, node_of_load).await? {
+        // Of a client that says no second time that nothing happened, silence says it, while its stream is open.
+        let mut idle = false;
+        loop {
+            let next = self.outlet.next(inbound, reporter, node_of_load);
+            let message = if idle {
+                match tokio::time::timeout(self.interval, next).await {
+                    Ok(message) => message?,
+                    Err(_) => {
+                        let (node_id, cluster) = (&reporter.node_id, &reporter.cluster);
+                        let nothing = load::nothing(node_id, cluster, Instant::now());
+                        self.outlet.report(nothing)?;
+                        continue;
+                    }
+                }
+            } else {
+                next.await?
+            };
+            let Some(message) = message else {
+                return Ok(());
+            };
             self.report(reporter, &message)?;
+            idle = reporter.silent_when_idle && load::is_idle(&message).map_err(malformed)?;
         }
-        Ok(())
     }
 }
 
@@ -198,7 +227,7 @@ impl Intake for LoadIntake {
         let Some((pass, reporter)) = begun else {
             return Ok(Response::new(stream::empty().boxed()));
         };
-        let answer = Bytes::from(load::subscription(self.interval).encode_to_vec());
+        let answer = Bytes::from(load::subscription(self.interval, self.by_host).encode_to_vec());
         // The reports are read by whoever polls for the next answer, which never comes: no task, no queue.
         let rest = stream::once(async move {
             let _pass = pass;

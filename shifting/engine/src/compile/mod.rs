@@ -46,6 +46,7 @@ use serde::{Deserialize, Serialize};
 use crate::mesh::{Mesh, Service};
 use crate::units::Ppm;
 
+pub use endpoint::exposed_hosts;
 pub use runtime::{LAYER as RUNTIME_LAYER, runtime_key};
 
 /// Type URLs of the resources that a view is made of.

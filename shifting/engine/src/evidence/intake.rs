@@ -139,6 +139,13 @@ impl Intake {
         }
     }
 
+    /// Whether a sidecar has reported since it was expected.
+    #[must_use]
+    pub fn has_reported(&self, sidecar: &str) -> bool {
+        let sidecar = self.sidecars.get(sidecar);
+        sidecar.is_some_and(|sidecar| sidecar.latest.is_some())
+    }
+
     /// Forgets all clusters but these: of the others, reports may say nothing any more. One that is watched
     /// again begins with a baseline.
     pub fn forget_others(&mut self, clusters: &BTreeSet<String>) {
@@ -188,8 +195,7 @@ impl Intake {
             interval_ms: self.interval_ms,
             trouble: None,
             reports,
-            // Needs the counts of each host, which no source has yet.
-            host_ratio_ppm: None,
+            host_ratio_ppm: None, // Who knows each host's counts adds it.
         }
     }
 

@@ -7,6 +7,7 @@
 //! ```
 //!
 //! - [`Intake`]: adds up what sidecars report; lives in the program, not in the journal
+//! - [`HostCounts`]: what each host had of its version's requests; lives in the program, too
 //! - [`Battery`]: the tests of one rollout; lives in the journaled state
 //! - [`Cells`]: what two rollouts that overlap have in common, counted apart
 //! - [`AaTrials`]: the same tests on two halves of a stable version; lives in the program
@@ -32,6 +33,7 @@ mod exponential;
 mod freshness;
 #[cfg(test)]
 mod guarantees;
+mod host_counts;
 mod host_ratio;
 mod intake;
 mod judged;
@@ -54,6 +56,7 @@ pub use battery::{Battery, Finding, Metric};
 pub use cohorts::Cohorts;
 pub use crossed::{Cell, Cells};
 pub(crate) use crossed::{Crossed, Subject};
+pub use host_counts::HostCounts;
 pub use host_ratio::HostHistory;
 pub use intake::{Arms, Intake};
 pub use power::{Contrast, seconds_to_breach, tolerated_rate};

@@ -123,7 +123,18 @@ impl Check<'_> {
         let traffic = self.section(declared.traffic, Self::traffic);
         let evidence = match declared.evidence {
             None => Some(EvidenceSource::default()),
-            Some(fields) => self.evidence(fields),
+            Some(fields) => {
+                let node = fields.node;
+                let evidence = self.evidence(fields);
+                let latency = slo.as_ref().is_some_and(|slo| slo.latency.is_some());
+                if latency && evidence == Some(EvidenceSource::LoadReports) {
+                    let message = "load reports know no latency, and `slo.latency` promises one";
+                    let help = "add `sidecars: true` if the fleets' sidecars are Envoys, or remove \
+                                `slo.latency`";
+                    self.report(node, Fault::new(message, help));
+                }
+                evidence
+            }
         };
 
         let all_fleets_read = fleets.iter().all(Option::is_some) && !fleets.is_empty();

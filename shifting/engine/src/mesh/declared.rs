@@ -54,6 +54,7 @@ pub(super) struct ServiceDocument {
 #[derive(Debug, Deserialize)]
 pub(super) struct EvidenceFields {
     pub(super) sidecars: Single,
+    pub(super) load_reports: Single,
     pub(super) prometheus: Option<Spanned<PrometheusFields>>,
 }
 

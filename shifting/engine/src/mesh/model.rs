@@ -113,6 +113,13 @@ pub enum EvidenceSource {
     /// the witness says. The witness neither reverts nor advances anything, but nothing advances
     /// while it objects, is not heard, or counts other traffic than the sidecars do.
     Witnessed(Prometheus),
+    /// What clients tell in load reports (LRS), Envoys too. They know no latency, and an Envoy whose
+    /// workers hang goes on sending them: its silence says less than that of its own reports.
+    LoadReports,
+    /// What sidecars report judges; Envoys' load reports tell hosts apart, so that a host that was worse
+    /// than its peers on the old version is not blamed on the new one (evidence §4.7f). They count the
+    /// same requests in the same process, so they are no witness.
+    SidecarsByHost,
 }
 
 /// A Prometheus server that scrapes `/stats/prometheus` of every sidecar that reaches the service.
@@ -331,7 +338,7 @@ impl EvidenceSource {
     #[must_use]
     pub fn prometheus(&self) -> Option<&Prometheus> {
         match self {
-            Self::Sidecars => None,
+            Self::Sidecars | Self::LoadReports | Self::SidecarsByHost => None,
             Self::Prometheus(prometheus) | Self::Witnessed(prometheus) => Some(prometheus),
         }
     }
@@ -340,9 +347,15 @@ impl EvidenceSource {
     #[must_use]
     pub fn witness(&self) -> Option<&Prometheus> {
         match self {
-            Self::Sidecars | Self::Prometheus(_) => None,
+            Self::Sidecars | Self::Prometheus(_) | Self::LoadReports | Self::SidecarsByHost => None,
             Self::Witnessed(prometheus) => Some(prometheus),
         }
+    }
+
+    /// Whether load reports are used, which know each host's part where an Envoy sends them.
+    #[must_use]
+    pub fn by_host(&self) -> bool {
+        matches!(self, Self::LoadReports | Self::SidecarsByHost)
     }
 }
 

@@ -214,9 +214,28 @@ impl Check<'_> {
                 values::truth(text, "with `sidecars: true` their reports are used, too")
             })?),
         };
-        let alone = fields.prometheus.is_none() && self.tree.get(node, "prometheus").is_none();
-        if sidecars == Some(true) && alone {
-            return Some(EvidenceSource::Sidecars);
+        let load_reports = match fields.load_reports {
+            None => None,
+            some => Some(self.parsed(some, |text| {
+                values::truth(
+                    text,
+                    "with `load_reports: true` load reports (LRS) are used",
+                )
+            })?),
+        };
+        let prometheus = self.tree.get(node, "prometheus");
+        match (sidecars, load_reports, prometheus) {
+            (_, Some(true), Some(prometheus)) => {
+                let message = "Prometheus can't be used beside load reports";
+                let help = "it is a judge of its own, or with `sidecars: true` alone the witness; \
+                            remove one of the two";
+                self.report(prometheus, Fault::new(message, help));
+                return None;
+            }
+            (Some(true), Some(true), None) => return Some(EvidenceSource::SidecarsByHost),
+            (_, Some(true), None) => return Some(EvidenceSource::LoadReports),
+            (Some(true), _, None) => return Some(EvidenceSource::Sidecars),
+            _ => {}
         }
         let (node, fields) = self.required(node, "prometheus", fields.prometheus)?;
         let url = self

@@ -47,6 +47,9 @@ pub(crate) struct Signals {
     saturated: u32,
     /// What was odd about the reports since the rollout started.
     pub(crate) reports: ReportFaults,
+    /// The latest [`Evidence::host_ratio_ppm`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) host_ratio_ppm: Option<u32>,
 }
 
 // === impl Signals ===
@@ -56,6 +59,7 @@ impl Signals {
     pub(crate) fn observe(&mut self, evidence: &Evidence, everything: bool, now: Time) {
         let (canary, stable) = (&evidence.canary, &evidence.stable);
         self.reports.add(&evidence.reports);
+        self.host_ratio_ppm = evidence.host_ratio_ppm;
         if seen(canary) {
             self.canary_traffic = Some(now);
         }

@@ -61,6 +61,10 @@ pub struct RolloutStatus {
     /// What was odd about the reports since the rollout started.
     #[serde(default)]
     pub reports: ReportFaults,
+    /// On a rung of a few hosts: at most so many times, in millionths, were their odds of a bad request
+    /// those of their peers before, on the old version. As much is tolerated. `None` when it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_ratio_ppm: Option<u32>,
     /// The verdict of the latest tick.
     pub decision: Decision,
     /// Set when `phase` is [`Phase::Reverting`] or [`Phase::Reverted`].

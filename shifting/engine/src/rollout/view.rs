@@ -33,6 +33,7 @@ impl Rollout {
             proof: self.battery.proof_status(),
             budget: self.cost(),
             reports: self.signals.reports,
+            host_ratio_ppm: self.signals.host_ratio_ppm,
             decision: self.decision.clone(),
             revert_reason: self.revert_reason.clone(),
             revert_cause: self.reverted.as_ref().map(|reverted| reverted.cause),

@@ -11,6 +11,7 @@ fn options() -> BootstrapOptions {
         region: "r1".to_owned(),
         control_planes: vec!["127.0.0.1:18000".parse().unwrap()],
         admin: "127.0.0.1:9901".parse().unwrap(),
+        load_reports: false,
         tls: None,
     }
 }
@@ -39,6 +40,7 @@ fn a_real_envoy_accepts_it() {
     several.zone = String::new();
     several.region = String::new();
     several.admin = "[::1]:9901".parse().unwrap();
+    several.load_reports = true;
     for options in [options(), several] {
         let yaml = bootstrap(&options).unwrap();
         assert_eq!(complaint(&yaml), None, "{yaml}");

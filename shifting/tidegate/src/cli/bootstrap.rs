@@ -31,6 +31,9 @@ pub(crate) struct BootstrapArguments {
     /// Where the sidecar serves its own admin interface; keep it on loopback
     #[arg(long, default_value = "127.0.0.1:9901", value_name = "ADDRESS")]
     admin: SocketAddr,
+    /// Also send load reports (61 KB a second), for services with `evidence: {load_reports: true}`
+    #[arg(long)]
+    load_reports: bool,
     /// The sidecar's certificate chain with its SPIFFE ID, PEM; turns mTLS on. Paths are as Envoy
     /// sees them
     #[arg(long, value_name = "FILE", requires_all = ["tls_key", "tls_ca", "server_san"])]
@@ -87,6 +90,7 @@ pub(crate) fn run(arguments: BootstrapArguments, json: bool) -> Outcome {
         region: arguments.region,
         control_planes: arguments.xds,
         admin: arguments.admin,
+        load_reports: arguments.load_reports,
         tls,
     };
     let bootstrap = bootstrap(&options).map_err(Failure::new)?;

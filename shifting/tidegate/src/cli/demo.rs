@@ -36,6 +36,7 @@ fn options_of(place: &SidecarPlace) -> BootstrapOptions {
         region: String::new(),
         control_planes: vec![ControlPlaneAddress::from(place.xds)],
         admin: place.admin,
+        load_reports: false,
         tls: None,
     }
 }

@@ -17,6 +17,7 @@ mod brain;
 mod error;
 mod fleets;
 mod health;
+mod load;
 mod meter;
 mod observe;
 mod past;
@@ -149,7 +150,7 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     let (polls, waiting_polls) = mpsc::channel(POLLS_WAITING);
     let counters = Arc::new(IntakeCounters::default());
     let metrics = MetricsIntake::new(reports.clone(), Arc::clone(&counters));
-    let load = LoadIntake::new(reports, counters, TICK);
+    let load = LoadIntake::new(reports, counters, TICK).by_host();
 
     let mesh_path = options.mesh.clone();
     let reports_and_polls = Incoming {

@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use tidegate_engine::compile::cluster_name;
 use tidegate_engine::evidence::{AaStatus, Arms, Intake, SidecarReport, UpstreamCounts};
-use tidegate_engine::mesh::LATENCY_EDGES_MS;
+use tidegate_engine::mesh::{EvidenceSource, LATENCY_EDGES_MS};
 use tidegate_engine::plan::Traffic;
 use tidegate_engine::rollout::{Delivery, Observation, Rejection, Rollout, State};
 use tidegate_engine::time::Time;
-use tidegate_xds::report::{Asked, Latency, Report, UpstreamSample};
-use tidegate_xds::server::{ClientStatus, Server};
+use tidegate_xds::report::{Asked, Latency, Report, Source, UpstreamSample};
+use tidegate_xds::server::{ClientKind, ClientStatus, Server};
 
 use super::a_a::AaWatch;
 use super::fleets::{self, Fleets};
 use super::health::Health;
+use super::load::Loads;
 use super::meter::Meter;
 use super::scraped::{self, Scraped};
 use super::views::{Views, kind_of};
@@ -24,7 +25,10 @@ use crate::prometheus::Poll;
 /// Collects reports between ticks and remembers whom a rollout needs.
 #[derive(Debug, Default)]
 pub(crate) struct Observer {
+    /// What sidecars report by themselves: Envoys' metrics, and gRPC clients' load reports.
     intake: Intake,
+    /// Everybody's load reports, for services that say so.
+    loads: Loads,
     scraped: Scraped,
     a_a: AaWatch,
     meter: Meter,
@@ -35,6 +39,8 @@ pub(crate) struct Observer {
     needed: BTreeMap<String, (u64, BTreeSet<String>)>,
     /// Connected at the last tick.
     connected: BTreeSet<String>,
+    /// Those that were gRPC clients at the last tick, by node id.
+    grpc: BTreeSet<String>,
     /// By node id: when the latest report came.
     last_reports: BTreeMap<String, Time>,
 }
@@ -50,14 +56,23 @@ const GONE_AFTER_MS: u64 = 10_000;
 impl Observer {
     pub(crate) fn record(&mut self, report: Report, clock: &Clock) {
         let at = clock.at(report.received_at);
-        self.health.record(&report, at);
-        for (cluster, sample) in &report.upstreams {
-            self.meter.record(cluster, sample, at);
+        let is_grpc = self.grpc.contains(&report.node_id);
+        let of_load = report.source == Source::Load;
+        // An Envoy may send both. It counts every request in each.
+        let own = !of_load || is_grpc;
+        if own {
+            self.health.record(&report, at);
+            for (cluster, sample) in &report.upstreams {
+                self.meter.record(cluster, sample, at);
+            }
+        }
+        if of_load {
+            self.loads.note_hosts(&report, at);
         }
         let upstreams = report
             .upstreams
             .into_iter()
-            .map(|(name, sample)| (name, counts(&sample)))
+            .map(|(name, sample)| (name, counts(&sample, is_grpc)))
             .collect();
         self.last_reports.insert(report.node_id.clone(), at);
         let report = SidecarReport {
@@ -67,9 +82,14 @@ impl Observer {
             unreadable: report.faults,
             upstreams,
         };
-        self.intake.record(&report);
-        self.fleets.record(&report);
-        self.a_a.record(&report);
+        if own {
+            self.intake.record(&report);
+            self.fleets.record(&report);
+            self.a_a.record(&report);
+        }
+        if of_load {
+            self.loads.record(&report);
+        }
     }
 
     /// Takes in what a Prometheus told, or that it told nothing.
@@ -87,6 +107,7 @@ impl Observer {
             .flat_map(|plan| [&plan.from, &plan.to].map(|arm| cluster_name(&plan.service, arm)))
             .collect();
         self.intake.forget_others(&arms);
+        self.loads.attend(state, &arms);
         let splits = state.splits();
         let stable = splits
             .iter()
@@ -128,12 +149,14 @@ impl Observer {
         let clients = server.clients();
         self.note_connections(&clients, now);
         self.a_a.tick(state, connected(&clients), now);
+        self.loads.forget_old(now);
         self.needed
             .retain(|service, _| state.active().any(|run| run.plan().service == *service));
         let Some(mesh) = state.mesh() else {
             return Vec::new();
         };
         let (mut observations, none) = (Vec::new(), BTreeSet::new());
+        let splits = state.splits();
         for run in state.active() {
             let plan = run.plan();
             let change = plan.configuration.as_deref();
@@ -190,8 +213,13 @@ impl Observer {
                 self.scraped
                     .observe(&plan.service, interval_ms, arms, sidecars, now)
             });
-            let reported = || self.intake.observe(arms, &expected, now);
-            let (evidence, witness) = scraped::roles(&plan.evidence, reported, scraped);
+            let reported = || match plan.evidence {
+                EvidenceSource::LoadReports => self.loads.observe(arms, &expected, &self.grpc, now),
+                _ => self.intake.observe(arms, &expected, now),
+            };
+            let (mut evidence, witness) = scraped::roles(&plan.evidence, reported, scraped);
+            let split = splits.get(&plan.service);
+            evidence.host_ratio_ppm = self.loads.host_ratio_ppm(run, split, mesh, now);
             observations.push(Observation {
                 service: plan.service.clone(),
                 epoch: run.epoch(),
@@ -221,10 +249,16 @@ impl Observer {
             let silent = |at: &Time| now.since_ms(*at) >= GONE_AFTER_MS;
             if self.last_reports.get(id).is_none_or(silent) {
                 self.intake.departed(id);
+                self.loads.departed(id);
                 self.fleets.departed(id);
                 self.a_a.departed(id);
             }
         }
+        self.grpc = clients
+            .iter()
+            .filter(|status| status.client.kind == ClientKind::Grpc)
+            .map(|status| status.client.node_id.clone())
+            .collect();
         let connected: BTreeSet<String> = clients
             .iter()
             .filter(|status| status.connected)
@@ -232,6 +266,7 @@ impl Observer {
             .collect();
         for sidecar in connected.difference(&self.connected) {
             self.intake.reconnected(sidecar);
+            self.loads.reconnected(sidecar);
             self.fleets.reconnected(sidecar);
             self.a_a.reconnected(sidecar);
         }
@@ -283,11 +318,16 @@ fn connected(clients: &[ClientStatus]) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-fn counts(sample: &UpstreamSample) -> UpstreamCounts {
+/// What a gRPC client's own limits dropped failed for whoever called, and it counts it nowhere else.
+fn counts(sample: &UpstreamSample, is_grpc: bool) -> UpstreamCounts {
+    let mut responses = sample.responses;
+    if let (true, Some(errors)) = (is_grpc, responses.last_mut()) {
+        *errors = errors.saturating_add(sample.dropped);
+    }
     let mut counts = UpstreamCounts {
         requests: sample.requests,
         completed: sample.completed,
-        responses: sample.responses,
+        responses,
         timeouts: sample.timeouts,
         grpc_failures: sample.grpc_failures,
         connect_failures: sample.connect_failures,
@@ -320,21 +360,4 @@ fn buckets(latency: &Latency) -> [u64; 10] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_retry_hides_from_the_client_is_counted_and_nothing_twice() {
-        let sample = UpstreamSample {
-            requests: 12,
-            completed: 12,
-            responses: [10, 0, 0, 2],
-            retries: 5,
-            retried_answers: 2,
-            ..UpstreamSample::default()
-        };
-        let counts = counts(&sample);
-        assert_eq!(counts.responses, [10, 0, 0, 5]);
-        assert_eq!((counts.requests, counts.completed), (12, 15));
-    }
-}
+mod tests;

@@ -58,6 +58,7 @@ pub fn rollout_now(status: &RolloutStatus, style: &Style) -> String {
         page.field("evidence", &tests.join(" · "), worst(&status.evidence));
     }
     page.witness(status);
+    page.hosts(status);
     if !status.proof.is_empty() {
         let proofs: Vec<_> = status.proof.iter().map(proof).collect();
         page.field("to advance", &proofs.join(" · "), None);

@@ -101,6 +101,7 @@ pub(crate) fn judging() -> RolloutStatus {
             exceeded: false,
         }),
         reports: ReportFaults::default(),
+        host_ratio_ppm: None,
         decision: Decision::Wait(Waiting {
             kind: "bake".into(),
             reason: "this rung is watched for at least 12 s".into(),

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::super::MAX_NAME_BYTES;
 use super::*;
 use envoy_types::pb::envoy::config::core::v3::Node;
@@ -161,7 +163,7 @@ async fn a_recorded_load_stream_is_asked_for_all_clusters_once_and_becomes_repor
     let mut wire = Wire::with_room_for(4).await;
     let messages = [LOAD_FIRST, LOAD].map(|bytes| LoadStatsRequest::decode(bytes).unwrap());
     let answers = wire.send_loads(messages.to_vec()).await.unwrap();
-    assert_eq!(answers, [load::subscription(Duration::from_secs(1))]);
+    assert_eq!(answers, [load::subscription(Duration::from_secs(1), false)]);
     let report = wire.reports.recv().await.unwrap();
     assert_eq!(
         (report.node_id.as_str(), report.source),
@@ -214,6 +216,58 @@ async fn a_load_stream_stays_open_after_its_one_answer() {
     }
     drop(outbound);
     assert_eq!(inbound.message().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn who_reports_nothing_only_once_is_idle_and_not_silent_while_its_stream_is_open() {
+    for (agent, silent_when_idle) in [("gRPC C-core linux", true), ("envoy", false)] {
+        let (queue, mut reports) = mpsc::channel(64);
+        let interval = Duration::from_millis(20);
+        let intake = LoadIntake::new(queue, Arc::default(), interval);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let server = Server::builder().add_service(intake.into_server());
+        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        let (outbound, messages) = mpsc::channel(4);
+        let mut greeting = load_of(Some(node("n")), 0);
+        greeting.cluster_stats.clear();
+        greeting.node.as_mut().unwrap().user_agent_name = agent.to_owned();
+        outbound.send(greeting).await.unwrap();
+        let channel = Channel::from_shared(address).unwrap();
+        let mut client = LoadReportingServiceClient::new(channel.connect().await.unwrap());
+        let messages = ReceiverStream::new(messages);
+        let _inbound = client.stream_load_stats(messages).await.unwrap();
+        let within = async |limit: Duration, reports: &mut mpsc::Receiver<Report>| {
+            let report = tokio::time::timeout(limit, reports.recv()).await;
+            report.ok().flatten().map(|report| report.upstreams)
+        };
+        let (long, short) = (Duration::from_secs(10), 10 * interval);
+        // Silence after something that happened is silence.
+        outbound.send(load_of(None, 3)).await.unwrap();
+        let told = within(long, &mut reports).await.unwrap();
+        assert_eq!(told["a"].requests, 3);
+        assert_eq!(within(short, &mut reports).await, None);
+        // After nothing that happened it is more of that.
+        outbound.send(load_of(None, 0)).await.unwrap();
+        let told = within(long, &mut reports).await.unwrap();
+        assert_eq!(told["a"].requests, 0);
+        if silent_when_idle {
+            for _ in 0..3 {
+                let told = within(long, &mut reports).await;
+                assert_eq!(told, Some(BTreeMap::new()));
+            }
+        } else {
+            assert_eq!(within(short, &mut reports).await, None);
+        }
+        outbound.send(load_of(None, 1)).await.unwrap();
+        while within(long, &mut reports).await.unwrap().is_empty() {}
+        assert_eq!(within(short, &mut reports).await, None);
+        // And with its stream it ends.
+        outbound.send(load_of(None, 0)).await.unwrap();
+        drop(outbound);
+        while within(short, &mut reports).await.is_some() {}
+        assert_eq!(within(short, &mut reports).await, None);
+    }
 }
 
 #[tokio::test]

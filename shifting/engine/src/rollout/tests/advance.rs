@@ -363,6 +363,9 @@ fn a_host_that_was_worse_than_its_peers_before_is_not_blamed_on_the_version() {
                 o.evidence.stable.bad = 5;
                 o.evidence.host_ratio_ppm = host_ratio_ppm;
             });
+            if world.phase() == Phase::Judging {
+                assert_eq!(world.status().host_ratio_ppm, host_ratio_ppm);
+            }
         }
         false
     };

@@ -25,6 +25,20 @@ impl Page<'_> {
         }
     }
 
+    /// How the canary's hosts did before the new version came to them.
+    pub(super) fn hosts(&mut self, status: &RolloutStatus) {
+        let Some(ppm) = status.host_ratio_ppm else {
+            return;
+        };
+        let text = format!(
+            "on {} the odds of a failure were at most {:.1} times those on their peers; on a rung of \
+             hosts as much is tolerated, and 2 times in any case",
+            clean(&status.plan.from),
+            f64::from(ppm) / 1_000_000.0
+        );
+        self.field("hosts", &text, None);
+    }
+
     /// What the second source says: it may hold, and no more.
     pub(super) fn witness(&mut self, status: &RolloutStatus) {
         let Some(witness) = &status.witness else {

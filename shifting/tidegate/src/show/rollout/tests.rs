@@ -51,6 +51,15 @@ fn everything_fits_the_width_however_long_the_words_are() {
 }
 
 #[test]
+fn what_is_tolerated_of_hosts_for_their_past_is_shown() {
+    let mut status = judging();
+    status.host_ratio_ppm = Some(3_138_428);
+    let text = rollout(&status, &Style::plain());
+    assert!(text.contains("hosts      on v1 the odds"), "{text}");
+    assert!(text.contains("at most 3.1 times"), "{text}");
+}
+
+#[test]
 fn the_numbers_of_a_second_source_are_shown_beside_its_trouble() {
     let mut status = judging();
     let mut evidence = status.evidence.clone();
