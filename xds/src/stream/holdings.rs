@@ -16,7 +16,7 @@ use std::sync::Arc;
 use super::held::Held;
 use super::settle::{tidy, tidy_set};
 use super::subscription::Subscription;
-use crate::resource::{Name, Resource};
+use crate::resource::{Name, NameList, Resource};
 use crate::snapshot::{Change, OfType};
 
 /// Changes that are kept without looking for repetitions.
@@ -60,7 +60,7 @@ pub(super) enum Scope {
     #[default]
     None,
     All,
-    Names(Arc<[Name]>),
+    Names(Arc<NameList>),
 }
 
 // === impl Alike ===
@@ -84,9 +84,7 @@ impl Scope {
         match self {
             Self::None => false,
             Self::All => true,
-            Self::Names(names) => names
-                .binary_search_by(|listed| (**listed).cmp(name))
-                .is_ok(),
+            Self::Names(names) => names.has(name),
         }
     }
 
@@ -577,7 +575,8 @@ mod tests {
                     }
                     Step::Settle(None) => holdings.settle(Scope::All, nonce, |_, _| false),
                     Step::Settle(Some(names)) => {
-                        let scope = Scope::Names(names.into_iter().map(name).collect());
+                        let names = names.into_iter().map(name).collect();
+                        let scope = Scope::Names(Arc::new(names));
                         holdings.settle(scope, nonce, |_, _| false);
                     }
                     Step::TellApart(n) => holdings.tell_apart(&name(n)),
