@@ -35,6 +35,8 @@ pub(crate) struct OfType {
 struct Difference {
     from: Weak<OfType>,
     changes: Arc<[Change]>,
+    /// What is new, in one piece.
+    replaced: OnceLock<Option<Arc<Whole>>>,
 }
 
 /// What became of one resource from one snapshot to another. One of both exists at least.
@@ -156,10 +158,36 @@ impl OfType {
         }
     }
 
+    /// What changed from one to another, and what is new in one piece, if nothing was added or
+    /// removed and it can be sent so. Computed once for all streams.
+    pub(crate) fn replaced(
+        old: &Arc<Self>,
+        new: &Arc<Self>,
+    ) -> Option<(Arc<[Change]>, Arc<Whole>)> {
+        if old.digest == new.digest {
+            return None;
+        }
+        new.against(old, |difference| {
+            let replaced = || {
+                let changes = difference.changes.iter();
+                let kept = changes.clone().all(|change| change.old.is_some());
+                let news = || Whole::of(changes.map(|change| change.new.as_ref()));
+                kept.then(news).flatten()
+            };
+            let news = difference.replaced.get_or_init(replaced).clone()?;
+            Some((difference.changes.clone(), news))
+        })
+    }
+
     fn since(&self, old: &Arc<Self>) -> Arc<[Change]> {
         if self.digest == old.digest {
             return Arc::default();
         }
+        self.against(old, |difference| difference.changes.clone())
+    }
+
+    /// Tells how these differ from others.
+    fn against<T>(&self, old: &Arc<Self>, tell: impl FnOnce(&Difference) -> T) -> T {
         let mut known = self
             .differences
             .lock()
@@ -167,7 +195,7 @@ impl OfType {
         // An address isn't used again while somebody could still ask for it.
         let is_it = |it: &&Difference| std::ptr::eq(it.from.as_ptr(), Arc::as_ptr(old));
         if let Some(known) = known.iter().find(is_it) {
-            return known.changes.clone();
+            return tell(known);
         }
         let changes: Arc<[Change]> = paired(old.iter(), self.iter())
             .filter(|(old, new)| differ(*old, *new))
@@ -176,11 +204,14 @@ impl OfType {
         if known.len() >= DIFFERENCES_KEPT {
             known.remove(0);
         }
-        known.push(Difference {
+        let difference = Difference {
             from: Arc::downgrade(old),
-            changes: changes.clone(),
-        });
-        changes
+            changes,
+            replaced: OnceLock::new(),
+        };
+        let told = tell(&difference);
+        known.push(difference);
+        told
     }
 }
 

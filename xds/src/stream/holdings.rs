@@ -213,6 +213,18 @@ impl Holdings {
         self.alike.acked && !self.alike.in_flight && self.scope.is(scope)
     }
 
+    /// Whether nothing is told apart, and nothing in flight.
+    pub(super) fn is_all_alike(&self) -> bool {
+        self.apart.is_empty() && self.alike.acked && !self.alike.in_flight && !self.unsettled
+    }
+
+    /// What the base has otherwise than the one before was acknowledged, and everything is
+    /// [alike](Self::is_all_alike) again.
+    pub(super) fn came_all(&mut self, nonce: u64) {
+        self.alike.acked_by = nonce;
+        self.alike.sent_by = 0;
+    }
+
     /// The names of what is told apart, also of what the client hasn't, in order.
     pub(super) fn names_apart(&self) -> impl Iterator<Item = &Name> {
         self.apart.keys()
