@@ -353,6 +353,23 @@ impl Snapshot {
         self.types.get(type_url)
     }
 
+    /// What this one and another have of a type, if that is all in which they differ.
+    pub(crate) fn differs_only_in<'a>(
+        &'a self,
+        type_url: &TypeUrl,
+        other: &'a Self,
+    ) -> Option<(&'a Arc<OfType>, &'a Arc<OfType>)> {
+        let same = |of: &TypeUrl, mine: &OfType| {
+            let theirs = other.of_type(of);
+            of == type_url || theirs.is_some_and(|theirs| theirs.digest() == mine.digest())
+        };
+        let rest = self.types.len() == other.types.len()
+            && self.types.iter().all(|(of, mine)| same(of, mine))
+            && self.notes == other.notes;
+        let (mine, theirs) = (self.of_type(type_url)?, other.of_type(type_url)?);
+        (rest && mine.digest() != theirs.digest()).then_some((mine, theirs))
+    }
+
     pub(crate) fn notes(&self) -> &Notes {
         &self.notes
     }

@@ -8,6 +8,8 @@
 mod extras;
 mod fetched;
 mod frame;
+mod name_list;
+mod places;
 mod references;
 mod type_url;
 pub(crate) mod xdstp;
@@ -26,6 +28,8 @@ use prost::Message as _;
 use xxhash_rust::xxh64::xxh64;
 
 pub(crate) use frame::{Frame, RESOURCES, Slice, field_len, put_field, put_key, put_unresolved};
+pub(crate) use name_list::NameList;
+pub(crate) use places::Places;
 pub use references::References;
 pub use type_url::TypeUrl;
 

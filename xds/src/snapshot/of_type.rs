@@ -9,12 +9,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use super::digest;
 use super::whole::{Whole, Wholes};
 use crate::limits::{DIFFERENCES_KEPT, SUBSCRIBED_DIGESTS_KEPT};
-use crate::resource::{Name, Resource, TypeUrl};
+use crate::resource::{Name, NameList, Places, Resource, TypeUrl};
 
 /// The resources of one type, immutable and shared.
 #[derive(Debug)]
 pub(crate) struct OfType {
-    by_name: BTreeMap<Name, Arc<Resource>>,
+    /// In the order of names.
+    resources: Box<[Arc<Resource>]>,
+    places: Places,
     digest: u64,
     /// The digest of those that a wildcard covers.
     listed: OnceLock<u64>,
@@ -22,7 +24,7 @@ pub(crate) struct OfType {
     /// How these differ from those of earlier snapshots, newest last.
     differences: Mutex<Vec<Difference>>,
     /// Digests of those that a set of names covers, newest last.
-    subscribed: Mutex<Vec<(Arc<[Name]>, u64)>>,
+    subscribed: Mutex<Vec<(Arc<NameList>, u64)>>,
     /// All of them in one piece, and those that a set of names covers.
     whole: OnceLock<Option<Arc<Whole>>>,
     wholes: Mutex<Wholes>,
@@ -33,6 +35,8 @@ pub(crate) struct OfType {
 struct Difference {
     from: Weak<OfType>,
     changes: Arc<[Change]>,
+    /// What is new, in one piece.
+    replaced: OnceLock<Option<Arc<Whole>>>,
 }
 
 /// What became of one resource from one snapshot to another. One of both exists at least.
@@ -56,10 +60,11 @@ pub(crate) struct Referrers {
 
 impl OfType {
     pub(super) fn new(by_name: BTreeMap<Name, Arc<Resource>>) -> Self {
-        let digest = digest(by_name.values());
+        let resources: Box<[Arc<Resource>]> = by_name.into_values().collect();
         Self {
-            by_name,
-            digest,
+            digest: digest(resources.iter()),
+            places: Places::of(resources.iter().map(|resource| &**resource.name())),
+            resources,
             listed: OnceLock::new(),
             referrers: OnceLock::new(),
             differences: Mutex::default(),
@@ -70,15 +75,17 @@ impl OfType {
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<Resource>> {
-        self.by_name.get(name)
+        let at = |place: usize| self.resources.get(place).map(|resource| &**resource.name());
+        let place = self.places.find(name, self.resources.len(), at)?;
+        self.resources.get(place)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Resource>> {
-        self.by_name.values()
+        self.resources.iter()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.by_name.len()
+        self.resources.len()
     }
 
     pub(crate) fn digest(&self) -> u64 {
@@ -97,7 +104,7 @@ impl OfType {
 
     /// The digest of those with these names, which are in order. Computed once for all streams
     /// that share the list.
-    pub(crate) fn digest_of(&self, names: &Arc<[Name]>) -> u64 {
+    pub(crate) fn digest_of(&self, names: &Arc<NameList>) -> u64 {
         let mut known = self
             .subscribed
             .lock()
@@ -115,13 +122,13 @@ impl OfType {
 
     /// All of them in one piece, if they can be sent so.
     pub(crate) fn whole(&self) -> Option<&Arc<Whole>> {
-        let all = || Whole::of(self.by_name.values().map(Some));
+        let all = || Whole::of(self.resources.iter().map(Some));
         self.whole.get_or_init(all).as_ref()
     }
 
     /// Those with these names, which are in order, in one piece: if all exist, and if they can be
     /// sent so. Computed once for all streams that share the list.
-    pub(crate) fn whole_of(&self, names: &Arc<[Name]>) -> Option<Arc<Whole>> {
+    pub(crate) fn whole_of(&self, names: &Arc<NameList>) -> Option<Arc<Whole>> {
         let mut known = self.wholes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, whole)) = known.iter().find(|(of, _)| Arc::ptr_eq(of, names)) {
             return whole.clone();
@@ -137,7 +144,7 @@ impl OfType {
     /// Which of these lead to resources of other types.
     pub(crate) fn referrers(&self) -> &Referrers {
         self.referrers
-            .get_or_init(|| Referrers::by(self.by_name.values()))
+            .get_or_init(|| Referrers::by(self.resources.iter()))
     }
 
     /// What was added, changed or removed between two, in the order of names. Computed once for
@@ -151,10 +158,36 @@ impl OfType {
         }
     }
 
+    /// What changed from one to another, and what is new in one piece, if nothing was added or
+    /// removed and it can be sent so. Computed once for all streams.
+    pub(crate) fn replaced(
+        old: &Arc<Self>,
+        new: &Arc<Self>,
+    ) -> Option<(Arc<[Change]>, Arc<Whole>)> {
+        if old.digest == new.digest {
+            return None;
+        }
+        new.against(old, |difference| {
+            let replaced = || {
+                let changes = difference.changes.iter();
+                let kept = changes.clone().all(|change| change.old.is_some());
+                let news = || Whole::of(changes.map(|change| change.new.as_ref()));
+                kept.then(news).flatten()
+            };
+            let news = difference.replaced.get_or_init(replaced).clone()?;
+            Some((difference.changes.clone(), news))
+        })
+    }
+
     fn since(&self, old: &Arc<Self>) -> Arc<[Change]> {
         if self.digest == old.digest {
             return Arc::default();
         }
+        self.against(old, |difference| difference.changes.clone())
+    }
+
+    /// Tells how these differ from others.
+    fn against<T>(&self, old: &Arc<Self>, tell: impl FnOnce(&Difference) -> T) -> T {
         let mut known = self
             .differences
             .lock()
@@ -162,7 +195,7 @@ impl OfType {
         // An address isn't used again while somebody could still ask for it.
         let is_it = |it: &&Difference| std::ptr::eq(it.from.as_ptr(), Arc::as_ptr(old));
         if let Some(known) = known.iter().find(is_it) {
-            return known.changes.clone();
+            return tell(known);
         }
         let changes: Arc<[Change]> = paired(old.iter(), self.iter())
             .filter(|(old, new)| differ(*old, *new))
@@ -171,17 +204,20 @@ impl OfType {
         if known.len() >= DIFFERENCES_KEPT {
             known.remove(0);
         }
-        known.push(Difference {
+        let difference = Difference {
             from: Arc::downgrade(old),
-            changes: changes.clone(),
-        });
-        changes
+            changes,
+            replaced: OnceLock::new(),
+        };
+        let told = tell(&difference);
+        known.push(difference);
+        told
     }
 }
 
 impl PartialEq for OfType {
     fn eq(&self, other: &Self) -> bool {
-        self.digest == other.digest && self.by_name == other.by_name
+        self.digest == other.digest && self.resources == other.resources
     }
 }
 
@@ -357,8 +393,9 @@ mod tests {
     fn the_digest_of_all_names_is_that_of_the_type() {
         let view = snapshot([cluster_alone("a"), cluster_alone("b")]);
         let of_type = view.of_type(&TypeUrl::CLUSTER).unwrap();
-        let all: Arc<[Name]> = ["a", "b", "nope"].into_iter().map(Name::from).collect();
-        let one: Arc<[Name]> = ["a"].into_iter().map(Name::from).collect();
+        let list = |names: &[&str]| Arc::new(names.iter().copied().map(Name::from).collect());
+        let all: Arc<NameList> = list(&["a", "b", "nope"]);
+        let one: Arc<NameList> = list(&["a"]);
         assert_eq!(of_type.digest_of(&all), of_type.digest());
         assert_ne!(of_type.digest_of(&one), of_type.digest());
         assert_eq!(of_type.digest_of(&one), of_type.digest_of(&one));

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::limits::RESPONSE_BYTES_TARGET;
-use crate::resource::{Name, Resource};
+use crate::resource::{NameList, Resource};
 
 /// All that a subscription covers, in order, if it can be sent at once and there is nothing special
 /// about any of it: no time to live, no other name, no version of the embedder's own, and nothing
@@ -44,4 +44,4 @@ fn is_plain(resource: &Resource) -> bool {
 }
 
 /// Lists of names and what they cover, newest last.
-pub(super) type Wholes = Vec<(Arc<[Name]>, Option<Arc<Whole>>)>;
+pub(super) type Wholes = Vec<(Arc<NameList>, Option<Arc<Whole>>)>;

@@ -65,9 +65,14 @@ static NONE: Entries = Entries::new();
 // === impl Agenda ===
 
 impl Agenda {
+    /// Whether there is nothing to do.
+    pub(super) fn is_idle(&self) -> bool {
+        self.0.as_ref().is_none_or(|entries| entries.is_empty())
+    }
+
     /// Gives back what isn't needed.
     pub(super) fn tidy(&mut self) {
-        if self.0.as_ref().is_some_and(|entries| entries.is_empty()) {
+        if self.is_idle() {
             self.0 = None;
         }
     }
@@ -106,6 +111,7 @@ impl Entries {
         }
     }
 
+    /// Whether there is nothing in it.
     fn is_empty(&self) -> bool {
         !self.everything && self.touched.is_empty() && self.is_blank()
     }

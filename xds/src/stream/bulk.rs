@@ -27,13 +27,20 @@ thread_local! {
     static SWITCHED_OFF: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
-/// Does something as it is done without all of this, to be compared.
+/// Does something as it is done without all of this, and without [steps](super::step), to be
+/// compared.
 #[cfg(test)]
 pub(super) fn without_bulk<T>(what: impl FnOnce() -> T) -> T {
     SWITCHED_OFF.set(true);
     let done = what();
     SWITCHED_OFF.set(false);
     done
+}
+
+/// Whether this is such a comparison.
+#[cfg(test)]
+pub(super) fn is_switched_off() -> bool {
+    SWITCHED_OFF.get()
 }
 
 /// What a client says on connecting that it holds: versions by name.
@@ -90,7 +97,7 @@ impl TypeState {
     /// All that the client is subscribed to, in one piece.
     fn whole(&self, type_url: &TypeUrl, view: &Snapshot) -> Option<(Scope, Arc<Whole>)> {
         #[cfg(test)]
-        if SWITCHED_OFF.get() {
+        if is_switched_off() {
             return None;
         }
         let of_type = view.of_type(type_url)?;

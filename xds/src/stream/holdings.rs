@@ -17,7 +17,7 @@ use super::agenda::MERGED_SHARE;
 use super::held::Held;
 use super::settle::{tidy, tidy_set};
 use super::subscription::Subscription;
-use crate::resource::{Name, Resource};
+use crate::resource::{Name, NameList, Resource};
 use crate::snapshot::{Change, OfType};
 
 /// Changes that are kept without looking for repetitions.
@@ -61,7 +61,7 @@ pub(super) enum Scope {
     #[default]
     None,
     All,
-    Names(Arc<[Name]>),
+    Names(Arc<NameList>),
 }
 
 // === impl Alike ===
@@ -85,9 +85,7 @@ impl Scope {
         match self {
             Self::None => false,
             Self::All => true,
-            Self::Names(names) => names
-                .binary_search_by(|listed| (**listed).cmp(name))
-                .is_ok(),
+            Self::Names(names) => names.has(name),
         }
     }
 
@@ -249,6 +247,18 @@ impl Holdings {
     /// nothing of the rest is in flight.
     pub(super) fn is_mostly(&self, scope: &Scope) -> bool {
         self.alike.acked && !self.alike.in_flight && self.scope.is(scope)
+    }
+
+    /// Whether nothing is told apart, and nothing in flight.
+    pub(super) fn is_all_alike(&self) -> bool {
+        self.apart.is_empty() && self.alike.acked && !self.alike.in_flight && !self.unsettled
+    }
+
+    /// What the base has otherwise than the one before was acknowledged, and everything is
+    /// [alike](Self::is_all_alike) again.
+    pub(super) fn came_all(&mut self, nonce: u64) {
+        self.alike.acked_by = nonce;
+        self.alike.sent_by = 0;
     }
 
     /// The names of what is told apart, also of what the client hasn't, in order.
@@ -616,7 +626,8 @@ mod tests {
                     }
                     Step::Settle(None) => holdings.settle(Scope::All, nonce, |_, _| false),
                     Step::Settle(Some(names)) => {
-                        let scope = Scope::Names(names.into_iter().map(name).collect());
+                        let names = names.into_iter().map(name).collect();
+                        let scope = Scope::Names(Arc::new(names));
                         holdings.settle(scope, nonce, |_, _| false);
                     }
                     Step::TellApart(n) => holdings.tell_apart(&name(n)),

@@ -21,7 +21,8 @@
 //! A stream at rest costs nothing that grows with its resources: what it has is the view's, and
 //! what it asked for is a list that it shares (`holdings`, `names`, `settle`). A change costs what
 //! changed: only names of which something changed are looked at (`agenda`), and how two views
-//! differ is computed once for all streams.
+//! differ is computed once for all streams. If that is assignments only, what a stream at rest says
+//! to it is, too (`step`).
 //!
 //! Deliberately not here: deciding which view a client should have; timers of its own that would
 //! renew a time to live (if the embedder's brain is dead, what it raised must expire).
@@ -51,6 +52,7 @@ mod settle;
 mod sotw;
 mod state;
 mod status;
+mod step;
 mod subscription;
 mod suspicion;
 #[cfg(test)]

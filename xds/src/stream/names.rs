@@ -11,7 +11,7 @@ use xxhash_rust::xxh64::Xxh64;
 
 use super::settle::tidy_set;
 use crate::limits::NAMES_ASIDE_SHARE;
-use crate::resource::Name;
+use crate::resource::{Name, NameList};
 
 /// Lists of names that streams share. What no stream uses any more is given back when lists have
 /// doubled.
@@ -23,7 +23,7 @@ pub struct NameLists {
 /// The lists, by the hash of their content.
 #[derive(Debug, Default)]
 struct Known {
-    lists: BTreeMap<u64, Weak<[Name]>>,
+    lists: BTreeMap<u64, Weak<NameList>>,
     /// How many are looked through for what nobody uses.
     full: usize,
 }
@@ -32,7 +32,7 @@ struct Known {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Names {
     /// In order.
-    list: Arc<[Name]>,
+    list: Arc<NameList>,
     /// Not in the list.
     added: BTreeSet<Name>,
     /// In the list, but not in the set.
@@ -43,16 +43,16 @@ pub(super) struct Names {
 
 impl NameLists {
     /// The shared list with these names, which must be in order and distinct.
-    pub(super) fn share(&self, names: Vec<Name>) -> Arc<[Name]> {
+    pub(super) fn share(&self, names: Vec<Name>) -> Arc<NameList> {
         let texts = names.iter().map(|name| &**name);
         match self.find(texts) {
             Ok(shared) => shared,
-            Err(hash) => self.keep(hash, names.into()),
+            Err(hash) => self.keep(hash, NameList::of(names)),
         }
     }
 
     /// The same for names as a client sent them: only the first one's are copied.
-    pub(super) fn share_texts(&self, names: &[&str]) -> Arc<[Name]> {
+    pub(super) fn share_texts(&self, names: &[&str]) -> Arc<NameList> {
         match self.find(names.iter().copied()) {
             Ok(shared) => shared,
             Err(hash) => self.keep(hash, names.iter().copied().map(Name::from).collect()),
@@ -60,7 +60,7 @@ impl NameLists {
     }
 
     /// The shared list with these names, or the hash that it would be found by.
-    fn find<'a>(&self, names: impl Iterator<Item = &'a str> + Clone) -> Result<Arc<[Name]>, u64> {
+    fn find<'a>(&self, names: impl Iterator<Item = &'a str> + Clone) -> Result<Arc<NameList>, u64> {
         let mut hash = Xxh64::new(0);
         let mut any = false;
         for name in names.clone() {
@@ -76,15 +76,16 @@ impl NameLists {
         let shared = known.lists.get(&hash).and_then(Weak::upgrade);
         // Compared without the lock.
         drop(known);
-        let equal = |shared: &Arc<[Name]>| shared.iter().map(|name| &**name).eq(names);
+        let equal = |shared: &Arc<NameList>| shared.iter().map(|name| &**name).eq(names);
         shared.filter(equal).ok_or(hash)
     }
 
-    fn keep(&self, hash: u64, list: Arc<[Name]>) -> Arc<[Name]> {
+    fn keep(&self, hash: u64, list: NameList) -> Arc<NameList> {
+        let list = Arc::new(list);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         // Somebody else may have kept it in the meantime.
         let shared = known.lists.get(&hash).and_then(Weak::upgrade);
-        if let Some(shared) = shared.filter(|shared| *shared == list) {
+        if let Some(shared) = shared.filter(|shared| ***shared == **list) {
             return shared;
         }
         if known.lists.len() >= known.full {
@@ -100,7 +101,7 @@ impl NameLists {
 
 impl Names {
     /// All names of a shared list.
-    pub(super) fn listed(list: Arc<[Name]>) -> Self {
+    pub(super) fn listed(list: Arc<NameList>) -> Self {
         Self {
             list,
             ..Self::default()
@@ -133,8 +134,7 @@ impl Names {
         if let Some(name) = self.added.take(name) {
             return Some(name);
         }
-        let place = self.place(name).ok()?;
-        let name = self.list.get(place)?.clone();
+        let name = self.list.find(name)?.clone();
         self.removed.insert(name.clone()).then_some(name)
     }
 
@@ -170,12 +170,12 @@ impl Names {
     }
 
     /// The list, if it is all there is.
-    pub(super) fn settled(&self) -> Option<&Arc<[Name]>> {
+    pub(super) fn settled(&self) -> Option<&Arc<NameList>> {
         (self.added.is_empty() && self.removed.is_empty()).then_some(&self.list)
     }
 
     /// The shared list, whatever was changed since.
-    pub(super) fn list(&self) -> &Arc<[Name]> {
+    pub(super) fn list(&self) -> &Arc<NameList> {
         &self.list
     }
 
@@ -204,12 +204,8 @@ impl Names {
         *self = Self::listed(lists.share(all));
     }
 
-    fn place(&self, name: &str) -> Result<usize, usize> {
-        self.list.binary_search_by(|listed| (**listed).cmp(name))
-    }
-
     fn is_listed(&self, name: &str) -> bool {
-        self.place(name).is_ok()
+        self.list.has(name)
     }
 }
 

@@ -10,6 +10,7 @@ use super::plan::{Plan, Planner, Waiting, is_suspect};
 use super::proven::Proven;
 use super::sotw::RejectedSet;
 use super::state::{InFlight, TypeState};
+use super::step::Rest;
 use super::{Item, Response, Session, Variant, completeness, delta, sotw};
 use crate::error_detail::ErrorDetail;
 use crate::limits::RESPONSE_BYTES_TARGET;
@@ -59,6 +60,18 @@ impl Parcel {
 impl Session {
     /// The next response to send, if there is one now.
     pub fn poll_response(&mut self, now: Instant) -> Option<Response> {
+        match self.rest {
+            Rest::No => self.next_response(now),
+            Rest::Until(_) => {
+                self.catch_up();
+                None
+            }
+            Rest::But(_) => self.send_step(now),
+        }
+    }
+
+    /// The same, of whatever there is to say.
+    pub(super) fn next_response(&mut self, now: Instant) -> Option<Response> {
         if self.pace.holds_back(now) {
             self.refresh(now);
             return None;
@@ -77,6 +90,7 @@ impl Session {
             self.refresh(now);
             #[cfg(test)]
             super::oracle::check_session(self);
+            self.come_to_rest();
         }
         response
     }

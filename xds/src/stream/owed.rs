@@ -7,13 +7,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::settle::tidy_set;
-use crate::resource::Name;
+use crate::resource::{Name, NameList};
 
 /// A set of names.
 #[derive(Debug, Default)]
 pub(super) struct Owed {
     /// A shared list, in order and distinct; then there are no others.
-    all: Option<Arc<[Name]>>,
+    all: Option<Arc<NameList>>,
     some: BTreeSet<Name>,
 }
 
@@ -21,7 +21,7 @@ pub(super) struct Owed {
 
 impl Owed {
     /// All names of a list, which must be in order and distinct.
-    pub(super) fn all(names: Arc<[Name]>) -> Self {
+    pub(super) fn all(names: Arc<NameList>) -> Self {
         Self {
             all: Some(names).filter(|names| !names.is_empty()),
             some: BTreeSet::new(),
@@ -29,7 +29,7 @@ impl Owed {
     }
 
     /// The shared list, if these are its names.
-    pub(super) fn list(&self) -> Option<&Arc<[Name]>> {
+    pub(super) fn list(&self) -> Option<&Arc<NameList>> {
         self.all.as_ref()
     }
 
@@ -38,11 +38,8 @@ impl Owed {
     }
 
     pub(super) fn contains(&self, name: &str) -> bool {
-        let listed = |names: &Arc<[Name]>| {
-            let place = names.binary_search_by(|listed| (**listed).cmp(name));
-            place.is_ok()
-        };
-        self.all.as_ref().is_some_and(listed) || self.some.contains(name)
+        let all = self.all.as_ref();
+        all.is_some_and(|names| names.has(name)) || self.some.contains(name)
     }
 
     pub(super) fn insert(&mut self, name: Name) {

@@ -10,6 +10,7 @@ use super::completeness::{self, Completeness};
 use super::pace::Pace;
 use super::plan::Clocks;
 use super::state::TypeState;
+use super::step::Rest;
 use super::suspicion::Expected;
 use super::{Outcome, Request, SessionSettings, Types, Variant, Violation, delta, errors, sotw};
 use crate::delivery::Suspicion;
@@ -45,6 +46,7 @@ pub struct Session {
     pub(super) not_asked: BTreeMap<TypeUrl, Instant>,
     pub(super) last_suspicion: Option<Suspicion>,
     pub(super) pace: Pace,
+    pub(super) rest: Rest,
 }
 
 /// The spellings in which clients advertise that they take wrapped resources, or times to live, in
@@ -87,6 +89,7 @@ impl Session {
             not_asked: BTreeMap::new(),
             last_suspicion: None,
             pace: Pace::default(),
+            rest: Rest::default(),
         }
     }
 
@@ -108,6 +111,10 @@ impl Session {
         now: Instant,
     ) -> Result<Outcome, Violation> {
         let mut request = request.into();
+        if self.finish_step(&request) {
+            return Ok(Outcome::Acknowledged);
+        }
+        self.wake();
         self.identify(request.node())?;
         let type_url = self.admit(&request)?;
         let known = self.types.contains_key(&type_url);
@@ -163,6 +170,14 @@ impl Session {
     /// Sets what the client should have from now on. The latest one wins: what was not sent yet of
     /// an earlier view never is (rule X1).
     pub fn set_view(&mut self, view: Arc<Snapshot>, now: Instant) {
+        if !self.begin_step(&view, now) {
+            self.wake();
+            self.take_view(view, now);
+        }
+    }
+
+    /// The same, whatever the view changes.
+    fn take_view(&mut self, view: Arc<Snapshot>, now: Instant) {
         let before = self.view.replace(view.clone());
         for (type_url, state) in &mut self.types {
             let (old, new) = (
@@ -217,6 +232,7 @@ impl Session {
     /// Renews the time to live of everything that the client holds with one. Called by the
     /// embedder for as long as what it raised shall stay up, and never by this crate.
     pub fn heartbeat(&mut self, now: Instant) {
+        self.wake();
         let Some(view) = &self.view else { return };
         for (type_url, state) in &mut self.types {
             let mut lapsing: Vec<Name> = Vec::new();
@@ -246,6 +262,7 @@ impl Session {
 
     /// Takes note of the time. To be called when [`next_timeout`](Self::next_timeout) has come.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.wake();
         for state in self.types.values_mut() {
             if state.deadline.is_some_and(|deadline| deadline <= now) {
                 state.deadline = None;
@@ -272,6 +289,9 @@ impl Session {
 
     /// When [`handle_timeout`](Self::handle_timeout) has to be called, if nothing else happens.
     pub fn next_timeout(&self) -> Option<Instant> {
+        if let Some(ends) = self.rest_ends() {
+            return ends;
+        }
         let expiries = |state: &TypeState| {
             let live = state.held.timed().filter(|(_, held)| !held.expired);
             live.filter_map(|(_, held)| held.expires_at).min()

@@ -17,7 +17,7 @@ use super::subscription::Subscription;
 use crate::delivery::SentCounts;
 use crate::error_detail::ErrorDetail;
 use crate::limits::{REJECTED_VERSIONS_MAX, REJECTION_TEXT_BYTES_MAX};
-use crate::resource::{Name, Resource, Stamp};
+use crate::resource::{Name, NameList, Resource, Stamp};
 use crate::snapshot::{Snapshot, Whole};
 
 /// One type's logical stream. Types don't wait for each other (xDS protocol rule C4), except
@@ -65,7 +65,7 @@ pub(super) struct TypeState {
     /// What the client says it has from an earlier stream, until there is a view.
     pub(super) claims: Option<Box<Claims>>,
     /// `version` of the last response with news, and for routes the names in it.
-    pub(super) last_news: Option<(Arc<str>, Arc<[Name]>)>,
+    pub(super) last_news: Option<(Arc<str>, Arc<NameList>)>,
     /// The client asked for the type on this stream; otherwise it was sent unasked.
     pub(super) asked: bool,
     /// Responses that were given up, oldest first.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Session;
+use super::step::{self, Rest};
 use crate::delivery::{Delivery, Rejection, ResourceStatus};
 use crate::resource::{Name, Resource, TypeUrl};
 use crate::snapshot::Snapshot;
@@ -25,7 +26,13 @@ impl Session {
             ..Delivery::default()
         };
         for (type_url, state) in &self.types {
-            delivery.sent.insert(type_url.clone(), state.counts);
+            let sent = delivery.sent.entry(type_url.clone()).or_default();
+            *sent = state.counts;
+            if let Some((news, true)) = self.in_step()
+                && *type_url == TypeUrl::CLUSTER_LOAD_ASSIGNMENT
+            {
+                step::count(sent, news.len());
+            }
             if !state.subscription.is_empty() {
                 delivery.subscribed.push(type_url.clone());
             }
@@ -55,6 +62,9 @@ impl Session {
 
     /// What the client refused last, once: the response that its latest rejection was about.
     pub(crate) fn take_refusal(&mut self) -> Option<Rejection> {
+        if !matches!(self.rest, Rest::No) {
+            return None;
+        }
         let mut types = self.types.iter_mut();
         types.find_map(|(type_url, state)| {
             let refusal = state.refusal.take()?;
@@ -84,6 +94,14 @@ impl Session {
         {
             return Some(ResourceStatus::Rejected {
                 text: rejected.text.clone(),
+            });
+        }
+        if let Some((news, sent)) = self.in_step()
+            && news.iter().any(|resource| Arc::ptr_eq(resource, wanted))
+        {
+            return Some(match sent {
+                true => ResourceStatus::Sent,
+                false => ResourceStatus::NotSent,
             });
         }
         let held = state.held.get(name);

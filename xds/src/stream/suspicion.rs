@@ -50,6 +50,7 @@ pub(super) struct Cure {
 impl Session {
     /// Tells what the client asked for on its previous stream: it should again.
     pub(crate) fn expect(&mut self, legacy: Legacy, now: Instant) {
+        self.wake();
         self.expected = Some(Expected {
             legacy,
             until: now + SUSPECT_AFTER,

@@ -1,21 +1,18 @@
 //! Answers that are sent and acknowledged all at once, and what tells them apart again. That
-//! nobody sees a difference is shown by sessions that do the same without.
+//! nobody sees a difference is shown in `alike`.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use proptest::prelude::*;
+use std::time::Duration;
 
 use super::*;
 use crate::delivery::ResourceStatus;
+use crate::stream::SessionSettings;
 use crate::stream::Variant::Delta;
-use crate::stream::bulk::without_bulk;
-use crate::stream::{Response, SessionSettings};
 
-const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+pub(super) const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
 /// Clusters and their endpoints; content 0 is none.
-fn view(contents: &[(&str, u8)]) -> Arc<Snapshot> {
+pub(super) fn view(contents: &[(&str, u8)]) -> Arc<Snapshot> {
     let there = contents.iter().filter(|(_, content)| *content > 0);
     snapshot(there.flat_map(|(name, content)| {
         [
@@ -25,17 +22,12 @@ fn view(contents: &[(&str, u8)]) -> Arc<Snapshot> {
     }))
 }
 
-fn view_of(contents: &[u8]) -> Arc<Snapshot> {
-    let contents: Vec<_> = NAMES.into_iter().zip(contents.iter().copied()).collect();
-    view(&contents)
-}
-
 fn abc(content: u8) -> Arc<Snapshot> {
     view(&[("a", content), ("b", content), ("c", content)])
 }
 
 /// Settings with which these clusters were taken by some client.
-fn proving(view: &Arc<Snapshot>) -> SessionSettings {
+pub(super) fn proving(view: &Arc<Snapshot>) -> SessionSettings {
     let settings = SessionSettings::default();
     start(&settings, view).settle();
     settings
@@ -230,198 +222,4 @@ fn d8_what_went_while_a_client_was_away_is_taken_from_it() {
     peer.pass(Duration::from_secs(60));
     assert_eq!(peer.settle(), ["cds -gone"]);
     assert_eq!(apart(&peer), 0);
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    View(Vec<u8>),
-    Wildcard,
-    Subscribe(TypeUrl, Vec<&'static str>),
-    Unsubscribe(TypeUrl, Vec<&'static str>),
-    Poll,
-    Ack(usize),
-    Nack(usize),
-    /// Comes back; whether claims are told, whether the view is there before the requests, and
-    /// what the view is by then. If that is another, it asks for the endpoints of all.
-    Reconnect(bool, bool, Option<Vec<u8>>),
-    Pass(u64),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let names = || proptest::sample::subsequence(NAMES.to_vec(), 1..=4);
-    let contents = || {
-        let content = prop_oneof![1 => Just(0_u8), 5 => Just(1), 1 => Just(2)];
-        proptest::collection::vec(content, 4)
-    };
-    let type_url = || prop_oneof![1 => Just(CDS), 3 => Just(EDS)];
-    prop_oneof![
-        2 => contents().prop_map(Step::View),
-        2 => Just(Step::Wildcard),
-        3 => (type_url(), names()).prop_map(|(of, names)| Step::Subscribe(of, names)),
-        1 => (type_url(), names()).prop_map(|(of, names)| Step::Unsubscribe(of, names)),
-        5 => Just(Step::Poll),
-        6 => (0_usize..2).prop_map(Step::Ack),
-        1 => (0_usize..2).prop_map(Step::Nack),
-        3 => (any::<bool>(), any::<bool>(), proptest::option::of(contents()))
-            .prop_map(|(claims, first, view)| Step::Reconnect(claims, first, view)),
-        1 => (1_u64..40).prop_map(Step::Pass),
-    ]
-}
-
-/// What a client sees of its sessions, one after another, with a server that begins with these.
-struct Run {
-    settings: SessionSettings,
-    view: Arc<Snapshot>,
-    peer: Peer,
-    open: Vec<Response>,
-    log: Vec<String>,
-    wholes: usize,
-}
-
-impl Run {
-    fn new(at: Instant) -> Self {
-        let view = view(&NAMES.map(|name| (name, 1)));
-        let settings = proving(&view);
-        let mut run = Self {
-            peer: Peer::with_settings(Delta, settings.clone()),
-            settings,
-            view,
-            open: Vec::new(),
-            log: Vec::new(),
-            wholes: 0,
-        };
-        run.peer.now = at;
-        run.peer.view(&run.view);
-        run
-    }
-
-    fn take(&mut self, step: &Step) {
-        match step {
-            Step::View(contents) => {
-                self.view = view_of(contents);
-                self.peer.view(&self.view);
-            }
-            Step::Wildcard => self.peer.subscribe(CDS, &[]),
-            Step::Subscribe(of, names) => self.peer.subscribe(of.clone(), names),
-            Step::Unsubscribe(of, names) => self.peer.unsubscribe(of.clone(), names),
-            Step::Poll => {}
-            Step::Ack(which) if *which < self.open.len() => {
-                let response = self.open.remove(*which);
-                let outcome = self.peer.answer(&response, None);
-                self.log.push(format!("{outcome:?}"));
-            }
-            Step::Nack(which) if *which < self.open.len() => {
-                let response = self.open.remove(*which);
-                let outcome = self.peer.answer(&response, Some("no"));
-                self.log.push(format!("{outcome:?}"));
-            }
-            Step::Ack(_) | Step::Nack(_) => {}
-            Step::Reconnect(claims, view_first, contents) => {
-                self.reconnect(*claims, *view_first, contents.as_deref());
-            }
-            Step::Pass(seconds) => self.peer.pass(Duration::from_secs(*seconds)),
-        }
-        if matches!(step, Step::Poll | Step::Pass(_)) {
-            while let Some(response) = self.peer.poll() {
-                let version = &response.version;
-                self.log.push(format!("{} {version}", brief(&response)));
-                self.open.push(response);
-            }
-        }
-        let types = self.peer.session.types.values();
-        self.wholes += types
-            .filter_map(|state| state.in_flight.as_ref())
-            .filter(|in_flight| in_flight.whole.is_some())
-            .count();
-        self.tell();
-    }
-
-    fn reconnect(&mut self, claims: bool, view_first: bool, contents: Option<&[u8]>) {
-        let statuses = self.peer.session.resource_statuses();
-        let held = |type_url: &TypeUrl| -> Vec<(String, String)> {
-            let of_type = statuses.iter().filter(|(it, _)| it.type_url() == type_url);
-            let taken = of_type.filter(|(_, it)| *it == ResourceStatus::Acknowledged);
-            taken
-                .map(|(it, _)| (it.name().to_string(), it.version_text().to_string()))
-                .collect()
-        };
-        let held = [CDS, EDS].map(|type_url| (held(&type_url), type_url));
-        if let Some(contents) = contents {
-            self.view = view_of(contents);
-        }
-        let now = self.peer.now;
-        self.peer = Peer::with_settings(Delta, self.settings.clone());
-        self.peer.now = now;
-        self.open.clear();
-        if view_first {
-            self.peer.view(&self.view);
-        }
-        for (held, type_url) in held.iter().filter(|_| claims) {
-            let held: Vec<(&str, &str)> = held.iter().map(|(n, v)| (&**n, &**v)).collect();
-            let names: Vec<&str> = held.iter().map(|(name, _)| *name).collect();
-            let names = match contents {
-                _ if *type_url == CDS => &[],
-                Some(_) => &NAMES[..],
-                None => &*names,
-            };
-            self.peer.resume(type_url.clone(), names, &held);
-        }
-        self.peer.view(&self.view);
-    }
-
-    /// Everything that can be asked.
-    fn tell(&mut self) {
-        let session = &self.peer.session;
-        for (resource, status) in session.resource_statuses() {
-            self.log.push(format!("{} {status:?}", resource.name()));
-        }
-        let delivery = session.delivery();
-        self.log.push(format!(
-            "{:?} {:?} {:?} {:?} {:?}",
-            delivery.acknowledged,
-            delivery.behind_since,
-            delivery.sent,
-            delivery.rejections,
-            session.next_timeout(),
-        ));
-        let held = session.types.iter().flat_map(|(type_url, state)| {
-            let names: std::collections::BTreeSet<_> = state.held.names().collect();
-            names.into_iter().map(move |name| {
-                let held = state.held.get(name).unwrap().into_owned();
-                let stamp = |it: &Arc<Resource>| it.stamp();
-                let contents: Vec<_> = held.contents().map(stamp).collect();
-                let (acked, pending) = (held.acked.is_some(), held.pending.is_some());
-                format!(
-                    "{type_url} {name} {contents:?} {acked} {pending} {}",
-                    held.unsure
-                )
-            })
-        });
-        self.log.extend(held);
-        let proven = NAMES
-            .iter()
-            .flat_map(|name| [cluster(name, 1), cluster(name, 2)]);
-        let proven: Vec<bool> = proven
-            .map(|it| self.settings.proven.contains(&it))
-            .collect();
-        self.log.push(format!("{proven:?}"));
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 1024, ..ProptestConfig::default() })]
-
-    #[test]
-    fn nobody_sees_whether_it_was_all_at_once(steps in proptest::collection::vec(step(), 0..40)) {
-        let at = Instant::now();
-        let (mut bulk, mut each) = (Run::new(at), without_bulk(|| Run::new(at)));
-        for step in &steps {
-            bulk.take(step);
-            without_bulk(|| each.take(step));
-            prop_assert_eq!(each.wholes, 0);
-            prop_assert_eq!(&bulk.log, &each.log, "{:?}", step);
-            bulk.log.clear();
-            each.log.clear();
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! The rules, one test each, at the level of the state machine. `C`, `S`, `D`, `O` and `X` are
 //! the numbers of the xDS protocol rules and of the invariants.
 
+mod alike;
 mod both;
 mod bulk;
 mod common;
