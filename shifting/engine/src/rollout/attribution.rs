@@ -123,6 +123,9 @@ impl State {
 
     /// Who is at fault beside a service's rollout, and whether who was has gone back.
     pub(crate) fn beside(&self, service: &str) -> (Option<(String, u64)>, bool) {
+        if self.fleets.is_empty() {
+            return (None, false); // no tables without a fleet's rollout
+        }
         let Some(run) = self.latest(service) else {
             return (None, false);
         };

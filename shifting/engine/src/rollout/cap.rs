@@ -126,6 +126,10 @@ impl State {
     /// The fleet that has no room for the next step of the rollout that is observed.
     pub(crate) fn crowded(&self, observation: &Observation) -> Option<Crowded> {
         let mesh = self.mesh()?;
+        let mut caps = mesh.fleets.values().map(|fleet| fleet.unproven_traffic_max);
+        if caps.all(|cap| cap.is_none()) {
+            return None; // most meshes, each second
+        }
         let fleets = &mesh.services.get(&observation.service)?.fleets;
         let mut capped = fleets.iter().filter_map(|fleet| {
             let most = mesh.fleets.get(fleet)?.unproven_traffic_max?;
