@@ -15,6 +15,7 @@
 mod access;
 #[cfg(feature = "tls")]
 mod certificates;
+#[cfg(feature = "tls")]
 mod farewell;
 #[cfg(feature = "tls")]
 mod listener;
