@@ -20,6 +20,8 @@ const LONG_MS: u64 = 60_000;
 /// Seconds that trouble lasts at most, and that are looked at in all.
 const TROUBLE_MAX: u8 = 8;
 const LOOKED_AT_MS: u64 = 150_000;
+/// The timeout of the mesh that somebody declares in the middle.
+const REDECLARED_MS: u64 = 5_000;
 const BEGIN: Time = Time(1_000_000);
 
 /// What happens next.
@@ -240,7 +242,10 @@ impl World {
         if !self.run().phase().is_final() {
             actions.push(Action::Abort);
         }
-        actions.push(Action::Redeclare);
+        let again = declared(REDECLARED_MS);
+        if self.state.mesh() != Some(&again) {
+            actions.push(Action::Redeclare);
+        }
     }
 
     /// The first sidecar that is, or is not, to have the new revision.
@@ -312,7 +317,7 @@ impl World {
                 next.send();
             }
             Action::Redeclare => {
-                let mesh = declared(5_000);
+                let mesh = declared(REDECLARED_MS);
                 next.apply(&Event::MeshDeclared { mesh }, fault);
                 next.send();
             }
