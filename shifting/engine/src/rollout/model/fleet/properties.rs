@@ -88,7 +88,7 @@ impl World {
         let died = named()
             .filter(|it| candidate(&it))
             .any(|(_, it)| it.restarted && it.connected);
-        if died && alone && was.phase() == Phase::Judging && !revert {
+        if died && alone && !self.others_died && was.phase() == Phase::Judging && !revert {
             return Some("L2: its one sidecar began anew, and it stays".to_owned());
         }
         let to = was

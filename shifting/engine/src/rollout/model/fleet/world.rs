@@ -90,6 +90,8 @@ pub(super) struct World {
     /// Ticks in a row in which half of the candidate's requests failed.
     pub(super) failing: u8,
     trouble: u8,
+    /// A process on the old revision died: then one on the new revision may, too.
+    pub(super) others_died: bool,
     pub(super) sidecars: [Sidecar; 3],
     surprises: u8,
     broken: Option<String>,
@@ -129,6 +131,7 @@ impl World {
             weather: Weather::Healthy,
             failing: 0,
             trouble: 0,
+            others_died: false,
             sidecars: [Sidecar {
                 has: 15_000,
                 sent: None,
@@ -287,6 +290,9 @@ impl World {
                 sidecar.connected = false;
                 sidecar.sent = None;
                 sidecar.restarted |= matches!(action, Action::Die(_));
+                let exposed = self.run().exposed_sidecars();
+                let candidate = exposed.includes(SIDECARS[index].0);
+                next.others_died |= sidecar.restarted && !candidate;
             }
             Action::Reconnect(index) => {
                 next.sidecars[index].connected = true;
@@ -413,7 +419,8 @@ impl World {
         self.state.due(self.now).len().hash(&mut hasher);
         self.state.mesh().map(Mesh::revision).hash(&mut hasher);
         (self.now.0, self.weather, self.failing, self.trouble).hash(&mut hasher);
-        (self.sidecars, self.surprises, &self.broken).hash(&mut hasher);
+        (self.sidecars, self.others_died, self.surprises).hash(&mut hasher);
+        self.broken.hash(&mut hasher);
         self.digest = hasher.finish();
     }
 }
