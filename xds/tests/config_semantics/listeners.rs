@@ -283,6 +283,10 @@ fn options_of_connection_managers_go_together() {
             "upgrade_configs[0].filters[0]: `r` ends the chain",
         ),
         (
+            &upgrade(&ROUTER.replace("{name: r,", "{name: r, disabled: true,")),
+            "upgrade_configs[0].filters[0]: `r` ends the chain, so it can't be disabled",
+        ),
+        (
             "codec_type: HTTP3",
             "filter_chains[0]: `codec_type: HTTP3` goes with `quic_options`",
         ),

@@ -152,8 +152,13 @@ pub(crate) const EXPLANATIONS: &[Explanation] = &[
     ),
     only_we(
         "*.retry_policy.retry_priority.typed_config.update_frequency",
-        "must be greater than 0, is 0; the rule is `int32.gt`",
+        "must be greater than 0, is *; the rule is `int32.gt`",
         "Envoy looks at it when it first retries",
+    ),
+    only_we(
+        "static_resources.clusters[].load_balancing_policy.*.min_weight_percent.value",
+        "must be at most 100, is *; the rule is `double.lte`",
+        "Envoy doesn't look at its own rules of a policy's configuration",
     ),
     only_we(
         "*.dns_cache_config.dns_failure_refresh_rate.max_interval",
@@ -189,6 +194,16 @@ pub(crate) const EXPLANATIONS: &[Explanation] = &[
         "*.http_filters",
         "needs a router at least",
         "nothing would answer requests; Envoy takes it",
+    ),
+    only_we(
+        "static_resources.secrets[]",
+        "a second sds `*`; the first is at *; rename or remove one of them",
+        "Envoy keeps secrets of each kind apart; clients ask for either by its name alone",
+    ),
+    only_we(
+        "static_resources.secrets[]",
+        "a second secret `*`; the first is *",
+        "Envoy keeps secrets of each kind apart; clients ask for either by its name alone",
     ),
     only_we(
         "static_resources.listeners[]",

@@ -230,6 +230,11 @@ fn check_chain(
                 let message = format!("`{name}` ends the chain, so it must be the last filter");
                 at_item(findings, (field, index), "envoy.filters", message);
             }
+            Some(true) if truth(filter, "disabled") => {
+                let message =
+                    format!("`{name}` ends the chain, so it can't be disabled by default");
+                at_item(findings, (field, index), "envoy.filters", message);
+            }
             Some(false) if last => {
                 let message =
                     format!("`{name}` can't be the last filter: it doesn't end the chain");
