@@ -84,7 +84,7 @@ impl World {
         let candidate = |it: &&(&str, &Sidecar)| was.exposed_sidecars().includes(it.0);
         let named = || SIDECARS.iter().map(|(id, _)| *id).zip(&self.sidecars);
         // At the last step there is nobody left to compare with.
-        let alone = is.rung_name() == "1 sidecar";
+        let alone = [was, is].iter().all(|run| run.rung_name() == "1 sidecar");
         let died = named()
             .filter(|it| candidate(&it))
             .any(|(_, it)| it.restarted && it.connected);
