@@ -18,7 +18,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use tidegate_engine::mesh::LATENCY_EDGES_MS;
+use tidegate_engine::mesh::{LATENCY_EDGES_MS, REPORT_INTERVAL_MS};
 use tidegate_xds::report::STATS_NEEDED;
 
 /// The runtime layer that holds canaries' shares: in Envoy's bootstrap and as the name of the
@@ -175,6 +175,7 @@ cluster_manager:
     } else {
         String::new()
     };
+    let flush_s = REPORT_INTERVAL_MS / 1_000;
     let edges: Vec<String> = LATENCY_EDGES_MS.iter().map(u32::to_string).collect();
     Ok(format!(
         r#"# An Envoy of the fleet {fleet}, configured by Tidegate.
@@ -235,7 +236,7 @@ layered_runtime:
     admin_layer: {{}}
 
 # Every second each sidecar tells the control plane how the requests went.
-stats_flush_interval: 1s
+stats_flush_interval: {flush_s}s
 stats_sinks:
 - name: envoy.stat_sinks.metrics_service
   typed_config:

@@ -9,11 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::freshness::{Reporter, fresh_parts};
 use super::report::{SidecarReport, UpstreamCounts};
 use super::upstream::Upstream;
+use crate::mesh::REPORT_INTERVAL_MS;
 use crate::rollout::{ArmCounts, Evidence, ReportFaults};
 use crate::time::Time;
-
-/// How often sidecars report, milliseconds.
-const INTERVAL_MS: u64 = 1_000;
 
 /// A rollout that nobody asked about for so long is not watched any more.
 const FORGET_AFTER_MS: u64 = 60_000;
@@ -83,7 +81,7 @@ struct Watch {
 
 impl Default for Intake {
     fn default() -> Self {
-        Self::new(INTERVAL_MS)
+        Self::new(REPORT_INTERVAL_MS)
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Contrast {
     pub rho: f64,
     /// Metrics whose e-values are averaged; the others are taken to say nothing.
     pub metrics: u32,
+    /// Seconds from one report to the next, above 0.
+    pub interval_s: f64,
 }
 
 // === impl Contrast ===
@@ -48,21 +50,34 @@ impl Contrast {
             _ => bets.errors_part(),
         };
         let capital = errors_part * (1.0 - bets.late().part());
-        seconds(growth, bad, bets.ratios().len(), capital)
+        seconds(growth, bad, bets.ratios().len(), capital, self.interval_s)
     }
 }
 
-/// Seconds until a failure rate of `rate` (0 to 1) at `rps` requests per second is a certain breach
-/// of `objective`, at 100%; `None`: never, it is within what is tolerated.
+/// Seconds until a failure rate of `rate` (0 to 1) at `rps` requests per second, reported every
+/// `interval_s` seconds, is a certain breach of `objective`, at 100%; `None`: never, it is within what
+/// is tolerated.
 #[must_use]
-pub fn seconds_to_breach(rps: f64, rate: f64, objective: Ppm, metrics: u32) -> Option<f64> {
+pub fn seconds_to_breach(
+    rps: f64,
+    rate: f64,
+    objective: Ppm,
+    metrics: u32,
+    interval_s: f64,
+) -> Option<f64> {
     let limit = tolerated(objective);
     if rate <= limit || rps <= 0.0 {
         return None;
     }
     let growth = rps * divergence(rate, limit);
     let capital = (1.0 - Late::Half.part()) / f64::from(metrics.max(1));
-    seconds(growth, rps * rate, absolute::ALTERNATIVES, capital)
+    seconds(
+        growth,
+        rps * rate,
+        absolute::ALTERNATIVES,
+        capital,
+        interval_s,
+    )
 }
 
 /// The failure rate that an arm may have at 100% (5 times the objective's).
@@ -72,11 +87,17 @@ pub fn tolerated_rate(objective: Ppm) -> f64 {
 }
 
 /// Of `capital` that is bet from the first second on and grows by `growth` a second on one of some
-/// alternatives. A second in which
-/// anything fails (`bad` requests in the mean) adds no more than the clip.
+/// alternatives. A report in which anything fails (`bad` requests a second in the mean) adds no more
+/// than the clip.
 #[allow(clippy::cast_precision_loss, reason = "a handful of alternatives")]
-fn seconds(growth: f64, bad: f64, alternatives: usize, capital: f64) -> Option<f64> {
-    let most = CLIP.ln() * -(-bad).exp_m1();
+fn seconds(
+    growth: f64,
+    bad: f64,
+    alternatives: usize,
+    capital: f64,
+    interval_s: f64,
+) -> Option<f64> {
+    let most = CLIP.ln() * -(-bad * interval_s).exp_m1() / interval_s;
     // When even that is reached, about half of the alternatives grow as fast.
     let betting = if growth > most {
         alternatives as f64 / 2.0
@@ -106,6 +127,7 @@ mod tests {
             stable_rate: 0.001,
             rho: 1.5,
             metrics: 1,
+            interval_s: 1.0,
         }
     }
 
@@ -129,7 +151,7 @@ mod tests {
         };
         assert_eq!(silent.seconds_to_revert(), None);
         let objective = Ppm::of(999, 1_000);
-        assert_eq!(seconds_to_breach(0.0, 1.0, objective, 1), None);
-        assert_eq!(seconds_to_breach(200.0, 0.005, objective, 1), None);
+        assert_eq!(seconds_to_breach(0.0, 1.0, objective, 1, 1.0), None);
+        assert_eq!(seconds_to_breach(200.0, 0.005, objective, 1, 1.0), None);
     }
 }

@@ -14,6 +14,9 @@ use crate::units::Ppm;
 /// (`evidence.md` §4.2); the bootstrap configures the same edges.
 pub const LATENCY_EDGES_MS: [u32; 9] = [5, 10, 25, 50, 100, 250, 500, 1000, 2500];
 
+/// How often sidecars report, milliseconds; the bootstrap configures it.
+pub const REPORT_INTERVAL_MS: u64 = 1_000;
+
 /// All that operators declare: fleets of sidecars and the services they reach.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Mesh {
@@ -332,6 +335,17 @@ impl EvidenceSource {
     #[must_use]
     pub fn is_default(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// How often whoever judges hears of each sidecar, milliseconds.
+    #[must_use]
+    pub fn interval_ms(&self) -> u64 {
+        match self {
+            Self::Sidecars | Self::Witnessed(_) | Self::LoadReports | Self::SidecarsByHost => {
+                REPORT_INTERVAL_MS
+            }
+            Self::Prometheus(prometheus) => prometheus.scrape_interval_ms,
+        }
     }
 
     /// The server that has to be asked.

@@ -112,14 +112,18 @@ fn step(plan: &Plan, rung: &PlannedRung, traffic: Traffic) -> StepOutlook {
     };
     let canary_rps = traffic.rps * rung.share.fraction();
     let watched_s = seconds(watched_ms);
-    let time = |rate: f64| time_to_find(plan, rung, traffic, rate);
+    let interval_s = seconds(plan.evidence.interval_ms());
+    // A verdict comes with a report.
+    let time = |rate: f64| {
+        let seconds = time_to_find(plan, rung, traffic, rate)?;
+        Some((seconds / interval_s).ceil() * interval_s)
+    };
     let finds = ASKED
         .iter()
         .map(|parts| f64::from(*parts) / 1e6)
         .filter(|rate| *rate > traffic.error_rate)
         .map(|rate| {
-            // A verdict comes with a report, once a second.
-            let seconds = time(rate).map(f64::ceil);
+            let seconds = time(rate);
             Find {
                 rate,
                 seconds,
@@ -140,8 +144,9 @@ fn step(plan: &Plan, rung: &PlannedRung, traffic: Traffic) -> StepOutlook {
 
 fn time_to_find(plan: &Plan, rung: &PlannedRung, traffic: Traffic, rate: f64) -> Option<f64> {
     let metrics = 1 + u32::from(plan.slo.latency.is_some());
+    let interval_s = seconds(plan.evidence.interval_ms());
     if rung.share == Ppm::WHOLE {
-        return seconds_to_breach(traffic.rps, rate, plan.slo.success, metrics);
+        return seconds_to_breach(traffic.rps, rate, plan.slo.success, metrics, interval_s);
     }
     let canary_rps = traffic.rps * rung.share.fraction();
     let contrast = Contrast {
@@ -151,6 +156,7 @@ fn time_to_find(plan: &Plan, rung: &PlannedRung, traffic: Traffic, rate: f64) ->
         stable_rate: traffic.error_rate,
         rho: tolerated_odds(rung),
         metrics,
+        interval_s,
     };
     contrast.seconds_to_revert()
 }

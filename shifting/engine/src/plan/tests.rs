@@ -1,6 +1,7 @@
 use super::*;
 use crate::evidence::random::Random;
 use crate::evidence::{Battery, REVERT_AT, enough};
+use crate::mesh::{EvidenceSource, Prometheus};
 use crate::rollout::fixture::mesh;
 use crate::rollout::{ArmCounts, Evidence, RHO, State};
 use crate::time::Time;
@@ -93,18 +94,19 @@ fn arm(requests: u64, rate: f64, random: &mut Random) -> ArmCounts {
     }
 }
 
-/// Median seconds until the tests themselves revert.
-fn simulated(rate: f64, canary: u64, stable: u64) -> f64 {
+/// Median seconds until the tests themselves revert, with a report every `interval` seconds.
+fn simulated(rate: f64, canary: u64, stable: u64, interval: u64) -> f64 {
     let slo = mesh().services["checkout"].slo.clone();
     let mut random = Random::new(1);
     let mut times: Vec<u64> = (0..101)
         .map(|_| {
             let mut battery = Battery::new(&slo, 900);
-            (1..=6_000)
+            (1..=6_000 / interval)
+                .map(|report| report * interval)
                 .find(|second| {
                     let evidence = Evidence {
-                        canary: arm(canary, rate, &mut random),
-                        stable: arm(stable, BUSY.error_rate, &mut random),
+                        canary: arm(canary * interval, rate, &mut random),
+                        stable: arm(stable * interval, BUSY.error_rate, &mut random),
                         ..Evidence::default()
                     };
                     battery.observe(&evidence, RHO, Time(second * 1_000));
@@ -119,14 +121,17 @@ fn simulated(rate: f64, canary: u64, stable: u64) -> f64 {
 
 #[test]
 fn the_estimate_is_within_thirty_percent_of_the_tests_themselves() {
-    for (rate, canary, stable) in [
-        (0.01, 10, 190),
-        (0.02, 10, 190),
-        (0.05, 10, 190),
-        (0.01, 100, 100),
-        (0.05, 2, 198),
-        (0.2, 2, 198),
-        (0.5, 10, 190),
+    for (rate, canary, stable, interval) in [
+        (0.01, 10, 190, 1),
+        (0.02, 10, 190, 1),
+        (0.05, 10, 190, 1),
+        (0.01, 100, 100, 1),
+        (0.05, 2, 198, 1),
+        (0.2, 2, 198, 1),
+        (0.5, 10, 190, 1),
+        (0.01, 10, 190, 15),
+        (0.05, 10, 190, 15),
+        (0.5, 10, 190, 15),
     ] {
         let contrast = Contrast {
             canary_rps: canary as f64,
@@ -135,28 +140,31 @@ fn the_estimate_is_within_thirty_percent_of_the_tests_themselves() {
             stable_rate: BUSY.error_rate,
             rho: RHO,
             metrics: 2,
+            interval_s: interval as f64,
         };
-        let estimate = contrast.seconds_to_revert().unwrap().ceil();
-        let simulated = simulated(rate, canary, stable);
+        let reports = contrast.seconds_to_revert().unwrap() / interval as f64;
+        let estimate = reports.ceil() * interval as f64;
+        let simulated = simulated(rate, canary, stable, interval);
         println!("{rate} at {canary}/s: estimated {estimate:.0} s, simulated {simulated:.0} s");
-        // A verdict comes once a second: no estimate is nearer than that.
+        // A verdict comes with a report: no estimate is nearer than that.
         let error = (estimate - simulated).abs();
         assert!(
-            error <= (0.3 * simulated).max(1.0),
+            error <= (0.3 * simulated).max(interval as f64),
             "{rate} at {canary}/s: {estimate} {simulated}"
         );
     }
 }
 
 #[test]
-fn the_rungs_of_a_fleet_come_to_the_part_of_its_sidecars_that_has_them() {
+fn what_a_prometheus_scrapes_now_and_then_is_found_later() {
     let mut plan = plan();
-    let shares = |plan: &Plan, sidecars| -> Vec<u32> {
-        let rungs = in_fleet(plan, sidecars).rungs;
-        rungs.iter().map(|rung| rung.share.get()).collect()
-    };
-    plan.rungs[0].hosts = Some(1);
-    assert_eq!(shares(&plan, 5), [200_000, 200_000, 1_000_000]);
-    assert_eq!(shares(&plan, 1_000), [1_000, 50_000, 1_000_000]);
-    assert_eq!(shares(&plan, 0), [1_000_000; 3], "nobody is one");
+    plan.evidence = EvidenceSource::Prometheus(Prometheus {
+        url: "http://127.0.0.1:9090".to_owned(),
+        scrape_interval_ms: 15_000,
+    });
+    let outlook = outlook(&plan, BUSY);
+    let half = five_percent(&outlook).finds.last().unwrap();
+    // One report adds no more than the clip: it takes four.
+    assert_eq!(half.seconds, Some(60.0));
+    assert!(half.failed.unwrap() > 250.0, "{half:?}");
 }

@@ -1,12 +1,13 @@
 //! What a rollout would do and be able to see.
 
+use tidegate_engine::mesh::EvidenceSource;
 use tidegate_engine::plan::{Find, StepOutlook, percent, span};
 use tidegate_engine::units::Ppm;
 
 use super::lists::{finish, paragraph, table};
 use super::style::{Style, Tone};
 use super::text::clean;
-use super::words::count;
+use super::words::{count, duration};
 use crate::api::model::PlanAnswer;
 
 /// A plan with its numbers. Ends with a line feed.
@@ -19,13 +20,15 @@ pub fn plan(answer: &PlanAnswer, style: &Style) -> String {
         "as given"
     };
     let mut text = format!(
-        "{}: {} → {}; {:.1} requests/s, of which {} fail ({source})\n\n",
+        "{}: {} → {}; {:.1} requests/s, of which {} fail ({source})\n",
         clean(&plan.service),
         clean(&plan.from),
         clean(&plan.to),
         outlook.traffic.rps,
         percent(outlook.traffic.error_rate),
     );
+    paragraph(&mut text, &judged_by(&plan.evidence), style, Tone::Faint);
+    text.push('\n');
     let mut table = table(style);
     table.set_header([
         "step",
@@ -52,6 +55,29 @@ pub fn plan(answer: &PlanAnswer, style: &Style) -> String {
         paragraph(&mut text, &line, style, Tone::Warning);
     }
     text
+}
+
+/// Whose numbers decide, and what else has to be there for it to advance.
+fn judged_by(evidence: &EvidenceSource) -> String {
+    let sidecars = "judged by what sidecars report every second";
+    match evidence {
+        EvidenceSource::Sidecars => sidecars.to_owned(),
+        EvidenceSource::Prometheus(prometheus) => format!(
+            "judged by the Prometheus at {}, which hears of each sidecar every {}; it waits while \
+             that is gone",
+            clean(&prometheus.url),
+            duration(prometheus.scrape_interval_ms),
+        ),
+        EvidenceSource::Witnessed(prometheus) => format!(
+            "{sidecars}; nothing advances while the Prometheus at {} objects, is not heard, or counts \
+             other traffic",
+            clean(&prometheus.url),
+        ),
+        EvidenceSource::LoadReports => "judged by clients' load reports, every second".to_owned(),
+        EvidenceSource::SidecarsByHost => {
+            format!("{sidecars}; load reports tell hosts apart on rungs of hosts")
+        }
+    }
 }
 
 fn name(step: &StepOutlook) -> String {
@@ -89,6 +115,8 @@ fn whole(requests: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_engine::mesh::EvidenceSource;
+    use tidegate_engine::mesh::Prometheus;
     use tidegate_engine::plan::{Traffic, outlook};
 
     use super::*;
@@ -111,8 +139,21 @@ mod tests {
             text.contains("4.0 requests/s, of which 0.1% fail (as given)"),
             "{text}"
         );
+        assert!(text.contains("judged by what sidecars report"), "{text}");
         assert!(text.contains("100%, soak"), "{text}");
         assert!(text.contains("50%: "), "{text}");
         assert!(text.contains("warning: "), "{text}");
+    }
+    #[test]
+    fn a_plan_names_whoever_judges() {
+        let prometheus = Prometheus {
+            url: "http://127.0.0.1:9090".to_owned(),
+            scrape_interval_ms: 15_000,
+        };
+        let slow = judged_by(&EvidenceSource::Prometheus(prometheus.clone()));
+        assert!(slow.contains("http://127.0.0.1:9090"), "{slow}");
+        assert!(slow.contains("every 15 s"), "{slow}");
+        let witnessed = judged_by(&EvidenceSource::Witnessed(prometheus));
+        assert!(witnessed.contains("nothing advances while"), "{witnessed}");
     }
 }
