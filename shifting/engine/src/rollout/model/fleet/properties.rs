@@ -81,14 +81,16 @@ impl World {
                 "L2: half of it fails for {seconds} s, and it stays"
             ));
         }
-        let candidate = |it: &&(&str, &Sidecar)| was.exposed_sidecars().includes(it.0);
+        let candidate = |it: &(&str, &Sidecar)| was.exposed_sidecars().includes(it.0);
         let named = || SIDECARS.iter().map(|(id, _)| *id).zip(&self.sidecars);
+        // Of the old revision one is lost, too: nobody says which of the two is at fault.
+        let others = self.others_died || named().any(|it| !candidate(&it) && !it.1.connected);
         // At the last step there is nobody left to compare with.
         let alone = [was, is].iter().all(|run| run.rung_name() == "1 sidecar");
         let died = named()
-            .filter(|it| candidate(&it))
+            .filter(candidate)
             .any(|(_, it)| it.restarted && it.connected);
-        if died && alone && !self.others_died && was.phase() == Phase::Judging && !revert {
+        if died && alone && !others && was.phase() == Phase::Judging && !revert {
             return Some("L2: its one sidecar began anew, and it stays".to_owned());
         }
         let to = was
