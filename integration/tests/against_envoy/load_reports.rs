@@ -73,7 +73,7 @@ fn grpc_clients_promote_a_good_version_and_take_back_a_bad_one() {
 }
 
 /// All of it is in the journal, and decided again it is the same.
-fn replays(control_plane: ControlPlane) {
+pub(super) fn replays(control_plane: ControlPlane) {
     let data = control_plane.data.clone();
     drop(control_plane);
     let answer = program::run(&["replay", data.to_str().unwrap()]);

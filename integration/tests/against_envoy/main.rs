@@ -10,6 +10,7 @@
     reason = "a panic is how a test fails"
 )]
 
+mod calls;
 mod configuration;
 mod demo;
 mod faults;
@@ -18,5 +19,6 @@ mod health;
 mod identity;
 mod load_reports;
 mod memory;
+mod overlap;
 mod refusals;
 mod restarts;

@@ -16,8 +16,8 @@ use tidegate_engine::mesh::Mesh;
 use tidegate_engine::rollout::{Preview, RolloutStatus};
 
 use crate::api::model::{
-    AaAnswer, AbortRequest, ActRequest, BackRequest, CancelRequest, ErrorAnswer, LiftRequest,
-    MeshAnswer, PlanAnswer, PlanQuery, QuarantineAnswer, QueueAnswer, RolloutsAnswer,
+    AaAnswer, AbortRequest, ActRequest, BackRequest, CancelRequest, ErrorAnswer, GraphAnswer,
+    LiftRequest, MeshAnswer, PlanAnswer, PlanQuery, QuarantineAnswer, QueueAnswer, RolloutsAnswer,
     SidecarsAnswer, StartRequest, Started, VersionAnswer,
 };
 
@@ -281,6 +281,14 @@ impl Client {
             }
             None => self.get("/v1/aa").await,
         }
+    }
+
+    /// Who calls whom, as declared and as observed.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn graph(&self) -> Result<GraphAnswer, ClientError> {
+        self.get("/v1/mesh/graph").await
     }
 
     /// What is in quarantine.

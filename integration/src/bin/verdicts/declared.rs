@@ -71,6 +71,7 @@ fn fleet() -> Fleet {
             address: IpAddr::from([127, 0, 0, 1]),
             port: 0,
         },
+        service: None,
         unproven_services_max: None,
         unproven_traffic_max: None,
         ladder: None,

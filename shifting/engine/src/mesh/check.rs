@@ -28,6 +28,8 @@ pub(super) struct Named {
 #[derive(Debug)]
 pub(super) struct CheckedFleet {
     pub(super) name: Option<Named>,
+    /// For the checks between documents.
+    pub(super) service: Option<Named>,
     pub(super) fleet: Option<Fleet>,
 }
 
@@ -54,6 +56,7 @@ impl Check<'_> {
     pub(super) fn fleet(&self, document: NodeId, declared: FleetDocument) -> CheckedFleet {
         let name = self.name(document, declared.name);
         let listener = self.required(document, "listener", declared.listener);
+        let service = self.beside(declared.service);
         let unproven = match declared.unproven_services_max {
             None => Some(None),
             some => self.count_u32(some, 1).map(Some),
@@ -88,6 +91,10 @@ impl Check<'_> {
                     address: address?,
                     port: port?,
                 },
+                service: service
+                    .as_ref()?
+                    .as_ref()
+                    .map(|service| service.name.clone()),
                 unproven_services_max: unproven?,
                 unproven_traffic_max: unproven_traffic?,
                 ladder: ladder?,
@@ -96,7 +103,11 @@ impl Check<'_> {
                 rollout: rollout?,
             })
         });
-        CheckedFleet { name, fleet }
+        CheckedFleet {
+            name,
+            service: service.flatten(),
+            fleet,
+        }
     }
 
     pub(super) fn service(&self, document: NodeId, declared: ServiceDocument) -> CheckedService {

@@ -17,6 +17,7 @@ pub(super) struct FleetDocument {
     _kind: Option<IgnoredAny>,
     pub(super) name: Single,
     pub(super) listener: Option<Spanned<ListenerFields>>,
+    pub(super) service: Single,
     pub(super) unproven_services_max: Single,
     pub(super) unproven_traffic_max: Single,
     pub(super) ladder: Option<Spanned<Vec<Spanned<String>>>>,

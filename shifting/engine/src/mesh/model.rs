@@ -31,6 +31,10 @@ pub struct Mesh {
 pub struct Fleet {
     /// Where each sidecar of the fleet listens for its application's outgoing requests.
     pub listener: ListenerAddress,
+    /// The service beside whose hosts its sidecars stand, so that what they send is what that service
+    /// calls. `None` for a gateway, and for sidecars of several services.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
     /// Most of its services that may have a rollout under way at once; a start beyond it waits. No
     /// limit when `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -87,14 +87,23 @@ impl Check<'_> {
         calls.into_iter().collect()
     }
 
+    /// The service beside whose hosts a fleet's sidecars stand, if it is told. `None` after a report.
+    pub(super) fn beside(&self, declared: Single) -> Option<Option<Named>> {
+        let Some(Spanned { node, value }) = declared else {
+            return Some(None);
+        };
+        let name = self.accept(node, values::name(&value?))?;
+        Some(Some(Named { name, node }))
+    }
+
     pub(super) fn tier(&self, declared: Single) -> Option<Tier> {
         let tier = self.count(declared, u64::from(Tier::default().0), 1..=9)?;
         u8::try_from(tier).ok().map(Tier)
     }
 }
 
-/// A service is said to be called, and no document declares it.
-pub(super) fn not_called<'a>(
+/// A service is named by another document, and none declares it.
+pub(super) fn not_declared<'a>(
     name: &str,
     services: impl Iterator<Item = &'a String> + Clone,
 ) -> Fault {

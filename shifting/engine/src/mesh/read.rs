@@ -9,7 +9,7 @@ use super::decode::decode;
 use super::diagnostic::{Diagnostic, Fault, SourceFile, listed, shown, suggest};
 use super::limits;
 use super::model::Mesh;
-use super::neighbours::not_called;
+use super::neighbours::not_declared;
 use super::tree::{NodeId, Tree};
 
 /// Reads a mesh from its files, each with one or more YAML documents of `kind: fleet` or
@@ -37,7 +37,7 @@ pub fn read(files: &[SourceFile]) -> Result<Mesh, Vec<Diagnostic>> {
         fleets: BTreeMap::new(),
         services: BTreeMap::new(),
         used_fleets: Vec::new(),
-        called: Vec::new(),
+        named_services: Vec::new(),
         mesh: Mesh::default(),
         whole,
     };
@@ -130,8 +130,8 @@ struct Reading<'a> {
     fleets: BTreeMap<String, Place<'a>>,
     services: BTreeMap<String, Place<'a>>,
     used_fleets: Vec<(String, Place<'a>)>,
-    /// The services that others call, and where that is said.
-    called: Vec<(String, Place<'a>)>,
+    /// The services that others call or that fleets stand beside, and where that is said.
+    named_services: Vec<(String, Place<'a>)>,
     mesh: Mesh,
     /// Every document could be read as far as its name and its fleets. Otherwise a reference to nowhere may be a
     /// consequence of another mistake, and is not reported.
@@ -180,6 +180,9 @@ impl<'a> Reading<'a> {
     }
 
     fn fleet(&mut self, tree: &'a Tree<'a>, checked: CheckedFleet) {
+        if let Some(Named { name, node }) = checked.service {
+            self.named_services.push((name, Place { tree, node }));
+        }
         let Some(Named { name, node }) = checked.name else {
             self.whole = false;
             return;
@@ -200,7 +203,7 @@ impl<'a> Reading<'a> {
             self.used_fleets.push((name, Place { tree, node }));
         }
         for Named { name, node } in checked.calls {
-            self.called.push((name, Place { tree, node }));
+            self.named_services.push((name, Place { tree, node }));
         }
         let Some(Named { name, node }) = checked.name else {
             self.whole = false;
@@ -239,9 +242,9 @@ impl<'a> Reading<'a> {
             self.diagnostics.borrow_mut().push(nothing);
             return;
         }
-        for (service, place) in &self.called {
+        for (service, place) in &self.named_services {
             if !self.services.contains_key(service) {
-                self.report(*place, not_called(service, self.services.keys()));
+                self.report(*place, not_declared(service, self.services.keys()));
             }
         }
         for (fleet, place) in &self.used_fleets {
@@ -340,6 +343,23 @@ ladder: [1 host, 5%, 100%]
         assert_eq!(
             faults(&[file("a.yaml", GOOD), file("b.yaml", service)]),
             ["b.yaml:2: service `checkout` is declared twice, first at a.yaml:6:7"]
+        );
+    }
+
+    #[test]
+    fn a_fleet_may_say_beside_which_service_its_sidecars_stand() {
+        let beside = |service: &str| GOOD.replace("name: web\n", &format!("name: web\n{service}"));
+        let mesh = read(&[file("a.yaml", &beside("service: checkout\n"))]).unwrap();
+        assert_eq!(mesh.fleets["web"].service.as_deref(), Some("checkout"));
+        // It changes nothing for the sidecars.
+        let without = read(&[file("a.yaml", GOOD)]).unwrap();
+        assert_eq!(without.fleets["web"].service, None);
+        let settings = |mesh: &Mesh| crate::mesh::Settings::of(mesh, "web");
+        assert_eq!(settings(&mesh), settings(&without));
+        assert_ne!(mesh.revision(), without.revision());
+        assert_eq!(
+            faults(&[file("a.yaml", &beside("service: cart\n"))]),
+            ["a.yaml:3: service `cart` is not declared"]
         );
     }
 

@@ -1,7 +1,7 @@
 //! What may start: the checks of a rollout before it exists.
 
 use crate::rollout::state::join;
-use crate::rollout::{Lease, Phase, Plan, Refusal, State, fleet_of, plan};
+use crate::rollout::{Phase, Plan, Refusal, State, fleet_of, plan};
 
 // === impl State ===
 
@@ -90,7 +90,7 @@ impl State {
             return Err(not_now(why));
         }
         let mut plan = plan::plan(service, declared, &state.stable, to);
-        plan.lease = Lease::of(service, self.mesh());
+        plan.lease = self.lease(service);
         plan.warnings
             .extend(self.relatives_in_quarantine(service, to));
         Ok(plan)

@@ -1,4 +1,5 @@
-//! Whose fault it is when two rollouts overlap by an operator's word (issue 4, item 5).
+//! Whose fault it is when two rollouts overlap, by an operator's word or because it was seen too late
+//! that their services are neighbours (issue 4, item 5).
 //!
 //! Each rollout's own comparison is one margin of the cross table of their arms. Where the cells are
 //! counted, that is where one moves a service's traffic and the other the configuration of a fleet
@@ -160,9 +161,13 @@ impl State {
             if let Some(reverted) = &mut run.reverted {
                 reverted.cause = Cause::Shared;
             }
+            let overlaps = match run.found.is_empty() {
+                true => "was let overlap",
+                false => "overlaps",
+            };
             let text = format!(
-                "it is not blamed, since what it was let overlap is suspected too: {}; try them one \
-                 after the other",
+                "it is not blamed, since what it {overlaps} is suspected too: {}; try them one after \
+                 the other",
                 shared.join(", ")
             );
             run.tell(NoticeLevel::Page, text, context);
@@ -183,10 +188,12 @@ impl State {
     }
 }
 
-/// Whether one was let overlap the other.
-fn overlap(one: &Rollout, other: &Rollout) -> bool {
+/// Whether one was let overlap the other, or both were found to when it was too late to wait.
+pub(crate) fn overlap(one: &Rollout, other: &Rollout) -> bool {
     let beside = |one: &Rollout, other: &Rollout| {
-        one.plan.lease.overlaps.contains(&other.plan.service) && one.number != other.number
+        let name = &other.plan.service;
+        let known = one.plan.lease.overlaps.contains(name) || one.found.contains(name);
+        known && one.number != other.number
     };
     beside(one, other) || beside(other, one)
 }

@@ -1,6 +1,6 @@
 //! What goes into the fold and what comes out of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -131,6 +131,13 @@ pub enum Event {
         /// Milliseconds since 1970, UTC.
         unix_ms: u64,
     },
+    /// Sidecars were seen sending requests to services ([`State::calls_to_record`]).
+    ///
+    /// [`State::calls_to_record`]: crate::rollout::State::calls_to_record
+    CallsSeen {
+        /// By fleet, the services.
+        calls: BTreeMap<String, BTreeSet<String>>,
+    },
     /// What the world looked like at one tick, for one service's rollout.
     Observed(Observation),
     /// The program came back after an outage.
@@ -161,6 +168,7 @@ impl Event {
             | Event::MeshDeclared { .. }
             | Event::Configure { .. }
             | Event::ClockRead { .. }
+            | Event::CallsSeen { .. }
             | Event::Recovered { .. } => None,
         }
     }

@@ -70,6 +70,7 @@ pub(crate) fn mesh() -> Mesh {
                     address: std::net::IpAddr::from([127, 0, 0, 1]),
                     port: 0,
                 },
+                service: None,
                 unproven_services_max: None,
                 unproven_traffic_max: None,
                 ladder: None,

@@ -32,6 +32,7 @@ pub struct Broken {
 pub fn check(before: &State, event: &Event, after: &State) -> Result<(), Broken> {
     exposure_is_within_the_rung(after)?;
     configuration::settings(before, event, after)?;
+    leases::seen(before, event, after)?;
     memory::quarantine(before, event, after)?;
     memory::known_good(before, event, after)?;
     memory::way_back(before, after)?;

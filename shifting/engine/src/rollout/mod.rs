@@ -19,7 +19,7 @@
 //! - `admission` what may start; `quarantine` what may not; `known_good` what was proven, and the
 //!   way back
 //! - `gate` and `freeze` what else a rung that passed waits for; `queue` starts that wait
-//! - `turns` when their turn has come; `lease` what a rollout keeps others from; `after` what is to
+//! - `turns` when their turn has come; `lease` what a rollout keeps others from, `calls` by which graph; `after` what is to
 //!   be committed before a start; `cap` how many are under way at once, and with how much of the traffic;
 //!   `attribution` who of two that overlap is blamed
 //! - `tick` one observation: `delivery` and `signals` remember what it says, `judge` the verdict,
@@ -35,6 +35,7 @@ mod admission;
 mod advance;
 mod after;
 mod attribution;
+mod calls;
 mod cap;
 mod command;
 mod configuration;
@@ -76,6 +77,7 @@ mod simulation;
 mod tests;
 
 pub use after::After;
+pub use calls::Call;
 pub use configuration::{
     Change, FleetConfiguration, FleetConfigurations, Pending, Preview, fleet_of, subject,
 };

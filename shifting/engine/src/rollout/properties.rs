@@ -25,6 +25,8 @@ enum Happening {
     Cancel,
     Due,
     ClockRead(u64),
+    /// From beside `checkout`, after so many hours.
+    CallsSeen(u64),
     Pause,
     Resume,
     Abort(bool),
@@ -118,6 +120,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Happening::Cancel),
         4 => Just(Happening::Due),
         1 => (0_u64..7 * 86_400).prop_map(Happening::ClockRead),
+        2 => prop_oneof![9 => Just(0_u64), 1 => Just(200)].prop_map(Happening::CallsSeen),
         1 => Just(Happening::Pause),
         2 => Just(Happening::Resume),
         1 => prop::bool::weighted(0.2).prop_map(Happening::Abort),
@@ -248,6 +251,13 @@ fn happen(world: &mut World, happening: &Happening) {
         Happening::ClockRead(seconds) => Event::ClockRead {
             unix_ms: 1_795_000_000_000 + 1000 * seconds,
         },
+        Happening::CallsSeen(hours) => {
+            world.now = world.now.plus_ms(hours * 3_600_000);
+            let cart = std::iter::once("cart".to_owned()).collect();
+            Event::CallsSeen {
+                calls: std::iter::once(("beside-checkout".to_owned(), cart)).collect(),
+            }
+        }
         Happening::Lift => Event::LiftQuarantine {
             service: service(),
             version: "v2".into(),

@@ -1,6 +1,6 @@
 //! One rollout and its changes of phase.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -83,6 +83,9 @@ pub struct Rollout {
     /// What it overlaps is at fault, and it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) excused: Option<Excused>,
+    /// The services, or fleets, whose rollouts it was found to overlap when both were under way.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) found: BTreeSet<String>,
     pub(crate) history: Arc<Vec<HistoryEntry>>,
 }
 
@@ -220,6 +223,7 @@ impl Rollout {
             witness: Witness::called(&plan, horizon(&plan)).map(Box::new),
             parts: BTreeMap::new(),
             excused: None,
+            found: BTreeSet::new(),
             history: Arc::default(),
             plan: Arc::new(plan),
         };

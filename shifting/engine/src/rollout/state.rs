@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::compile::{Split, Splits};
 use crate::guard::{self, InUse, Need};
 use crate::mesh::{Mesh, Service, Settings};
+use crate::rollout::calls::SeenCalls;
 use crate::rollout::configuration::FleetState;
 use crate::rollout::freeze::CivilClock;
 use crate::rollout::queue::Start;
@@ -43,6 +44,13 @@ pub struct State {
     /// Fleets whose configuration once differed from what is declared.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) fleets: BTreeMap<String, FleetState>,
+    /// Which services the fleets' sidecars were seen calling.
+    #[serde(default, skip_serializing_if = "is_none_seen")]
+    pub(crate) calls: Arc<SeenCalls>,
+}
+
+fn is_none_seen(calls: &Arc<SeenCalls>) -> bool {
+    calls.is_none()
 }
 
 /// One service.
@@ -158,6 +166,7 @@ impl State {
                     at: self.latest,
                 });
             }
+            Event::CallsSeen { calls } => self.note_calls(calls, &mut context),
             Event::Observed(observation) => self.observe(observation, &mut context)?,
             Event::Recovered { outage_ms } => self.recover(*outage_ms, &mut context),
         }
@@ -358,7 +367,9 @@ impl State {
                 }
             }
         }
+        let calls = self.observed_calls(context.now);
         let before = self.mesh.replace(Arc::new(mesh.clone()));
+        self.tell_found(&calls, context);
         self.tell_of_ways_back(before.as_deref(), context);
         Ok(())
     }

@@ -2,6 +2,8 @@
 //! the evidence, the decision, and for every wait its reason, owner, deadline and the command
 //! that ends it.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::rollout::{
@@ -81,6 +83,10 @@ pub struct RolloutStatus {
     /// The sidecars that have the new revision, where the subject is a fleet's configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exposed: Option<Exposed>,
+    /// The services, or fleets, whose rollouts it was found to overlap when both were under way. Those
+    /// that it was let overlap are in the plan's lease.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub found_overlaps: BTreeSet<String>,
     /// Who let it leave which rung.
     #[serde(default)]
     pub approvals: Vec<Approval>,

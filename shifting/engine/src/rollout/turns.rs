@@ -24,7 +24,7 @@ impl State {
         let mut ready: Vec<(&Queued, Lease)> = waiting
             .into_iter()
             .filter(|first| self.has_turn(first, now))
-            .map(|first| (first, Lease::of(&first.service, self.mesh())))
+            .map(|first| (first, self.lease(&first.service)))
             .collect();
         ready.sort_by_key(|(first, _)| (Reverse(self.tier(&first.service)), first.since));
         // What is declared goes before what waits to be started: a start finds the configuration
@@ -135,7 +135,7 @@ impl State {
         };
         match holders.first() {
             Some(holder) => Wait {
-                reason: holder.to_string(),
+                reason: holder.explained(),
                 owner: holder.rollout.actor.clone(),
                 command: Some(format!(
                     "tidegate rollout start {service} {} --overlap",

@@ -40,6 +40,7 @@ impl Rollout {
             way_back: None,
             known_good: Vec::new(),
             exposed: self.is_configuration().then(|| self.exposed_sidecars()),
+            found_overlaps: self.found.clone(),
             approvals: self.approvals.clone(),
             queue: Vec::new(),
             history: self.history.to_vec(),

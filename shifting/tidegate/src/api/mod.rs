@@ -1,6 +1,7 @@
 //! The operators' API: JSON over HTTP on a listener of its own.
 
 mod a_a;
+mod graph;
 mod memory;
 pub mod model;
 mod server;

@@ -18,6 +18,7 @@
 //! | `GET /v1/aa` | | [`AaAnswer`]: of every service |
 //! | `GET /v1/aa/{service}` | | [`AaAnswer`]: of this one; 404 |
 //! | `GET /v1/mesh` | | [`MeshAnswer`] |
+//! | `GET /v1/mesh/graph` | | [`GraphAnswer`] |
 //! | `POST /v1/mesh/plan` | a mesh, as JSON | `Preview`: what declaring it would lead to; 422 |
 //! | `POST /v1/mesh/reload` | | [`MeshAnswer`]; 422 with all errors |
 //!
@@ -30,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_engine::evidence::AaStatus;
 use tidegate_engine::plan::Outlook;
 use tidegate_engine::rollout::{
-    Pending, Plan, Quarantined, QueuedStatus, RolloutStatus, Terms, Turn,
+    Call, Pending, Plan, Quarantined, QueuedStatus, RolloutStatus, Terms, Turn,
 };
 use tidegate_engine::time::Time;
 
@@ -288,6 +289,18 @@ pub struct QuarantineAnswer {
     pub now: Time,
     /// By service and version.
     pub quarantined: Vec<Quarantined>,
+}
+
+/// Who calls whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GraphAnswer {
+    /// The engine's time of this answer.
+    pub now: Time,
+    /// As declared and as observed, by caller and callee.
+    pub calls: Vec<Call>,
+    /// The fleets of which the mesh doesn't say beside which service their sidecars stand: what they call
+    /// is not known to be anybody's.
+    pub unobserved: Vec<String>,
 }
 
 /// The mesh in force.

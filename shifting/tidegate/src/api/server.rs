@@ -26,7 +26,7 @@ use super::model::{
     AbortRequest, ActRequest, ErrorAnswer, MeshAnswer, RejectionStatus, RolloutsAnswer,
     SidecarStatus, SidecarsAnswer, VersionAnswer,
 };
-use super::{a_a, memory, turns};
+use super::{a_a, graph, memory, turns};
 use crate::clock::{Clock, millis};
 use crate::daemon::{BrainHandle, CommandError, Published, SidecarHealth};
 
@@ -140,6 +140,7 @@ pub async fn serve(
         .route("/v1/aa", get(a_a::all))
         .route("/v1/aa/{service}", get(a_a::one))
         .route("/v1/mesh", get(mesh))
+        .route("/v1/mesh/graph", get(graph::graph))
         .route(
             "/v1/mesh/plan",
             post(preview).layer(DefaultBodyLimit::max(MAX_MESH_BYTES)),

@@ -177,6 +177,31 @@ async fn a_a_is_answered_for_all_services_and_for_one() {
 }
 
 #[tokio::test]
+async fn the_call_graph_is_answered_with_the_fleets_that_nobody_placed() {
+    let directory = tempfile::tempdir().unwrap();
+    let context = context_in(directory.path());
+    let now = context.clock.now();
+    let calls = [("web".to_owned(), ["checkout".to_owned()].into())];
+    // Nobody says beside which service it stands: that is nobody's call.
+    let seen = Event::CallsSeen {
+        calls: calls.into(),
+    };
+    context.brain.command(seen).await.unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(serve(listener, context, std::future::pending()));
+    let (status, answer) = ask(address, "GET /v1/mesh/graph HTTP/1.1", "").await;
+    assert_eq!(status, 200, "{answer}");
+    let answer: super::model::GraphAnswer = serde_json::from_str(&answer).unwrap();
+    assert!(answer.now >= now);
+    assert_eq!(
+        (answer.calls, answer.unobserved),
+        (Vec::new(), vec!["web".to_owned()])
+    );
+    serving.abort();
+}
+
+#[tokio::test]
 async fn a_plan_for_given_traffic_says_what_each_step_sees() {
     let directory = tempfile::tempdir().unwrap();
     let context = context_in(directory.path());

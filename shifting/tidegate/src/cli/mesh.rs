@@ -1,4 +1,4 @@
-//! `tidegate mesh check|plan|show|reload`.
+//! `tidegate mesh check|plan|show|graph|reload`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,6 +11,11 @@ use crate::api::model::MeshAnswer;
 use crate::show::{self, Style};
 use crate::source::MeshDirectory;
 
+const GRAPH_HELP: &str = "\
+A call is seen when the sidecars of a fleet send requests to a service; who calls is the fleet's `service`,
+beside whose hosts they stand. It is kept for 8 days after it was last seen, which is told to the hour. A
+rollout waits for the end of those that hold its service or one of its neighbours, as declared or as seen.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum MeshCommand {
     /// Check a mesh directory without a control plane: all errors at once
@@ -19,6 +24,10 @@ pub(crate) enum MeshCommand {
     Plan(PlanArguments),
     /// Show the mesh in force, and why the one on disk is refused if it is
     Show(ShowArguments),
+    /// Show who calls whom, as declared and as sidecars were seen doing: what rollouts hold of one
+    /// another's services
+    #[command(after_help = GRAPH_HELP)]
+    Graph(ShowArguments),
     /// Read the mesh directory again now
     Reload(ShowArguments),
 }
@@ -58,6 +67,7 @@ pub(crate) async fn run(command: MeshCommand, json: bool) -> Outcome {
             &arguments.api.client().mesh().await.map_err(Failure::new)?,
             json,
         ),
+        MeshCommand::Graph(arguments) => graph(&arguments, json).await,
         MeshCommand::Reload(arguments) => show_mesh(
             &arguments
                 .api
@@ -109,6 +119,17 @@ async fn plan(arguments: PlanArguments, json: bool) -> Outcome {
         print_json(&preview)?;
     } else {
         print_text(&show::preview(&preview, &Style::of(&std::io::stdout())))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn graph(arguments: &ShowArguments, json: bool) -> Outcome {
+    let answer = arguments.api.client().graph().await;
+    let answer = answer.map_err(Failure::new)?;
+    if json {
+        print_json(&answer)?;
+    } else {
+        print_text(&show::graph(&answer, &Style::of(&std::io::stdout())))?;
     }
     Ok(ExitCode::SUCCESS)
 }

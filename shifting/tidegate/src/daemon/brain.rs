@@ -343,19 +343,28 @@ impl Brain {
         self.renew(now);
     }
 
-    /// What has become due without anybody asking: the civil time, and starts whose turn has come.
-    /// Fails only when the journal can't be written.
+    /// What has become due without anybody asking: the civil time, calls that were seen, and starts
+    /// whose turn has come by both. Fails only when the journal can't be written.
     fn take_turns(&mut self, now: Time) -> Result<(), CommandError> {
         let unix_ms = wall_ms();
         let clock = self.state.needs_clock(unix_ms, now);
         let clock = clock.then_some(Event::ClockRead { unix_ms });
-        let due: Vec<Event> = clock.into_iter().chain(self.state.due(now)).collect();
-        for event in due {
-            match self.accept(event) {
-                Err(error @ CommandError::Journal(_)) => return Err(error),
-                Err(error) => error!("what waits for its turn can't begin: {error}"),
-                Ok(()) => {}
-            }
+        let calls = self.observer.take_calls();
+        let calls = self.state.calls_to_record(&calls, now);
+        for event in clock.into_iter().chain(calls) {
+            self.take_turn(event)?;
+        }
+        for event in self.state.due(now) {
+            self.take_turn(event)?;
+        }
+        Ok(())
+    }
+
+    fn take_turn(&mut self, event: Event) -> Result<(), CommandError> {
+        match self.accept(event) {
+            Err(error @ CommandError::Journal(_)) => return Err(error),
+            Err(error) => error!("what waits for its turn can't begin: {error}"),
+            Ok(()) => {}
         }
         Ok(())
     }

@@ -14,6 +14,7 @@
 
 mod a_a;
 mod brain;
+mod calls;
 mod error;
 mod fleets;
 mod health;

@@ -13,6 +13,7 @@ use tidegate_xds::report::{Asked, Latency, Report, Source, UpstreamSample};
 use tidegate_xds::server::{ClientKind, ClientStatus, Server};
 
 use super::a_a::AaWatch;
+use super::calls::CallWatch;
 use super::fleets::{self, Fleets};
 use super::health::Health;
 use super::load::Loads;
@@ -34,6 +35,7 @@ pub(crate) struct Observer {
     meter: Meter,
     health: Health,
     fleets: Fleets,
+    calls: CallWatch,
     /// By service: the number of the running rollout, and the sidecars that were connected at some
     /// time of it.
     needed: BTreeMap<String, (u64, BTreeSet<String>)>,
@@ -62,6 +64,7 @@ impl Observer {
         let own = !of_load || is_grpc;
         if own {
             self.health.record(&report, at);
+            self.calls.record(&report);
             for (cluster, sample) in &report.upstreams {
                 self.meter.record(cluster, sample, at);
             }
@@ -108,6 +111,7 @@ impl Observer {
             .collect();
         self.intake.forget_others(&arms);
         self.loads.attend(state, &arms);
+        self.calls.attend(state);
         let splits = state.splits();
         let stable = splits
             .iter()
@@ -126,6 +130,11 @@ impl Observer {
     /// How each sidecar's process is, as of the latest observation and the reports since.
     pub(crate) fn health(&self) -> &Health {
         &self.health
+    }
+
+    /// By fleet, the services that its sidecars sent requests to since the latest tick.
+    pub(crate) fn take_calls(&mut self) -> BTreeMap<String, BTreeSet<String>> {
+        self.calls.take()
     }
 
     /// Traffic of each cluster in the last minute.

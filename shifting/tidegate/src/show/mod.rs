@@ -9,6 +9,7 @@
 
 mod aa;
 mod configuration;
+mod graph;
 mod lists;
 mod live;
 mod plan;
@@ -22,6 +23,7 @@ mod words;
 
 pub use aa::aa;
 pub use configuration::{pending, preview};
+pub use graph::graph;
 pub use lists::{mesh, rollouts, sidecars, version};
 pub use live::Live;
 pub use plan::plan;

@@ -115,6 +115,7 @@ pub(crate) fn judging() -> RolloutStatus {
         revert_cause: None,
         exposed: None,
         witness: None,
+        found_overlaps: std::collections::BTreeSet::new(),
         approvals: Vec::new(),
         queue: Vec::new(),
         way_back: Some(WayBack {

@@ -44,7 +44,7 @@ pub(super) fn plan(mesh: &Mesh, fleet: &str, before: Settings, after: Settings) 
         pace: Pace::Ordinary,
         from_hosts: 0,
         evidence: EvidenceSource::Sidecars,
-        lease: Lease::of(&name, Some(mesh)),
+        lease: Lease::declared(&name, Some(mesh)),
         service: name,
         warnings,
         configuration: Some(Box::new(Change {

@@ -112,7 +112,7 @@ impl State {
         let mut due: Vec<(String, Lease)> = Vec::new();
         for fleet in self.fleets.keys() {
             if self.is_due(fleet, now) {
-                let (own, lease) = (subject(fleet), Lease::of(&subject(fleet), self.mesh()));
+                let (own, lease) = (subject(fleet), self.lease(&subject(fleet)));
                 let held = Held::new(&own, &lease);
                 let free = due
                     .iter()

@@ -4,13 +4,16 @@ use crate::mesh::Mesh;
 use crate::rollout::fixture::mesh;
 use crate::units::Ppm;
 
-/// The mesh of the tests, and beside it `cart`, which `checkout` calls.
+/// The mesh of the tests, and beside it `cart`, which `checkout` calls, and a fleet beside `checkout`.
 pub(super) fn plain() -> Mesh {
     let mut mesh = mesh();
     let mut checkout = mesh.services["checkout"].clone();
     mesh.services.insert("cart".to_owned(), checkout.clone());
     checkout.calls.insert("cart".to_owned());
     mesh.services.insert("checkout".to_owned(), checkout);
+    let mut beside = mesh.fleets["web"].clone();
+    beside.service = Some("checkout".to_owned());
+    mesh.fleets.insert("beside-checkout".to_owned(), beside);
     mesh
 }
 

@@ -114,7 +114,8 @@ fn a_start_says_whose_rollout_it_waits_for_until_when_and_what_would_not_wait() 
     let queue = world.state.queue(Some("checkout"), world.now);
     assert_eq!(
         queue[0].reason,
-        "waits for the rollout of `cart` to `v2`, at preparing, which holds `cart` too"
+        "waits for the rollout of `cart` to `v2`, at preparing, which holds `cart` too (`checkout` and \
+         `cart` declared)"
     );
     assert_eq!(queue[0].owner, "ann");
     assert_eq!(queue[0].queued.until, world.now.plus_ms(24 * 3_600_000));

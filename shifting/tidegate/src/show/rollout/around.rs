@@ -1,5 +1,7 @@
 //! What stands around a rollout: the way back, what was proven, who approved, what waits behind it.
 
+use std::collections::BTreeSet;
+
 use tidegate_engine::rollout::RolloutStatus;
 use tidegate_engine::units::Ppm;
 
@@ -73,19 +75,27 @@ impl Page<'_> {
         }
     }
 
-    /// The rollouts that it was let run beside: what is seen may be theirs.
+    /// The rollouts that it runs beside although they hold the same: what is seen may be theirs.
     pub(super) fn overlaps(&mut self, status: &RolloutStatus) {
-        let overlaps = &status.plan.lease.overlaps;
-        if overlaps.is_empty() {
-            return;
+        if let Some(held) = held(status) {
+            self.field("holds", &held, None);
         }
-        let services: Vec<String> = overlaps.iter().map(|name| clean(name)).collect();
-        let text = format!(
-            "the rollout of {}, by {}'s word: a fault of one may be blamed on the other",
-            services.join(", "),
-            clean(&status.actor)
-        );
-        self.field("overlaps", &text, Some(Tone::Warning));
+        let names = |services: &BTreeSet<String>| {
+            let services: Vec<String> = services.iter().map(|name| clean(name)).collect();
+            services.join(", ")
+        };
+        let let_overlap = &status.plan.lease.overlaps;
+        let word = format!("by {}'s word", clean(&status.actor));
+        let found = "which was seen when both were under way".to_owned();
+        for (services, why) in [(let_overlap, word), (&status.found_overlaps, found)] {
+            if !services.is_empty() {
+                let text = format!(
+                    "the rollout of {}, {why}: a fault of one may be blamed on the other",
+                    names(services)
+                );
+                self.field("overlaps", &text, Some(Tone::Warning));
+            }
+        }
     }
 
     pub(super) fn known_good(&mut self, status: &RolloutStatus) {
@@ -123,4 +133,16 @@ impl Page<'_> {
             self.field("", &clean(&entry.command), Some(Tone::Faint));
         }
     }
+}
+
+/// What a running rollout keeps others from beside its own service, and how that is known.
+fn held(status: &RolloutStatus) -> Option<String> {
+    let lease = &status.plan.lease;
+    let declared = lease.neighbours.iter().map(|name| (name, "declared"));
+    let observed = lease.observed.keys().map(|name| (name, "observed"));
+    let held: Vec<String> = declared
+        .chain(observed)
+        .map(|(name, known)| format!("{} ({known})", clean(name)))
+        .collect();
+    (!held.is_empty() && !status.phase.is_final()).then(|| held.join(", "))
 }

@@ -269,3 +269,22 @@ fn what_it_was_let_overlap_is_shown_with_who_said_so() {
     let expected = "overlaps   the rollout of cart, by ann's word";
     assert!(text.contains(expected), "{text}");
 }
+
+#[test]
+fn what_it_holds_is_shown_with_how_that_is_known_and_what_it_was_found_to_overlap() {
+    let mut status = judging();
+    let lease = &mut status.plan.lease;
+    lease.neighbours.insert("cart".into());
+    lease.observed.insert("pay\u{1b}ments".into(), status.now);
+    status.found_overlaps.insert("search".into());
+    let text = rollout_now(&status, &Style::plain());
+    for expected in [
+        "holds      cart (declared), pay\u{fffd}ments (observed)\n",
+        "overlaps   the rollout of search, which was seen when both were under way",
+    ] {
+        assert!(text.contains(expected), "{text}");
+    }
+    status.phase = Phase::Committed;
+    let text = rollout_now(&status, &Style::plain());
+    assert!(!text.contains("holds"), "{text}");
+}
