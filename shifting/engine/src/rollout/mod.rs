@@ -19,9 +19,9 @@
 //! - `admission` what may start; `quarantine` what may not; `known_good` what was proven, and the
 //!   way back
 //! - `gate` and `freeze` what else a rung that passed waits for; `queue` starts that wait
-//! - `turns` when their turn has come; `lease` what a rollout keeps others from, `calls` by which graph; `after` what is to
-//!   be committed before a start; `cap` how many are under way at once, and with how much of the traffic;
-//!   `attribution` who of two that overlap is blamed
+//! - `turns` when their turn has come; `lease` what a rollout keeps others from, `calls` by which graph;
+//!   `after` what is to be committed before a start; `cap` how many are under way at once, and with how
+//!   much of the traffic; `attribution` who of two that overlap is blamed
 //! - `tick` one observation: `delivery` and `signals` remember what it says, `judge` the verdict,
 //!   `advance` what is asked for to go on, and what it may cost
 //! - `configuration` the same machine with a fleet's sidecars for its subject; `sidecars` who of them
