@@ -276,7 +276,7 @@ impl Client {
             assert!(cured, "X1: two {} responses in flight", response.type_url);
         }
         let mut names: BTreeSet<&Name> = BTreeSet::new();
-        for item in &response.items {
+        for item in response.items.iter() {
             assert_eq!(*item.resource.type_url(), response.type_url, "C6");
             assert!(names.insert(item.resource.name()), "C6: a name twice");
             let (name, version) = (item.resource.name().clone(), item.resource.version());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::limits::RESPONSE_BYTES_TARGET;
 use crate::resource::{NameList, Resource};
+use crate::stream::Item;
 
 /// All that a subscription covers, in order, if it can be sent at once and there is nothing special
 /// about any of it: no time to live, no other name, no version of the embedder's own, and nothing
@@ -12,6 +13,8 @@ use crate::resource::{NameList, Resource};
 #[derive(Debug)]
 pub(crate) struct Whole {
     items: Arc<[Arc<Resource>]>,
+    /// The same as every stream sends it.
+    sent: Arc<[Item]>,
 }
 
 // === impl Whole ===
@@ -26,12 +29,21 @@ impl Whole {
         let bytes = |resource: &Arc<Resource>| resource.body().len() + resource.name().len();
         let fits = items.iter().map(bytes).sum::<usize>() <= RESPONSE_BYTES_TARGET;
         let sound = fits && !items.is_empty() && items.iter().all(|resource| is_plain(resource));
-        sound.then(|| Arc::new(Self { items }))
+        sound.then(|| {
+            let sent = items.iter().map(|resource| Item::plain(resource.clone()));
+            let sent = sent.collect();
+            Arc::new(Self { items, sent })
+        })
     }
 
     /// The resources, by name.
     pub(crate) fn items(&self) -> &Arc<[Arc<Resource>]> {
         &self.items
+    }
+
+    /// The resources as they are sent.
+    pub(crate) fn sent(&self) -> &Arc<[Item]> {
+        &self.sent
     }
 }
 

@@ -76,12 +76,15 @@ fn subscribe_all(state: &mut TypeState, names: &[String], lists: &NameLists) -> 
     if !fresh || names.is_empty() || names.iter().any(special) {
         return false;
     }
-    let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
-    if !names.is_sorted() {
+    let texts = names.iter().map(String::as_str);
+    let list = if names.is_sorted_by(|one, two| one < two) {
+        lists.share_texts(texts)
+    } else {
+        let mut names: Vec<&str> = texts.collect();
         names.sort_unstable();
-    }
-    names.dedup();
-    let list = lists.share_texts(&names);
+        names.dedup();
+        lists.share_texts(names.iter().copied())
+    };
     // To be answered even if the client seems to have them (rule D3).
     state.owed = Owed::all(list.clone());
     state.subscription.names = Names::listed(list);

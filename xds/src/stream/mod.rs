@@ -121,7 +121,7 @@ pub struct Response {
     /// state-of-the-world set that isn't all of it (yet) keeps its hash.
     pub version: Arc<str>,
     /// What is added, changed or renewed.
-    pub items: Vec<Item>,
+    pub items: Arc<[Item]>,
     /// What is taken away (delta only).
     pub removed: Vec<Name>,
     /// Names of virtual hosts that were asked for and lead nowhere; sent as resources that have an
@@ -191,6 +191,21 @@ pub enum Violation {
 }
 
 pub(in crate::stream) type Types = BTreeMap<TypeUrl, Box<TypeState>>;
+
+// === impl Item ===
+
+impl Item {
+    /// The resource as it is, body and all.
+    pub(crate) fn plain(resource: Arc<Resource>) -> Self {
+        Self {
+            resource,
+            renewal: false,
+            wrapped: false,
+        }
+    }
+}
+
+// === impl SessionSettings ===
 
 impl Default for SessionSettings {
     fn default() -> Self {

@@ -52,10 +52,13 @@ impl NameLists {
     }
 
     /// The same for names as a client sent them: only the first one's are copied.
-    pub(super) fn share_texts(&self, names: &[&str]) -> Arc<NameList> {
-        match self.find(names.iter().copied()) {
+    pub(super) fn share_texts<'a>(
+        &self,
+        names: impl Iterator<Item = &'a str> + Clone,
+    ) -> Arc<NameList> {
+        match self.find(names.clone()) {
             Ok(shared) => shared,
-            Err(hash) => self.keep(hash, names.iter().copied().map(Name::from).collect()),
+            Err(hash) => self.keep(hash, names.map(Name::from).collect()),
         }
     }
 

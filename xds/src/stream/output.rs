@@ -526,7 +526,11 @@ impl Session {
             renewal: parcel.renewal && self.variant == Variant::Delta,
             resource,
         };
-        let items = parcel.items.iter().cloned().map(item).collect();
+        // A list of its own for each stream would be tens of kilobytes that come and go.
+        let items = match &parcel.whole {
+            Some((_, whole)) => whole.sent().clone(),
+            None => parcel.items.iter().cloned().map(item).collect(),
+        };
         let (variant, type_url) = (self.variant, type_url.clone());
         let mut removed = parcel.removed;
         removed.retain(|name| !unresolved.contains(name));

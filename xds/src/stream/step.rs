@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use super::pace::Pace;
 use super::state::{TypeState, is_nonce};
-use super::{Item, Request, Response, Session, Variant, order};
+use super::{Request, Response, Session, Variant, order};
 use crate::delivery::SentCounts;
 use crate::limits::SUSPECT_AFTER;
 use crate::resource::{Resource, TypeUrl};
@@ -96,17 +96,12 @@ impl Session {
         }
         step.sent_at = Some(now);
         let version = self.view.as_deref().map(version)?;
-        let item = |resource: &Arc<Resource>| Item {
-            resource: resource.clone(),
-            renewal: false,
-            wrapped: false,
-        };
         Some(Response {
             variant: self.variant,
             type_url: ASSIGNMENT,
             nonce: self.last_nonce + 1,
             version,
-            items: step.news.items().iter().map(item).collect(),
+            items: step.news.sent().clone(),
             removed: Vec::new(),
             unresolved: Vec::new(),
             errors: Vec::new(),

@@ -31,7 +31,7 @@ struct Known {
 /// Some resources' bytes. It keeps the resources alive too, to be compared.
 #[derive(Debug)]
 struct Batch {
-    items: Vec<Item>,
+    items: Arc<[Item]>,
     variant: Variant,
     bytes: Vec<u8>,
 }
@@ -43,7 +43,7 @@ struct Share(Arc<Batch>);
 
 impl Batches {
     /// The bytes of these items, `len` of them.
-    pub(super) fn get(&self, items: Vec<Item>, variant: Variant, len: usize) -> Bytes {
+    pub(super) fn get(&self, items: Arc<[Item]>, variant: Variant, len: usize) -> Bytes {
         let key = key(&items, variant);
         let known = self.known().by_key.get(&key).and_then(Weak::upgrade);
         // Compared without the lock.
@@ -51,7 +51,7 @@ impl Batches {
             return Bytes::from_owner(Share(batch));
         }
         let mut bytes = Vec::with_capacity(len);
-        for item in &items {
+        for item in items.iter() {
             Part::of(item, variant).write(&mut bytes);
         }
         let batch = Arc::new(Batch {
@@ -93,19 +93,17 @@ impl Known {
 
 impl Batch {
     /// Whether these are the very items, by content.
-    fn is_of(&self, items: &[Item], variant: Variant) -> bool {
+    fn is_of(&self, items: &Arc<[Item]>, variant: Variant) -> bool {
         let same = |one: &Item, two: &Item| {
             (one.renewal, one.wrapped) == (two.renewal, two.wrapped)
                 && (Arc::ptr_eq(&one.resource, &two.resource)
                     || one.resource.frame() == two.resource.frame())
         };
-        self.variant == variant
-            && self.items.len() == items.len()
-            && self
-                .items
-                .iter()
-                .zip(items)
-                .all(|(one, two)| same(one, two))
+        let equal = || {
+            let mut pairs = self.items.iter().zip(items.iter());
+            self.items.len() == items.len() && pairs.all(|(one, two)| same(one, two))
+        };
+        self.variant == variant && (Arc::ptr_eq(&self.items, items) || equal())
     }
 }
 
@@ -134,16 +132,12 @@ mod tests {
     use crate::Resource;
     use crate::testing::cluster;
 
-    fn items(resources: &[Resource]) -> Vec<Item> {
-        let item = |resource: &Resource| Item {
-            resource: Arc::new(resource.clone()),
-            renewal: false,
-            wrapped: false,
-        };
+    fn items(resources: &[Resource]) -> Arc<[Item]> {
+        let item = |resource: &Resource| Item::plain(Arc::new(resource.clone()));
         resources.iter().map(item).collect()
     }
 
-    fn get(batches: &Batches, items: Vec<Item>) -> Bytes {
+    fn get(batches: &Batches, items: Arc<[Item]>) -> Bytes {
         let len = items.iter().map(|item| item.resource.frame().delta().len());
         let len = len.sum();
         batches.get(items, Variant::Delta, len)

@@ -13,6 +13,8 @@ mod oracle;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use envoy_types::pb::envoy::service::discovery::v3::Resource as PbResource;
 use prost::Name as _;
@@ -139,7 +141,7 @@ impl Framer {
 /// The resources of a message.
 enum Content {
     /// So few bytes that copying them is cheaper than sending them on their own; how many.
-    Copied(Vec<Item>, usize),
+    Copied(Arc<[Item]>, usize),
     /// What goes before the body, and the body.
     Shared(Vec<u8>, Bytes),
 }
@@ -147,9 +149,9 @@ enum Content {
 // === impl Content ===
 
 impl Content {
-    fn of(items: Vec<Item>, variant: Variant, batches: &Batches) -> Self {
+    fn of(items: Arc<[Item]>, variant: Variant, batches: &Batches) -> Self {
         let len = items.iter().map(|item| Part::of(item, variant).len()).sum();
-        match items.as_slice() {
+        match &*items {
             _ if len <= COPIED_BYTES_MAX => Self::Copied(items, len),
             [item] => {
                 let part = Part::of(item, variant);
@@ -171,7 +173,7 @@ impl Content {
     fn finish(self, variant: Variant, head: &mut Vec<u8>) -> Bytes {
         match self {
             Self::Copied(items, _) => {
-                for item in &items {
+                for item in items.iter() {
                     Part::of(item, variant).write(head);
                 }
                 Bytes::new()

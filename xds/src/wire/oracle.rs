@@ -29,7 +29,7 @@ pub(super) fn delta(response: Response, identifier: &str) -> DeltaDiscoveryRespo
         ..PbResource::default()
     };
     let unresolved = response.unresolved.into_iter().map(unresolved);
-    let items = response.items.into_iter().map(resource);
+    let items = response.items.iter().cloned().map(resource);
     DeltaDiscoveryResponse {
         system_version_info: response.version.to_string(),
         resources: unresolved.chain(items).collect(),
@@ -63,7 +63,7 @@ pub(super) fn sotw(response: Response, identifier: &str) -> DiscoveryResponse {
     };
     DiscoveryResponse {
         version_info: response.version.to_string(),
-        resources: response.items.into_iter().map(resource).collect(),
+        resources: response.items.iter().cloned().map(resource).collect(),
         type_url: response.type_url.as_str().to_owned(),
         nonce: response.nonce.to_string(),
         control_plane: control_plane(identifier),

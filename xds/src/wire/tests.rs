@@ -136,11 +136,7 @@ fn a_large_resource_is_sent_as_the_slice_that_it_is() {
             type_url: type_url.clone(),
             nonce: 1,
             version: Arc::from("v"),
-            items: vec![Item {
-                resource: resource.clone(),
-                renewal: false,
-                wrapped: false,
-            }],
+            items: [Item::plain(resource.clone())].into(),
             removed: Vec::new(),
             unresolved: Vec::new(),
             errors: Vec::new(),

@@ -262,7 +262,7 @@ impl Peer {
 /// for an alias that leads nowhere, `!name=Code` for an error.
 pub(super) fn brief(response: &Response) -> String {
     let mut text = response.type_url.short_name().to_owned();
-    for item in &response.items {
+    for item in response.items.iter() {
         let mark = if item.renewal { "~" } else { "" };
         text.push_str(&format!(" {mark}{}", item.resource.name()));
     }

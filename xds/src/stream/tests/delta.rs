@@ -477,7 +477,7 @@ fn c6_no_name_comes_twice_in_a_response_that_replaces_and_removes() {
         names.sort();
         names.dedup();
         assert_eq!(names.len(), count, "{}", brief(&response));
-        for item in &response.items {
+        for item in response.items.iter() {
             assert_eq!(*item.resource.type_url(), response.type_url);
         }
         peer.ack(&response);

@@ -164,7 +164,7 @@ impl Model {
         let none = BTreeMap::new();
         let clusters = self.held.get(&CDS).unwrap_or(&none);
         if response.type_url == RDS {
-            for item in &response.items {
+            for item in response.items.iter() {
                 for cluster in &item.resource.references().clusters {
                     assert!(
                         clusters.contains_key(&**cluster),
@@ -175,7 +175,11 @@ impl Model {
         }
         if response.type_url == CDS {
             let routes = self.held.get(&RDS).unwrap_or(&none).values();
-            let flying = self.open.get(&RDS).into_iter().flat_map(|open| &open.items);
+            let flying = self
+                .open
+                .get(&RDS)
+                .into_iter()
+                .flat_map(|open| open.items.iter());
             let needed: BTreeSet<_> = routes
                 .chain(flying.map(|item| &item.resource))
                 .flat_map(|route| &route.references().clusters)
@@ -201,7 +205,7 @@ impl Model {
         if variant == Sotw && (response.type_url == CDS || response.type_url == LDS) {
             held.clear();
         }
-        for item in &response.items {
+        for item in response.items.iter() {
             held.insert(item.resource.name().to_string(), item.resource.clone());
         }
         for name in &response.removed {

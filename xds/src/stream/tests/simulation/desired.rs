@@ -258,7 +258,7 @@ impl Desired {
     /// What a client with this number finds bad.
     pub(super) fn findings(&self, number: usize, response: &crate::stream::Response) -> Findings {
         let mut findings = Findings::default();
-        for item in &response.items {
+        for item in response.items.iter() {
             let flaw = self.flaws.get(&item.resource.version());
             if let Some(flaw) = flaw.filter(|flaw| !flaw.odd || number % 2 == 1) {
                 findings.bad.push(item.resource.name().clone());

@@ -205,7 +205,7 @@ impl Envoy {
         }
         let mut applied = Vec::new();
         let mut warms = false;
-        for item in &response.items {
+        for item in response.items.iter() {
             let resource = &item.resource;
             if findings.bad.contains(resource.name()) {
                 continue;
@@ -286,7 +286,7 @@ impl Envoy {
         if self.mux.variant == Variant::Sotw {
             self.listeners.clear();
         }
-        for item in &response.items {
+        for item in response.items.iter() {
             self.listeners
                 .insert(item.resource.name().clone(), item.resource.clone());
         }
@@ -308,7 +308,7 @@ impl Envoy {
 
     fn take_routes(&mut self, response: &Response) -> Vec<Name> {
         let mut applied = Vec::new();
-        for item in &response.items {
+        for item in response.items.iter() {
             let name = item.resource.name();
             if self.mux.names(&RDS).contains(name) {
                 applied.push(name.clone());
@@ -319,7 +319,7 @@ impl Envoy {
     }
 
     fn take_layer(&mut self, response: &Response, now: Instant) -> Vec<Name> {
-        for item in &response.items {
+        for item in response.items.iter() {
             let expires_at = item.resource.ttl().map(|ttl| now + ttl);
             if item.renewal {
                 if let Some(layer) = &mut self.layer {

@@ -54,7 +54,7 @@ impl Grpc {
             let there = |name: &Name| response.items.iter().any(|it| it.resource.name() == name);
             held.retain(|name, _| there(name));
         }
-        for item in &response.items {
+        for item in response.items.iter() {
             let name = item.resource.name();
             if names.contains(name) && !findings.bad.contains(name) {
                 held.insert(name.clone(), item.resource.clone());

@@ -301,7 +301,7 @@ impl OfType {
         if variant == Variant::Sotw && (*type_url == CDS || *type_url == LDS) && certain {
             self.refused_sets.insert(response.version.to_string());
         }
-        for item in &response.items {
+        for item in response.items.iter() {
             self.let_again(item.resource.name());
         }
         if response.items.len() > 1 {

@@ -218,7 +218,7 @@ impl Mux {
             state.version = response.version.to_string();
             state.took.extend(applied.iter().cloned());
         }
-        for item in &response.items {
+        for item in response.items.iter() {
             let name = item.resource.name();
             if error.is_none() && applied.contains(name) {
                 let version = item.resource.version().to_string();
