@@ -14,11 +14,12 @@ use super::client::{Client, ClientKind, ClientStatus};
 use super::task::Serves;
 use crate::delivery::ResourceStatus;
 use crate::limits::{
-    GONE_CLIENT_KEPT, GONE_CLIENTS_MAX, STREAMS_OF_ONE_TYPE_MAX, STREAMS_PER_NODE_MAX,
+    EARLIER_SETS_KEPT, GONE_CLIENT_KEPT, GONE_CLIENTS_MAX, STREAMS_OF_ONE_TYPE_MAX,
+    STREAMS_PER_NODE_MAX,
 };
 use crate::report::MAX_ENTRIES;
 use crate::resource::{Name, Resource, TypeUrl};
-use crate::stream::{Legacy, Session};
+use crate::stream::{Earlier, Legacy, Session};
 
 /// All streams, by node id.
 #[derive(Debug, Default)]
@@ -31,6 +32,8 @@ struct Nodes {
     by_id: BTreeMap<String, Node>,
     /// Of those without a stream: since when, the longest gone first.
     gone: BTreeSet<(Instant, String)>,
+    /// Of those, whose whole sets are remembered, in the same order.
+    earlier: BTreeSet<(Instant, String)>,
     /// The newest legacy: a thousand clients that leave together leave the same behind, which may be
     /// a thousand names.
     legacy: Arc<Legacy>,
@@ -46,6 +49,10 @@ struct Node {
     gone: Option<ClientStatus>,
     /// What its last aggregated stream left behind.
     legacy: Option<Arc<Legacy>>,
+    /// The whole sets of that stream, over the state of the world.
+    earlier: Earlier,
+    /// Which stream that was. One that closes after a newer one has nothing to add.
+    left_by: u64,
     /// How often it came: see [`ClientStatus::connections`].
     connections: u64,
     /// Its version gauges, since it opened its newest stream.
@@ -208,7 +215,9 @@ impl Registry {
         if client.kind == ClientKind::Envoy && serves.only.is_none() {
             let mut newest = node.newest().into_iter();
             let before = newest.find(|stream| stream.serves.only.is_none());
+            let earlier = before.map(|stream| stream.session().earlier());
             let legacy = before.map(|stream| stream.session().legacy());
+            session.remember(earlier.unwrap_or_else(|| std::mem::take(&mut node.earlier)));
             let left = || node.legacy.take().map(Arc::unwrap_or_clone);
             if let Some(legacy) = legacy.or_else(left) {
                 session.expect(legacy, now);
@@ -231,7 +240,9 @@ impl Registry {
         // They may be of a process that is gone.
         node.gauges.clear();
         if let Some(gone) = node.gone.take() {
-            nodes.gone.remove(&(gone.since, gone.client.node_id));
+            let gone = (gone.since, gone.client.node_id);
+            nodes.gone.remove(&gone);
+            nodes.earlier.remove(&gone);
         }
         nodes.streams += 1;
         Ok(stream)
@@ -242,12 +253,14 @@ impl Registry {
         let mut nodes = self.nodes();
         let nodes = &mut *nodes;
         if let Some(node) = nodes.by_id.get_mut(&stream.client.node_id) {
-            if stream.serves.only.is_none() {
+            if stream.serves.only.is_none() && stream.id > node.left_by {
+                node.left_by = stream.id;
                 let legacy = stream.session().legacy();
                 if *nodes.legacy != legacy {
                     nodes.legacy = Arc::new(legacy);
                 }
                 node.legacy = Some(Arc::clone(&nodes.legacy));
+                node.earlier = stream.session().earlier();
             }
             node.live.retain(|other| other.id != stream.id);
             // Room for one, as a rule; a client that reconnects a lot had more.
@@ -261,7 +274,11 @@ impl Registry {
                     connections: node.connections,
                     ..last
                 });
-                nodes.gone.insert((now, stream.client.node_id.clone()));
+                let gone = (now, stream.client.node_id.clone());
+                if !node.earlier.is_empty() {
+                    nodes.earlier.insert(gone.clone());
+                }
+                nodes.gone.insert(gone);
             }
             nodes.streams -= 1;
         }
@@ -356,14 +373,24 @@ impl Registry {
 // === impl Nodes ===
 
 impl Nodes {
-    /// Drops who left too long ago, and the longest gone when there are too many.
+    /// Drops who left too long ago, and the longest gone when there are too many; what keeps old views
+    /// alive, before.
     fn forget_old(&mut self, now: Instant) {
+        while let Some((since, _)) = self.earlier.first()
+            && now.saturating_duration_since(*since) >= EARLIER_SETS_KEPT
+            && let Some((_, id)) = self.earlier.pop_first()
+        {
+            if let Some(node) = self.by_id.get_mut(&id) {
+                node.earlier = Earlier::default();
+            }
+        }
         while let Some((since, _)) = self.gone.first() {
             let kept = now.saturating_duration_since(*since) < GONE_CLIENT_KEPT;
             if kept && self.gone.len() <= GONE_CLIENTS_MAX {
                 return;
             }
-            if let Some((_, id)) = self.gone.pop_first() {
+            if let Some((since, id)) = self.gone.pop_first() {
+                self.earlier.remove(&(since, id.clone()));
                 self.by_id.remove(&id);
             }
         }
@@ -374,9 +401,15 @@ impl Nodes {
 mod tests {
     use std::time::Duration;
 
+    use envoy_types::pb::envoy::config::core::v3::Node;
+    use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
+    use envoy_types::pb::google::rpc::Status;
+
     use super::*;
+    use crate::Snapshot;
     use crate::server::ClientKind;
     use crate::stream::{SessionSettings, Variant};
+    use crate::testing::{assignment, cluster, snapshot, static_cluster};
 
     fn client(id: &str) -> Client {
         Client {
@@ -431,6 +464,94 @@ mod tests {
         let status = registry.status("a").unwrap();
         assert!(status.connected);
         assert_eq!(status.since, now);
+    }
+
+    /// An Envoy's stream over the state of the world, which comes with a version of its clusters.
+    fn envoy(registry: &Registry, version: &str, content: i64, now: Instant) -> Arc<Stream> {
+        let mut session = Session::new(Variant::Sotw, SessionSettings::default());
+        let node = Node {
+            id: "a".to_owned(),
+            ..Node::default()
+        };
+        let request = DiscoveryRequest {
+            node: Some(node),
+            version_info: version.to_owned(),
+            type_url: TypeUrl::CLUSTER.as_str().to_owned(),
+            ..DiscoveryRequest::default()
+        };
+        session.handle_request(request, now).unwrap();
+        let client = Client {
+            kind: ClientKind::Envoy,
+            ..client("a")
+        };
+        let serves = Serves {
+            variant: Variant::Sotw,
+            only: None,
+        };
+        let stream = registry.connect(client, serves, session, 3, now).unwrap();
+        stream.session().set_view(clusters(content), now);
+        stream
+    }
+
+    fn clusters(content: i64) -> Arc<Snapshot> {
+        let new = static_cluster(&format!("c{content}"));
+        snapshot([new, cluster("a", content), assignment("a", 1)])
+    }
+
+    /// Its answer to the next response, if there is one: the response's version.
+    fn answer(stream: &Stream, error: Option<&str>, now: Instant) -> Option<String> {
+        let response = stream.session().poll_response(now)?;
+        let request = DiscoveryRequest {
+            version_info: response.version.to_string(),
+            type_url: response.type_url.as_str().to_owned(),
+            response_nonce: response.nonce.to_string(),
+            error_detail: error.map(|message| Status {
+                message: message.to_owned(),
+                ..Status::default()
+            }),
+            ..DiscoveryRequest::default()
+        };
+        stream.session().handle_request(request, now).unwrap();
+        Some(response.version.to_string())
+    }
+
+    /// Whether the session knows what its client came back with: then one of two that are new is
+    /// tried without the other.
+    fn is_known(stream: &Stream, now: Instant) -> bool {
+        answer(stream, Some("a is bad"), now).unwrap();
+        answer(stream, None, now).is_some()
+    }
+
+    #[test]
+    fn c12_whole_sets_are_remembered_until_the_client_comes_back_or_for_ten_minutes() {
+        for (away, known) in [
+            (Duration::ZERO, true),
+            (EARLIER_SETS_KEPT - Duration::from_secs(1), true),
+            (EARLIER_SETS_KEPT, false),
+        ] {
+            let (registry, now) = (Registry::default(), Instant::now());
+            let first = envoy(&registry, "", 1, now);
+            let version = answer(&first, None, now).unwrap();
+            registry.disconnect(&first, now);
+            let later = now + away;
+            let other = connect(&registry, "b", later).unwrap();
+            registry.disconnect(&other, later);
+            let second = envoy(&registry, &version, 2, later);
+            assert_eq!(is_known(&second, later), known, "{away:?}");
+            assert!(registry.nodes().earlier.is_empty());
+        }
+    }
+
+    #[test]
+    fn c12_a_stream_that_closes_late_hides_nothing_that_a_newer_one_left() {
+        let (registry, now) = (Registry::default(), Instant::now());
+        let old = envoy(&registry, "", 1, now);
+        let version = answer(&old, None, now).unwrap();
+        let new = envoy(&registry, &version, 2, now);
+        let version = answer(&new, None, now).unwrap();
+        registry.disconnect(&new, now);
+        registry.disconnect(&old, now);
+        assert!(is_known(&envoy(&registry, &version, 3, now), now));
     }
 
     #[test]

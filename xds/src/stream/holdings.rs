@@ -24,7 +24,7 @@ use crate::snapshot::{Change, OfType};
 const CHANGED_MIN: usize = 64;
 
 /// What a client has of one type.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Holdings {
     base: Option<Arc<OfType>>,
     scope: Scope,
@@ -352,6 +352,13 @@ impl Holdings {
         }
     }
 
+    /// The client may have something by this name from an earlier stream, and doesn't tell what.
+    pub(super) fn claim_untold(&mut self, name: &Name) {
+        if !self.contains(name) {
+            *self.entry(name) = Held::untold();
+        }
+    }
+
     /// Calls with every entry that is claimed and not confirmed.
     pub(super) fn each_claimed(&mut self, mut confirm: impl FnMut(&Name, &mut Held)) {
         for name in std::mem::take(&mut self.claimed) {
@@ -409,6 +416,21 @@ impl Holdings {
             }
         }
         self.base = base;
+    }
+
+    /// The stream that this was of is over: nothing is in flight, and what was may have come.
+    pub(super) fn begin_stream(&mut self) {
+        self.divide();
+        let apart: Vec<Name> = self.told_apart().map(|(name, _)| name.clone()).collect();
+        for name in &apart {
+            self.entry(name).begin_stream();
+        }
+        self.came_all(0);
+    }
+
+    /// Whether the client may have anything but what it acknowledged, or not have that.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.alike.in_flight || self.told_apart().any(|(_, held)| held.unsure)
     }
 
     /// The client has exactly the view's resources. Only if it has nothing yet.
