@@ -13,6 +13,7 @@ use std::time::Instant;
 use super::client::{Client, ClientKind, ClientStatus};
 use super::task::Serves;
 use crate::delivery::ResourceStatus;
+use crate::identity::SpiffeId;
 use crate::limits::{
     EARLIER_SETS_KEPT, GONE_CLIENT_KEPT, GONE_CLIENTS_MAX, STREAMS_OF_ONE_TYPE_MAX,
     STREAMS_PER_NODE_MAX,
@@ -49,8 +50,9 @@ struct Node {
     gone: Option<ClientStatus>,
     /// What its last aggregated stream left behind.
     legacy: Option<Arc<Legacy>>,
-    /// The whole sets of that stream, over the state of the world.
-    earlier: Earlier,
+    /// The whole sets of that stream, over the state of the world, and whose they were: policy may let
+    /// several identities use one node id, and gives each its own view.
+    earlier: Option<(Option<SpiffeId>, Earlier)>,
     /// Which stream that was. One that closes after a newer one has nothing to add.
     left_by: u64,
     /// How often it came: see [`ClientStatus::connections`].
@@ -215,9 +217,15 @@ impl Registry {
         if client.kind == ClientKind::Envoy && serves.only.is_none() {
             let mut newest = node.newest().into_iter();
             let before = newest.find(|stream| stream.serves.only.is_none());
-            let earlier = before.map(|stream| stream.session().earlier());
+            let earlier = before.map(|stream| {
+                let identity = stream.client.identity.clone();
+                (identity, stream.session().earlier())
+            });
             let legacy = before.map(|stream| stream.session().legacy());
-            session.remember(earlier.unwrap_or_else(|| std::mem::take(&mut node.earlier)));
+            let earlier = earlier.or_else(|| node.earlier.take());
+            if let Some((_, earlier)) = earlier.filter(|(whose, _)| *whose == client.identity) {
+                session.remember(earlier);
+            }
             let left = || node.legacy.take().map(Arc::unwrap_or_clone);
             if let Some(legacy) = legacy.or_else(left) {
                 session.expect(legacy, now);
@@ -260,7 +268,8 @@ impl Registry {
                     nodes.legacy = Arc::new(legacy);
                 }
                 node.legacy = Some(Arc::clone(&nodes.legacy));
-                node.earlier = stream.session().earlier();
+                let earlier = Some(stream.session().earlier()).filter(|it| !it.is_empty());
+                node.earlier = earlier.map(|it| (stream.client.identity.clone(), it));
             }
             node.live.retain(|other| other.id != stream.id);
             // Room for one, as a rule; a client that reconnects a lot had more.
@@ -275,7 +284,7 @@ impl Registry {
                     ..last
                 });
                 let gone = (now, stream.client.node_id.clone());
-                if !node.earlier.is_empty() {
+                if node.earlier.is_some() {
                     nodes.earlier.insert(gone.clone());
                 }
                 nodes.gone.insert(gone);
@@ -381,7 +390,7 @@ impl Nodes {
             && let Some((_, id)) = self.earlier.pop_first()
         {
             if let Some(node) = self.by_id.get_mut(&id) {
-                node.earlier = Earlier::default();
+                node.earlier = None;
             }
         }
         while let Some((since, _)) = self.gone.first() {
@@ -468,6 +477,16 @@ mod tests {
 
     /// An Envoy's stream over the state of the world, which comes with a version of its clusters.
     fn envoy(registry: &Registry, version: &str, content: i64, now: Instant) -> Arc<Stream> {
+        envoy_of(None, registry, version, content, now)
+    }
+
+    fn envoy_of(
+        identity: Option<&str>,
+        registry: &Registry,
+        version: &str,
+        content: i64,
+        now: Instant,
+    ) -> Arc<Stream> {
         let mut session = Session::new(Variant::Sotw, SessionSettings::default());
         let node = Node {
             id: "a".to_owned(),
@@ -481,6 +500,7 @@ mod tests {
         };
         session.handle_request(request, now).unwrap();
         let client = Client {
+            identity: identity.map(|id| SpiffeId::new(id).unwrap()),
             kind: ClientKind::Envoy,
             ..client("a")
         };
@@ -539,6 +559,22 @@ mod tests {
             let second = envoy(&registry, &version, 2, later);
             assert_eq!(is_known(&second, later), known, "{away:?}");
             assert!(registry.nodes().earlier.is_empty());
+        }
+    }
+
+    #[test]
+    fn x11_whole_sets_are_remembered_for_one_identity() {
+        for (whose, known) in [("spiffe://mesh/a", true), ("spiffe://mesh/b", false)] {
+            for closed in [true, false] {
+                let (registry, now) = (Registry::default(), Instant::now());
+                let first = envoy_of(Some("spiffe://mesh/a"), &registry, "", 1, now);
+                let version = answer(&first, None, now).unwrap();
+                if closed {
+                    registry.disconnect(&first, now);
+                }
+                let second = envoy_of(Some(whose), &registry, &version, 2, now);
+                assert_eq!(is_known(&second, now), known, "{whose}, {closed}");
+            }
         }
     }
 
