@@ -187,6 +187,10 @@ pub const CHANGES_KEPT: usize = 4_096;
 /// Clients that are remembered after they left; 1 to 2 KiB of memory each, unless they refused much.
 pub const GONE_CLIENTS_MAX: usize = 10_000;
 
+/// How long the whole sets of a state-of-the-world client are remembered after it left: an Envoy comes
+/// back within 30 s, a host that starts again within minutes. They keep the view of then alive.
+pub const EARLIER_SETS_KEPT: Duration = Duration::from_secs(600);
+
 /// How long a client is remembered after it left.
 pub const GONE_CLIENT_KEPT: Duration = Duration::from_secs(3_600);
 

@@ -13,12 +13,17 @@ use std::time::Instant;
 use super::client::{Client, ClientKind, ClientStatus};
 use super::task::Serves;
 use crate::delivery::ResourceStatus;
+use crate::identity::SpiffeId;
 use crate::limits::{
-    GONE_CLIENT_KEPT, GONE_CLIENTS_MAX, STREAMS_OF_ONE_TYPE_MAX, STREAMS_PER_NODE_MAX,
+    EARLIER_SETS_KEPT, GONE_CLIENT_KEPT, GONE_CLIENTS_MAX, STREAMS_OF_ONE_TYPE_MAX,
+    STREAMS_PER_NODE_MAX,
 };
 use crate::report::MAX_ENTRIES;
 use crate::resource::{Name, Resource, TypeUrl};
-use crate::stream::{Legacy, Session};
+use crate::stream::{Earlier, Legacy, Session};
+
+#[cfg(test)]
+mod tests;
 
 /// All streams, by node id.
 #[derive(Debug, Default)]
@@ -31,6 +36,8 @@ struct Nodes {
     by_id: BTreeMap<String, Node>,
     /// Of those without a stream: since when, the longest gone first.
     gone: BTreeSet<(Instant, String)>,
+    /// Of those, whose whole sets are remembered, in the same order.
+    earlier: BTreeSet<(Instant, String)>,
     /// The newest legacy: a thousand clients that leave together leave the same behind, which may be
     /// a thousand names.
     legacy: Arc<Legacy>,
@@ -46,6 +53,11 @@ struct Node {
     gone: Option<ClientStatus>,
     /// What its last aggregated stream left behind.
     legacy: Option<Arc<Legacy>>,
+    /// The whole sets of that stream, over the state of the world, and whose they were: policy may let
+    /// several identities use one node id, and gives each its own view.
+    earlier: Option<(Option<SpiffeId>, Earlier)>,
+    /// Which stream that was. One that closes after a newer one has nothing to add.
+    left_by: u64,
     /// How often it came: see [`ClientStatus::connections`].
     connections: u64,
     /// Its version gauges, since it opened its newest stream.
@@ -208,7 +220,15 @@ impl Registry {
         if client.kind == ClientKind::Envoy && serves.only.is_none() {
             let mut newest = node.newest().into_iter();
             let before = newest.find(|stream| stream.serves.only.is_none());
+            let earlier = before.map(|stream| {
+                let identity = stream.client.identity.clone();
+                (identity, stream.session().earlier())
+            });
             let legacy = before.map(|stream| stream.session().legacy());
+            let earlier = earlier.or_else(|| node.earlier.take());
+            if let Some((_, earlier)) = earlier.filter(|(whose, _)| *whose == client.identity) {
+                session.remember(earlier);
+            }
             let left = || node.legacy.take().map(Arc::unwrap_or_clone);
             if let Some(legacy) = legacy.or_else(left) {
                 session.expect(legacy, now);
@@ -231,7 +251,9 @@ impl Registry {
         // They may be of a process that is gone.
         node.gauges.clear();
         if let Some(gone) = node.gone.take() {
-            nodes.gone.remove(&(gone.since, gone.client.node_id));
+            let gone = (gone.since, gone.client.node_id);
+            nodes.gone.remove(&gone);
+            nodes.earlier.remove(&gone);
         }
         nodes.streams += 1;
         Ok(stream)
@@ -242,12 +264,15 @@ impl Registry {
         let mut nodes = self.nodes();
         let nodes = &mut *nodes;
         if let Some(node) = nodes.by_id.get_mut(&stream.client.node_id) {
-            if stream.serves.only.is_none() {
+            if stream.serves.only.is_none() && stream.id > node.left_by {
+                node.left_by = stream.id;
                 let legacy = stream.session().legacy();
                 if *nodes.legacy != legacy {
                     nodes.legacy = Arc::new(legacy);
                 }
                 node.legacy = Some(Arc::clone(&nodes.legacy));
+                let earlier = Some(stream.session().earlier()).filter(|it| !it.is_empty());
+                node.earlier = earlier.map(|it| (stream.client.identity.clone(), it));
             }
             node.live.retain(|other| other.id != stream.id);
             // Room for one, as a rule; a client that reconnects a lot had more.
@@ -261,7 +286,11 @@ impl Registry {
                     connections: node.connections,
                     ..last
                 });
-                nodes.gone.insert((now, stream.client.node_id.clone()));
+                let gone = (now, stream.client.node_id.clone());
+                if node.earlier.is_some() {
+                    nodes.earlier.insert(gone.clone());
+                }
+                nodes.gone.insert(gone);
             }
             nodes.streams -= 1;
         }
@@ -356,183 +385,26 @@ impl Registry {
 // === impl Nodes ===
 
 impl Nodes {
-    /// Drops who left too long ago, and the longest gone when there are too many.
+    /// Drops who left too long ago, and the longest gone when there are too many; what keeps old views
+    /// alive, before.
     fn forget_old(&mut self, now: Instant) {
+        while let Some((since, _)) = self.earlier.first()
+            && now.saturating_duration_since(*since) >= EARLIER_SETS_KEPT
+            && let Some((_, id)) = self.earlier.pop_first()
+        {
+            if let Some(node) = self.by_id.get_mut(&id) {
+                node.earlier = None;
+            }
+        }
         while let Some((since, _)) = self.gone.first() {
             let kept = now.saturating_duration_since(*since) < GONE_CLIENT_KEPT;
             if kept && self.gone.len() <= GONE_CLIENTS_MAX {
                 return;
             }
-            if let Some((_, id)) = self.gone.pop_first() {
+            if let Some((since, id)) = self.gone.pop_first() {
+                self.earlier.remove(&(since, id.clone()));
                 self.by_id.remove(&id);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::server::ClientKind;
-    use crate::stream::{SessionSettings, Variant};
-
-    fn client(id: &str) -> Client {
-        Client {
-            identity: None,
-            node_id: id.to_owned(),
-            cluster: String::new(),
-            region: String::new(),
-            zone: String::new(),
-            sub_zone: String::new(),
-            kind: ClientKind::Other,
-            version: String::new(),
-            client_features: Vec::new(),
-        }
-    }
-
-    fn connect(registry: &Registry, id: &str, now: Instant) -> Result<Arc<Stream>, Full> {
-        connect_as(registry, client(id), None, now)
-    }
-
-    fn connect_as(
-        registry: &Registry,
-        client: Client,
-        only: Option<TypeUrl>,
-        now: Instant,
-    ) -> Result<Arc<Stream>, Full> {
-        let session = Session::new(Variant::Delta, SessionSettings::default());
-        let variant = Variant::Delta;
-        registry.connect(client, Serves { variant, only }, session, 3, now)
-    }
-
-    #[test]
-    fn an_old_stream_that_closes_late_does_not_mark_the_new_one_disconnected() {
-        let (registry, now) = (Registry::default(), Instant::now());
-        let old = connect(&registry, "a", now).unwrap();
-        let later = now + Duration::from_secs(1);
-        let new = connect(&registry, "a", later).unwrap();
-        assert_eq!(registry.status("a").unwrap().streams, 2);
-        registry.disconnect(&old, later);
-        let status = registry.status("a").unwrap();
-        assert!(status.connected);
-        assert_eq!((status.since, status.streams), (later, 1));
-        registry.disconnect(&new, later);
-        assert!(!registry.status("a").unwrap().connected);
-    }
-
-    #[test]
-    fn an_old_stream_takes_over_when_the_newer_one_closes_first() {
-        let (registry, now) = (Registry::default(), Instant::now());
-        let _old = connect(&registry, "a", now).unwrap();
-        let new = connect(&registry, "a", now + Duration::from_secs(1)).unwrap();
-        registry.disconnect(&new, now + Duration::from_secs(2));
-        let status = registry.status("a").unwrap();
-        assert!(status.connected);
-        assert_eq!(status.since, now);
-    }
-
-    #[test]
-    fn connections_are_counted_across_absences() {
-        let (registry, now) = (Registry::default(), Instant::now());
-        let connections = || registry.status("a").unwrap().connections;
-        let first = connect(&registry, "a", now).unwrap();
-        assert_eq!(connections(), 1);
-        registry.disconnect(&first, now);
-        assert_eq!(connections(), 1, "it is remembered");
-        let second = connect(&registry, "a", now).unwrap();
-        assert_eq!(connections(), 2);
-        // Its connection broke, and nobody has noticed on this side yet.
-        let third = connect(&registry, "a", now).unwrap();
-        assert_eq!(connections(), 3);
-        registry.disconnect(&second, now);
-        registry.disconnect(&third, now);
-        assert_eq!(connections(), 3);
-        // One that was forgotten begins anew.
-        let later = now + GONE_CLIENT_KEPT;
-        let other = connect(&registry, "b", later).unwrap();
-        registry.disconnect(&other, later);
-        let _back = connect(&registry, "a", later).unwrap();
-        assert_eq!(connections(), 1);
-    }
-
-    #[test]
-    fn a_stream_that_is_refused_is_no_connection() {
-        let (registry, now) = (Registry::default(), Instant::now());
-        let streams: Vec<_> = (0..3).map(|_| connect(&registry, "a", now)).collect();
-        assert!(streams.iter().all(Result::is_ok));
-        assert_eq!(connect(&registry, "a", now).unwrap_err(), Full::Streams);
-        assert_eq!(registry.status("a").unwrap().connections, 3);
-    }
-
-    #[test]
-    fn streams_for_something_else_are_no_new_connections() {
-        let (registry, now) = (Registry::default(), Instant::now());
-        let connections = |id: &str| registry.status(id).unwrap().connections;
-        // Two targets of a gRPC client; then it comes back.
-        let grpc = || Client {
-            kind: ClientKind::Grpc,
-            ..client("g")
-        };
-        let one = connect_as(&registry, grpc(), None, now).unwrap();
-        let two = connect_as(&registry, grpc(), None, now).unwrap();
-        assert_eq!(connections("g"), 1);
-        registry.disconnect(&one, now);
-        registry.disconnect(&two, now);
-        let back = connect_as(&registry, grpc(), None, now).unwrap();
-        assert_eq!(connections("g"), 2);
-        registry.disconnect(&back, now);
-        // An Envoy that doesn't aggregate: one stream for clusters, one for listeners.
-        for only in [TypeUrl::CLUSTER, TypeUrl::LISTENER] {
-            connect_as(&registry, client("e"), Some(only), now).unwrap();
-            assert_eq!(connections("e"), 1);
-        }
-    }
-
-    #[test]
-    fn who_left_is_bounded_in_number_and_who_came_back_is_not_forgotten() {
-        let (registry, now) = (Registry::default(), Instant::now());
-        let id = |number: usize| format!("node-{number}");
-        let stays = connect(&registry, &id(0), now).unwrap();
-        registry.disconnect(&stays, now);
-        let _stays = connect(&registry, &id(0), now).unwrap();
-        for number in 1..GONE_CLIENTS_MAX + 10 {
-            let stream = connect(&registry, &id(number), now).unwrap();
-            let later = now + Duration::from_millis(number as u64);
-            registry.disconnect(&stream, later);
-        }
-        assert_eq!(registry.statuses().len(), GONE_CLIENTS_MAX + 1);
-        assert!(registry.status(&id(0)).unwrap().connected);
-        assert!(registry.status(&id(9)).is_none(), "the longest gone");
-        assert!(!registry.status(&id(10)).unwrap().connected);
-        let nodes = registry.nodes();
-        assert_eq!(nodes.gone.len(), GONE_CLIENTS_MAX);
-        assert_eq!(
-            (nodes.by_id.len(), nodes.streams),
-            (GONE_CLIENTS_MAX + 1, 1)
-        );
-    }
-
-    #[test]
-    fn streams_are_bounded_and_the_gone_are_forgotten_in_time() {
-        let (registry, now) = (Registry::default(), Instant::now());
-        let streams: Vec<_> = ["a", "b", "c"]
-            .map(|id| connect(&registry, id, now).unwrap())
-            .into();
-        assert_eq!(connect(&registry, "d", now).unwrap_err(), Full::Streams);
-        for stream in &streams {
-            registry.disconnect(stream, now);
-        }
-        assert_eq!(registry.statuses().len(), 3);
-        let later = now + GONE_CLIENT_KEPT;
-        let stream = connect(&registry, "d", later).unwrap();
-        registry.disconnect(&stream, later);
-        let known: Vec<String> = registry
-            .statuses()
-            .into_iter()
-            .map(|status| status.client.node_id)
-            .collect();
-        assert_eq!(known, ["d"]);
     }
 }

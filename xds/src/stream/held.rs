@@ -48,6 +48,8 @@ pub(super) enum Claim {
     Version(Version),
     /// Any other text, by its hash (xxh64): a version of the embedder's own, or somebody else's.
     Text(u64),
+    /// Something, and over the state of the world it doesn't say which.
+    Untold,
 }
 
 // === impl Claim ===
@@ -65,6 +67,14 @@ impl Held {
     pub(super) fn claimed(version: &str) -> Self {
         Self {
             claimed: Some(Claim::of(version)),
+            ..Self::default()
+        }
+    }
+
+    /// Of a client that doesn't tell.
+    pub(super) fn untold() -> Self {
+        Self {
+            claimed: Some(Claim::Untold),
             ..Self::default()
         }
     }
@@ -126,6 +136,18 @@ impl Held {
     /// Its removal wasn't acknowledged, and may have happened all the same.
     pub(super) fn removal_failed(&mut self) {
         self.unsure |= std::mem::take(&mut self.removing);
+    }
+
+    /// The stream that this was of is over. What was in flight may have come, in part.
+    pub(super) fn begin_stream(&mut self) {
+        self.removal_failed();
+        self.removal_refused = false;
+        if let Some(pending) = self.pending.take()
+            && !self.is_exactly(&pending)
+        {
+            self.rejected(&pending, false);
+        }
+        (self.acked_by, self.sent_by) = (0, 0);
     }
 
     pub(super) fn acknowledged(&mut self, resource: Arc<Resource>, nonce: u64) {

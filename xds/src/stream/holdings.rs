@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Behaves as a map from names to [`Held`], and costs a settled stream nothing. The base is always
-//! the current view's, so that no stream keeps an old view alive.
+//! the current view's, so that no stream keeps an old view alive. The map is here; what is said of all
+//! entries at once is in `alike`, and what becomes of them with another view or subscription in `base`.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,16 +16,21 @@ use std::sync::Arc;
 
 use super::agenda::MERGED_SHARE;
 use super::held::Held;
-use super::settle::{tidy, tidy_set};
-use super::subscription::Subscription;
-use crate::resource::{Name, NameList, Resource};
-use crate::snapshot::{Change, OfType};
+use crate::resource::{Name, Resource};
+use crate::snapshot::OfType;
+use alike::Alike;
+pub(super) use base::Scope;
+
+mod alike;
+mod base;
+#[cfg(test)]
+mod tests;
 
 /// Changes that are kept without looking for repetitions.
 const CHANGED_MIN: usize = 64;
 
 /// What a client has of one type.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Holdings {
     base: Option<Arc<OfType>>,
     scope: Scope,
@@ -43,59 +49,6 @@ pub(super) struct Holdings {
     changed_full: usize,
     /// Whether anything changed since the last [`settle`](Self::settle).
     unsettled: bool,
-}
-
-/// How a client has everything that isn't told apart, in the terms of [`Held`].
-#[derive(Debug, Clone, Copy, Default)]
-struct Alike {
-    /// Acknowledged. If not, it is in flight.
-    acked: bool,
-    in_flight: bool,
-    acked_by: u64,
-    sent_by: u64,
-}
-
-/// Of which names the client has what the base has.
-#[derive(Debug, Clone, Default)]
-pub(super) enum Scope {
-    #[default]
-    None,
-    All,
-    Names(Arc<NameList>),
-}
-
-// === impl Alike ===
-
-impl Alike {
-    fn held(self, resource: &Arc<Resource>) -> Held {
-        Held {
-            acked: Some(resource).filter(|_| self.acked).cloned(),
-            acked_by: self.acked_by,
-            sent_by: self.sent_by,
-            pending: Some(resource).filter(|_| self.in_flight).cloned(),
-            ..Held::default()
-        }
-    }
-}
-
-// === impl Scope ===
-
-impl Scope {
-    fn covers(&self, name: &str) -> bool {
-        match self {
-            Self::None => false,
-            Self::All => true,
-            Self::Names(names) => names.has(name),
-        }
-    }
-
-    fn is(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::None, Self::None) | (Self::All, Self::All) => true,
-            (Self::Names(a), Self::Names(b)) => Arc::ptr_eq(a, b),
-            _ => false,
-        }
-    }
 }
 
 // === impl Holdings ===
@@ -208,57 +161,9 @@ impl Holdings {
             .filter_map(|(name, held)| Some((name, held.as_deref()?)))
     }
 
-    fn alike(&self) -> impl Iterator<Item = (&Name, Cow<'_, Held>)> {
-        let base = self.base.iter().flat_map(|base| base.iter());
-        let alike = |name: &Name| !self.apart.contains_key(name) && self.scope.covers(name);
-        base.filter(move |resource| alike(resource.name()))
-            .map(|resource| (resource.name(), Cow::Owned(self.alike.held(resource))))
-    }
-
-    /// Those that are acknowledged and not told apart, if a gate could ask when they were sent.
-    pub(super) fn fresh(&self) -> impl Iterator<Item = (&Name, Cow<'_, Held>)> {
-        let fresh = self.alike.sent_by > 0 && !self.alike.in_flight;
-        fresh.then(|| self.alike()).into_iter().flatten()
-    }
-
-    /// Whether all entries are acknowledged, and none by an earlier response than the nonce's.
-    pub(super) fn all_came_since(&self, nonce: u64) -> bool {
-        let alike = self.alike;
-        let none = matches!(self.scope, Scope::None);
-        self.apart.is_empty() && (none || alike.acked && alike.acked_by >= nonce)
-    }
-
-    /// [`Held::sent_by`] of what isn't told apart.
-    pub(super) fn sent_by(&self) -> u64 {
-        self.alike.sent_by
-    }
-
     /// Whether there is no entry at all.
     pub(super) fn is_blank(&self) -> bool {
         self.apart.is_empty() && matches!(self.scope, Scope::None)
-    }
-
-    /// Whether the client has exactly the view's resources of a scope, and nothing is in flight.
-    pub(super) fn is_exactly(&self, scope: &Scope) -> bool {
-        self.apart.is_empty() && self.alike.acked && !self.alike.in_flight && self.scope.is(scope)
-    }
-
-    /// Whether the client has the view's resources of a scope but for what is told apart, and
-    /// nothing of the rest is in flight.
-    pub(super) fn is_mostly(&self, scope: &Scope) -> bool {
-        self.alike.acked && !self.alike.in_flight && self.scope.is(scope)
-    }
-
-    /// Whether nothing is told apart, and nothing in flight.
-    pub(super) fn is_all_alike(&self) -> bool {
-        self.apart.is_empty() && self.alike.acked && !self.alike.in_flight && !self.unsettled
-    }
-
-    /// What the base has otherwise than the one before was acknowledged, and everything is
-    /// [alike](Self::is_all_alike) again.
-    pub(super) fn came_all(&mut self, nonce: u64) {
-        self.alike.acked_by = nonce;
-        self.alike.sent_by = 0;
     }
 
     /// The names of what is told apart, also of what the client hasn't, in order.
@@ -266,89 +171,18 @@ impl Holdings {
         self.apart.keys()
     }
 
-    /// The view's resources of a scope are sent, all at once. Only if the client has none, or
-    /// [mostly](Self::is_mostly) these.
-    pub(super) fn send_all(&mut self, scope: Scope, items: &[Arc<Resource>], nonce: u64) {
-        for item in self.items_apart(items) {
-            let held = self.entry(item.name());
-            held.pending = Some(item);
-            held.sent_by = nonce;
-        }
-        self.scope = scope;
-        self.alike.in_flight = true;
-        self.alike.sent_by = nonce;
-        self.unsettled = true;
-    }
-
-    /// What was sent all at once is acknowledged. Whether it was still told of as one.
-    pub(super) fn acknowledge_all(&mut self, items: &[Arc<Resource>], nonce: u64) -> bool {
-        let same = self.alike.in_flight && self.alike.sent_by == nonce;
-        if same {
-            for item in self.items_apart(items) {
-                // Without an entry the client unsubscribed in the meantime.
-                if let Some(held) = self.get_mut(&item.name().clone()) {
-                    held.acknowledged(item, nonce);
-                }
-            }
-            self.alike.acked = true;
-            self.alike.acked_by = nonce;
-            self.alike.in_flight = false;
-            self.unsettled = true;
-        }
-        same
-    }
-
-    /// Those of some resources, which are in order, that are told apart.
-    fn items_apart(&self, items: &[Arc<Resource>]) -> Vec<Arc<Resource>> {
-        let place = |name: &Name| items.binary_search_by(|item| item.name().cmp(name)).ok();
-        let apart = self.apart.keys().filter_map(place);
-        apart
-            .filter_map(|place| items.get(place).cloned())
-            .collect()
-    }
-
-    /// The client has exactly the view's resources of a scope, from an earlier stream. Only if it
-    /// has none.
-    pub(super) fn adopt(&mut self, scope: Scope) {
-        self.scope = scope;
-        self.alike = Alike {
-            acked: true,
-            ..Alike::default()
-        };
-        self.unsettled = true;
-    }
-
-    /// Tells apart what was sent all at once and isn't acknowledged.
-    pub(super) fn divide(&mut self) {
-        if !self.alike.in_flight {
-            return;
-        }
-        let alike = self.alike();
-        let mut alike: BTreeMap<_, _> = alike
-            .map(|(name, held)| (name.clone(), Some(Box::new(held.into_owned()))))
-            .collect();
-        self.changed.extend(alike.keys().cloned());
-        self.apart.append(&mut alike);
-        self.scope = Scope::None;
-        self.alike = Alike::default();
-        self.unsettled = true;
-    }
-
-    /// The view's resources, if the entry of this name is simply the view's.
-    pub(super) fn base(&self) -> Option<&Arc<OfType>> {
-        self.base.as_ref()
-    }
-
-    /// Whether the entry is simply the view's.
-    pub(super) fn is_of_base(&self, name: &str) -> bool {
-        !self.alike.in_flight && self.is_alike(name)
-    }
-
     /// The client named a version on connecting.
     pub(super) fn claim(&mut self, name: &Name, version: &str) {
         if !self.contains(name) {
             *self.entry(name) = Held::claimed(version);
             self.claimed.insert(name.clone());
+        }
+    }
+
+    /// The client may have something by this name from an earlier stream, and doesn't tell what.
+    pub(super) fn claim_untold(&mut self, name: &Name) {
+        if !self.contains(name) {
+            *self.entry(name) = Held::untold();
         }
     }
 
@@ -393,110 +227,6 @@ impl Holdings {
         changed
     }
 
-    /// There is a new view, which differs from the base in this: what the client has stays what it
-    /// was.
-    pub(super) fn rebase(&mut self, base: Option<Arc<OfType>>, difference: &[Change]) {
-        for Change { name, old, new } in difference {
-            if let Some(apart) = self.apart.get(name) {
-                // What it hasn't needs no word if the view hasn't it either.
-                if apart.is_none() && new.is_none() {
-                    self.apart.remove(name);
-                }
-            } else if self.scope.covers(name) {
-                let held = old.as_ref().map(|old| Box::new(self.alike.held(old)));
-                self.apart.insert(name.clone(), held);
-                self.unsettled = true;
-            }
-        }
-        self.base = base;
-    }
-
-    /// The client has exactly the view's resources. Only if it has nothing yet.
-    pub(super) fn adopt_base(&mut self) {
-        self.adopt(Scope::All);
-        self.apart.clear();
-        let names = self.base.iter().flat_map(|base| base.iter());
-        self.changed
-            .extend(names.map(|resource| resource.name().clone()));
-    }
-
-    /// Whether [`settle`](Self::settle) with the scope of this subscription would change nothing.
-    pub(super) fn rests(&self, subscription: &Subscription) -> bool {
-        let same = match &self.scope {
-            Scope::None => false,
-            Scope::All => subscription.wildcard,
-            Scope::Names(names) => {
-                !subscription.wildcard && Arc::ptr_eq(names, subscription.names.list())
-            }
-        };
-        same && !self.unsettled && !self.alike.in_flight
-    }
-
-    /// Stops telling apart what is just as the view has it, except for what `stays`. The scope is
-    /// what the client is subscribed to by now.
-    ///
-    /// All entries that weren't told apart count as acknowledged by `nonce` and sent by none. The
-    /// caller must see to it that no comparison of the two changes by that.
-    pub(super) fn settle(
-        &mut self,
-        scope: Scope,
-        nonce: u64,
-        stays: impl Fn(&Name, &Held) -> bool,
-    ) {
-        self.divide();
-        if !std::mem::take(&mut self.unsettled) && self.scope.is(&scope) {
-            return;
-        }
-        self.widen(scope);
-        let (base, scope) = (&self.base, &self.scope);
-        let of_base = |name: &Name| base.as_ref()?.get(name).filter(|_| scope.covers(name));
-        self.apart.retain(|name, held| match (held, of_base(name)) {
-            (Some(held), Some(wanted)) => !held.is_plainly(wanted) || stays(name, held),
-            (None, of_base) => of_base.is_some(),
-            (Some(_), None) => true,
-        });
-        let apart = &self.apart;
-        self.timed.retain(|name| apart.contains_key(name));
-        self.alike = Alike {
-            acked: true,
-            acked_by: nonce,
-            ..Alike::default()
-        };
-        tidy(&mut self.apart);
-        tidy_set(&mut self.timed);
-        tidy_set(&mut self.claimed);
-    }
-
-    /// Tells an entry apart, as it is.
-    pub(super) fn tell_apart(&mut self, name: &Name) {
-        if let Some(held) = self
-            .of_base(name)
-            .filter(|_| !self.apart.contains_key(name))
-        {
-            self.apart.insert(name.clone(), Some(Box::new(held)));
-        }
-    }
-
-    /// Changes the scope, and nothing of what the client has.
-    fn widen(&mut self, scope: Scope) {
-        if self.scope.is(&scope) {
-            return;
-        }
-        let Some(base) = &self.base else {
-            self.scope = scope;
-            return;
-        };
-        for resource in base.iter() {
-            let name = resource.name();
-            let (before, after) = (self.scope.covers(name), scope.covers(name));
-            if before != after && !self.apart.contains_key(name) {
-                let held = before.then(|| Box::new(self.alike.held(resource)));
-                self.apart.insert(name.clone(), held);
-            }
-        }
-        self.scope = scope;
-    }
-
     fn note(&mut self, name: &Name) {
         self.limit_changed();
         self.changed.push(name.clone());
@@ -511,11 +241,6 @@ impl Holdings {
         }
     }
 
-    fn lies_in_base(&self, name: &str) -> bool {
-        let base = self.base.as_ref();
-        self.scope.covers(name) && base.is_some_and(|base| base.get(name).is_some())
-    }
-
     fn is_alike(&self, name: &str) -> bool {
         !self.apart.contains_key(name) && self.lies_in_base(name)
     }
@@ -524,166 +249,9 @@ impl Holdings {
         let base = self.base.as_ref().filter(|_| self.scope.covers(name))?;
         Some(self.alike.held(base.get(name)?))
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::TypeUrl;
-    use crate::testing::{assignment, snapshot};
-
-    const CONTENTS: u8 = 3;
-
-    fn name(index: u8) -> Name {
-        Name::from(format!("n{index}"))
-    }
-
-    /// `contents[n]` is what resource `n` has; 0 for none.
-    fn base(contents: &[u8]) -> Option<Arc<OfType>> {
-        let resources = contents
-            .iter()
-            .enumerate()
-            .filter(|(_, content)| **content > 0);
-        let resource =
-            |(index, content): (usize, &u8)| assignment(&format!("n{index}"), u32::from(*content));
-        let view = snapshot(resources.map(resource));
-        view.of_type(&TypeUrl::CLUSTER_LOAD_ASSIGNMENT).cloned()
-    }
-
-    #[derive(Debug, Clone)]
-    enum Step {
-        Rebase(Vec<u8>),
-        Acknowledge(u8, u8),
-        Reject(u8, u8),
-        Remove(u8),
-        Retain(u8),
-        Settle(Option<BTreeSet<u8>>),
-        TellApart(u8),
-        Adopt,
-        SendAll,
-        AcknowledgeAll,
-        Divide,
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        let names = || proptest::collection::btree_set(0_u8..6, 0..6);
-        prop_oneof![
-            3 => proptest::collection::vec(0..CONTENTS, 6).prop_map(Step::Rebase),
-            4 => (0_u8..6, 1..CONTENTS).prop_map(|(n, content)| Step::Acknowledge(n, content)),
-            1 => (0_u8..6, 1..CONTENTS).prop_map(|(n, content)| Step::Reject(n, content)),
-            2 => (0_u8..6).prop_map(Step::Remove),
-            1 => (0_u8..6).prop_map(Step::Retain),
-            3 => proptest::option::of(names()).prop_map(Step::Settle),
-            1 => (0_u8..6).prop_map(Step::TellApart),
-            1 => Just(Step::Adopt),
-            4 => Just(Step::SendAll),
-            2 => Just(Step::AcknowledgeAll),
-            1 => Just(Step::Divide),
-        ]
-    }
-
-    fn content(index: u8, content: u8) -> Arc<Resource> {
-        Arc::new(assignment(&name(index), u32::from(content)))
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn holdings_are_a_map(steps in proptest::collection::vec(step(), 0..60)) {
-            let mut holdings = Holdings::default();
-            // Content, and whether it is unsure.
-            let mut model: BTreeMap<Name, (Option<Arc<Resource>>, bool)> = BTreeMap::new();
-            let mut sent: Option<(Vec<Arc<Resource>>, u64)> = None;
-            for (nonce, step) in (1..).zip(steps) {
-                match step {
-                    Step::Rebase(contents) => {
-                        let new = base(&contents);
-                        let difference = OfType::difference(holdings.base(), new.as_ref());
-                        holdings.rebase(new, &difference);
-                    }
-                    Step::Acknowledge(n, which) => {
-                        holdings.entry(&name(n)).acknowledged(content(n, which), nonce);
-                        model.insert(name(n), (Some(content(n, which)), false));
-                    }
-                    Step::Reject(n, which) => {
-                        if let Some(held) = holdings.get_mut(&name(n)) {
-                            held.rejected(&content(n, which), true);
-                        }
-                        if let Some((_, unsure)) = model.get_mut(&name(n)) {
-                            *unsure = true;
-                        }
-                    }
-                    Step::Remove(n) => {
-                        holdings.remove(&name(n));
-                        model.remove(&name(n));
-                    }
-                    Step::Retain(n) => {
-                        holdings.retain(|other| **other >= *name(n));
-                        model.retain(|other, _| **other >= *name(n));
-                    }
-                    Step::Settle(None) => holdings.settle(Scope::All, nonce, |_, _| false),
-                    Step::Settle(Some(names)) => {
-                        let names = names.into_iter().map(name).collect();
-                        let scope = Scope::Names(Arc::new(names));
-                        holdings.settle(scope, nonce, |_, _| false);
-                    }
-                    Step::TellApart(n) => holdings.tell_apart(&name(n)),
-                    Step::SendAll if holdings.is_blank() => {
-                        let base = holdings.base().into_iter();
-                        let items: Vec<_> = base.flat_map(|base| base.iter()).cloned().collect();
-                        holdings.send_all(Scope::All, &items, nonce);
-                        model.extend(items.iter().map(|it| (it.name().clone(), (None, false))));
-                        sent = Some((items, nonce));
-                    }
-                    Step::SendAll => {}
-                    Step::AcknowledgeAll => {
-                        if let Some((items, nonce)) = sent.take()
-                            && holdings.acknowledge_all(&items, nonce)
-                        {
-                            for item in items {
-                                let held = model.get_mut(item.name());
-                                if let Some(held) = held {
-                                    *held = (Some(item), false);
-                                }
-                            }
-                        }
-                    }
-                    Step::Divide => holdings.divide(),
-                    Step::Adopt => {
-                        if model.is_empty() {
-                            holdings.adopt_base();
-                            for resource in holdings.base.iter().flat_map(|base| base.iter()) {
-                                model.insert(resource.name().clone(), (Some(resource.clone()), false));
-                            }
-                        }
-                    }
-                }
-                let names: BTreeSet<&Name> = holdings.names().collect();
-                prop_assert_eq!(names, model.keys().collect::<BTreeSet<_>>());
-                for n in 0..6 {
-                    let held = holdings.get(&name(n));
-                    prop_assert_eq!(held.is_some(), holdings.contains(&name(n)));
-                    let held = held.map(|held| (held.acked.clone(), held.unsure));
-                    prop_assert_eq!(held.as_ref(), model.get(&name(n)));
-                }
-            }
-        }
-
-        #[test]
-        fn what_settles_costs_nothing(contents in proptest::collection::vec(0..CONTENTS, 6)) {
-            let mut holdings = Holdings::default();
-            holdings.rebase(base(&contents), &[]);
-            for (n, which) in (0..).zip(&contents) {
-                if *which > 0 {
-                    holdings.entry(&name(n)).acknowledged(content(n, *which), 1);
-                }
-            }
-            holdings.settle(Scope::All, 1, |_, _| false);
-            prop_assert!(holdings.apart.is_empty());
-            prop_assert_eq!(holdings.names().count(), contents.iter().filter(|which| **which > 0).count());
-        }
+    fn lies_in_base(&self, name: &str) -> bool {
+        let base = self.base.as_ref();
+        self.scope.covers(name) && base.is_some_and(|base| base.get(name).is_some())
     }
 }

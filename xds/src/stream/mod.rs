@@ -16,7 +16,8 @@
 //! ```
 //!
 //! What both protocols share is in `state` (what the client has), `plan` (what differs) and
-//! `order` (make before break); what they differ in is in `delta` and `sotw`.
+//! `order` (make before break); what they differ in is in `delta` and `sotw`. What a client of the
+//! latter had on its last stream is in `earlier`.
 //!
 //! A stream at rest costs nothing that grows with its resources: what it has is the view's, and
 //! what it asked for is a list that it shares (`holdings`, `names`, `settle`). A change costs what
@@ -32,6 +33,7 @@ mod bulk;
 mod collections;
 mod completeness;
 mod delta;
+mod earlier;
 mod errors;
 mod gauges;
 mod held;
@@ -62,6 +64,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use earlier::Earlier;
 pub use known::KnownVersions;
 pub use names::NameLists;
 pub use proven::Proven;

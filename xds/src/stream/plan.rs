@@ -304,7 +304,8 @@ impl Planner<'_> {
         trial: &BTreeSet<Name>,
     ) -> Option<BTreeMap<Name, Arc<Resource>>> {
         let agenda = &state.agenda;
-        // What the client has from an earlier stream isn't known until it takes a set.
+        // What the client has from another replica, or of before a restart, isn't known until it takes
+        // a set; less than everything could delete what it uses (see `earlier`).
         let from_earlier = self.gates.reconnected.is_some() && !state.set_known;
         let mut set = BTreeMap::new();
         let view = self.gates.view;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use envoy_types::pb::envoy::config::core::v3::Node;
 
 use super::completeness::{self, Completeness};
+use super::earlier::Earlier;
 use super::pace::Pace;
 use super::plan::Clocks;
 use super::state::TypeState;
@@ -42,6 +43,8 @@ pub struct Session {
     pub(super) gates_forced: u64,
     /// What the client had on its previous stream, until it is clear whether it asks again.
     pub(super) expected: Option<Expected>,
+    /// The whole sets of its previous stream, until it is clear with which of them it came back.
+    pub(super) earlier: Earlier,
     /// What it didn't ask for again, and since when that is known.
     pub(super) not_asked: BTreeMap<TypeUrl, Instant>,
     pub(super) last_suspicion: Option<Suspicion>,
@@ -86,6 +89,7 @@ impl Session {
             completeness: Completeness::default(),
             gates_forced: 0,
             expected: None,
+            earlier: Earlier::default(),
             not_asked: BTreeMap::new(),
             last_suspicion: None,
             pace: Pace::default(),
@@ -154,7 +158,7 @@ impl Session {
             state.hear_claims(&type_url, view, &self.settings.known_versions);
             state.heed_cure();
             if let Some(view) = view {
-                sotw::skip_equal_set(&type_url, state, view);
+                sotw::hear_claimed_set(&type_url, state, view, &mut self.earlier);
             }
         }
         if let Some(view) = &self.view {
@@ -213,7 +217,7 @@ impl Session {
             }
             state.confirm_claims(&view, type_url, &self.settings.known_versions);
             state.heed_notes(before.as_deref(), &view, type_url);
-            sotw::skip_equal_set(type_url, state, &view);
+            sotw::hear_claimed_set(type_url, state, &view, &mut self.earlier);
         }
         for type_url in completeness::LED_TO {
             let digest = |view: &Snapshot| view.of_type(&type_url).map(|it| it.digest());

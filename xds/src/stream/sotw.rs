@@ -8,6 +8,7 @@ use std::time::Instant;
 use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
 
 use super::Outcome;
+use super::earlier::{self, Earlier};
 use super::state::{TypeState, is_nonce};
 use crate::limits::REJECTED_SETS_MAX;
 use crate::resource::{Name, TypeUrl, xdstp};
@@ -91,6 +92,11 @@ pub(super) fn handle(
         state.dirty = true;
     }
     if first && !request.version_info.is_empty() {
+        if *type_url == TypeUrl::ROUTE_CONFIGURATION {
+            // Until it takes them on this stream, they may lead to any cluster (rule O3).
+            let names: Vec<Name> = state.subscription.names.iter().cloned().collect();
+            names.iter().for_each(|name| state.held.claim_untold(name));
+        }
         state.claimed_set = Some(request.version_info.clone());
     }
     outcome
@@ -120,18 +126,27 @@ fn subscribe(type_url: &TypeUrl, state: &mut TypeState, names: &[String]) -> boo
     added
 }
 
-/// Skips the first answer if the client came back with the very set that it would get. Only for a
-/// pure wildcard: what is named may be warming, and must be answered (rule S8).
-pub(super) fn skip_equal_set(type_url: &TypeUrl, state: &mut TypeState, view: &Snapshot) {
+/// Takes note of what the client came back with, once there is a view. If that is the very set that it
+/// would get, the first answer is skipped: only for a pure wildcard, as what is named may be warming,
+/// and must be answered (rule S8); and only if it can't run parts of what it rejected later.
+pub(super) fn hear_claimed_set(
+    type_url: &TypeUrl,
+    state: &mut TypeState,
+    view: &Snapshot,
+    earlier: &mut Earlier,
+) {
     let Some(claimed) = state.claimed_set.take() else {
         return;
     };
-    if view.own_version(type_url).is_some() {
+    let recalled = earlier.recall(type_url, &claimed);
+    if !type_url.is_full_state() || view.own_version(type_url).is_some() {
         // A string of the embedder's says nothing of the set that came with it.
         return;
     }
     let pure = state.subscription.is_pure_wildcard();
-    if type_url.is_full_state() && pure && claimed == version(whole_digest(type_url, view)) {
+    let equal = pure && claimed == version(whole_digest(type_url, view));
+    let doubtful = recalled.as_ref().is_some_and(|held| held.is_in_doubt());
+    if equal && !doubtful {
         state.held.adopt_base();
         state.set_known = true;
         for resource in view.iter(type_url) {
@@ -142,6 +157,8 @@ pub(super) fn skip_equal_set(type_url: &TypeUrl, state: &mut TypeState, view: &S
             }
         }
         state.answer_due = false;
+    } else if let Some(held) = recalled.filter(|_| state.held.is_blank()) {
+        earlier::adopt(type_url, state, held, view);
     }
 }
 

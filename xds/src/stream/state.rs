@@ -43,8 +43,8 @@ pub(super) struct TypeState {
     pub(super) rejected_sets: RejectedSets,
     /// The wanted set is one of those.
     pub(super) set_refused: bool,
-    /// State of the world, whole sets: the client took one on this stream, or came back with one,
-    /// so that what it doesn't have is known.
+    /// State of the world, whole sets: the client took one on this stream, or came back with one that is
+    /// known, so that what it doesn't have is known, too.
     pub(super) set_known: bool,
     /// State of the world, whole sets: how many suspects the next set tries.
     pub(super) trial: usize,

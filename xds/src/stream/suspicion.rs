@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::earlier::Earlier;
 use super::order::{Gate, Gates};
 use super::sotw::RejectedSet;
 use super::state::{InFlight, Nack, TypeState, is_nonce};
@@ -103,6 +104,10 @@ impl Session {
         if self.expected.as_ref().is_some_and(|it| it.until <= now)
             && let Some(expected) = self.expected.take()
         {
+            if self.view.is_some() {
+                // Who asks after what was sent unasked has that; the views of then are let go.
+                self.earlier = Earlier::default();
+            }
             self.miss(expected.legacy, now);
         }
         for (type_url, state) in &mut self.types {

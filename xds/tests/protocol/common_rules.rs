@@ -355,6 +355,46 @@ async fn c14_several_requests_before_the_first_response_are_all_served(mode: Mod
     client.ends_quietly().await;
 }
 
+runs!(c12_a_client_that_comes_back_is_not_held_back_whole_by_what_is_bad: sotw_ads);
+async fn c12_a_client_that_comes_back_is_not_held_back_whole_by_what_is_bad(mode: Mode) {
+    let running = serve(&clusters(&[("bad", 1), ("base", 1)])).await;
+    let connect = || {
+        let mut client = Client::new(&running, mode);
+        client.node.user_agent_name = "envoy".to_owned();
+        client
+    };
+    let mut before = connect();
+    before.subscribe(&CDS, &[]).await;
+    let had = before.next(&CDS).await;
+    before.ack(&had).await;
+    before
+        .until(&CDS, |status| status.acknowledged.is_some())
+        .await;
+    drop(before);
+    publish(&running, &clusters(&[("bad", 2), ("base", 1), ("good", 1)]));
+    let mut after = connect();
+    after.resume(&CDS, &[], &[], &had.version).await;
+    let all = after.next(&CDS).await;
+    assert_eq!(all.brief(), "cds bad base good");
+    after.nack(&all, "bad is bad").await;
+    // One of the two at a time, and the other one as it was.
+    let half = after.next(&CDS).await;
+    assert_eq!(half.brief(), "cds bad base");
+    after.nack(&half, "bad is bad").await;
+    let others = after.next(&CDS).await;
+    assert_eq!(others.brief(), "cds bad base good");
+    let bad = |got: &Got| got.resources[0].body.clone();
+    assert!(bad(&others) == bad(&had) && bad(&others) != bad(&all));
+    after.ack(&others).await;
+    let good = |_: &_| {
+        let good = running.server.resource("e1", &CDS, "good");
+        good == Some(ResourceStatus::Acknowledged)
+    };
+    let status = after.until(&CDS, good).await;
+    assert_eq!(status.rejections[0].names, ["bad".into()]);
+    after.ends_quietly().await;
+}
+
 runs!(c15_what_was_asked_before_a_half_close_is_answered_first: all);
 async fn c15_what_was_asked_before_a_half_close_is_answered_first(mode: Mode) {
     let running = serve(&endpoints(&[("a", 1)])).await;

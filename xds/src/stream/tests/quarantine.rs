@@ -10,8 +10,8 @@ use envoy_types::pb::google::protobuf::Duration as PbDuration;
 
 use super::*;
 use crate::delivery::ResourceStatus;
-use crate::stream::Response;
 use crate::stream::Variant::{Delta, Sotw};
+use crate::stream::{Response, SessionSettings};
 
 /// A cluster without endpoints of its own.
 fn fixed(name: &str, content: i64) -> Resource {
@@ -212,6 +212,142 @@ fn x8_a_trial_never_lacks_what_a_client_may_have_from_an_earlier_stream() {
     let (_, taken) = exchange(&mut peer, |set| holds(set, &fixed("bad", 3)));
     assert_eq!(taken, ["a", "bad", "c", "d"]);
     assert_eq!(rejections(&peer)[0].0, "bad");
+}
+
+/// The client of an earlier stream comes back, to the same control plane, with what it took last.
+fn come_back(old: &Peer, version: &str, view: &Arc<Snapshot>) -> Peer {
+    let mut peer = Peer::with_settings(Sotw, together());
+    peer.session.remember(old.session.earlier());
+    peer.send(DiscoveryRequest {
+        node: peer.node(),
+        type_url: CDS.as_str().to_owned(),
+        version_info: version.to_owned(),
+        ..DiscoveryRequest::default()
+    });
+    peer.view(view);
+    peer
+}
+
+#[test]
+fn c12_a_client_that_came_back_is_not_held_back_whole_by_one_bad_cluster() {
+    let mut old = Peer::with_view(
+        Sotw,
+        &clusters(&[("bad", 1), ("base", 1), ("gone", 1), ("old", 1)]),
+    );
+    old.subscribe(CDS, &[]);
+    let had = old.one();
+    old.ack(&had);
+    let all = [("bad", 2), ("base", 1), ("good", 1), ("old", 2)];
+    let mut peer = come_back(&old, &had.version, &clusters(&all));
+    let (responses, taken) = exchange(&mut peer, |set| holds(set, &fixed("bad", 2)));
+    assert_eq!(brief(&responses[0]), "cds bad base gone good old");
+    // Nobody knows yet what leads to the one that is gone.
+    assert_eq!(taken, ["bad", "base", "gone", "good", "old"]);
+    let last = responses.last().unwrap();
+    assert!(holds(last, &fixed("bad", 1)) && holds(last, &fixed("old", 2)));
+    let said = [("bad".to_owned(), "no such filter".to_owned())];
+    assert_eq!(rejections(&peer), said);
+    peer.pass(SessionSettings::default().gate_deadline);
+    let (_, taken) = exchange(&mut peer, |set| holds(set, &fixed("bad", 2)));
+    assert_eq!(taken, ["bad", "base", "good", "old"]);
+    assert_eq!(rejections(&peer), said);
+}
+
+#[test]
+fn s8_a_client_that_came_back_with_what_it_had_not_acknowledged_yet_is_believed() {
+    let mut old = at_rest(&clusters(&[("a", 1)]));
+    let view = clusters(&[("a", 2), ("b", 1)]);
+    old.view(&view);
+    let unanswered = old.one();
+    let mut peer = come_back(&old, &unanswered.version, &view);
+    assert!(peer.drain().is_empty());
+    assert_eq!(peer.acknowledged().as_deref(), Some(&**view.id()));
+    let mut peer = come_back(&old, &unanswered.version, &clusters(&[("a", 2), ("b", 2)]));
+    let (_, taken) = exchange(&mut peer, |set| holds(set, &fixed("b", 2)));
+    assert!(taken.is_empty(), "it has that");
+    assert_eq!(peer.acknowledged(), None);
+    let status = peer.session.resource_status(&CDS, "a").unwrap();
+    assert_eq!(status, ResourceStatus::Acknowledged);
+}
+
+#[test]
+fn c12_what_may_be_applied_of_a_rejected_set_is_in_doubt_on_the_next_stream() {
+    let good = clusters(&[("a", 1), ("b", 1)]);
+    for answered in [true, false] {
+        let mut old = Peer::with_view(Sotw, &good);
+        old.subscribe(CDS, &[]);
+        let had = old.one();
+        old.ack(&had);
+        // Envoy applies the good ones, names the set before, and the stream ends.
+        old.view(&clusters(&[("a", 2), ("bad", 1), ("new", 1)]));
+        let spoilt = old.one();
+        if answered {
+            old.nack(&spoilt, "no such filter");
+        }
+        let mut peer = come_back(&old, &had.version, &good);
+        assert_ne!(peer.acknowledged().as_deref(), Some(&**good.id()));
+        let status = peer.session.resource_status(&CDS, "a").unwrap();
+        assert_ne!(status, ResourceStatus::Acknowledged);
+        // What may be new to it can be neither in the set nor missing from it, until it is known
+        // that nothing leads there.
+        assert!(peer.drain().is_empty());
+        peer.pass(SessionSettings::default().gate_deadline);
+        assert_eq!(peer.settle().last().unwrap(), "cds a b");
+        assert_eq!(peer.acknowledged().as_deref(), Some(&**good.id()));
+    }
+}
+
+#[test]
+fn c12_a_set_that_nobody_knows_is_not_taken_for_one_that_was_sent() {
+    let old = at_rest(&clusters(&[("a", 1), ("secret", 1)]));
+    for version in ["", "v1", "0123456789abcdef"] {
+        let mut peer = come_back(&old, version, &clusters(&[("a", 2)]));
+        assert_eq!(peer.settle(), ["cds a"]);
+    }
+}
+
+#[test]
+fn x13_what_was_remembered_of_a_client_survives_a_stream_that_asks_for_nothing() {
+    let mut old = Peer::with_view(Sotw, &clusters(&[("a", 1), ("b", 1)]));
+    old.subscribe(CDS, &[]);
+    let had = old.one();
+    old.ack(&had);
+    let mut short = Peer::with_settings(Sotw, together());
+    short.session.remember(old.session.earlier());
+    short.subscribe(EDS, &["a"]);
+    let mut peer = come_back(&short, &had.version, &clusters(&[("a", 2), ("b", 2)]));
+    let (responses, taken) = exchange(&mut peer, |set| holds(set, &fixed("b", 2)));
+    assert_eq!(taken, ["a", "b"]);
+    assert!(holds(responses.last().unwrap(), &fixed("b", 1)));
+}
+
+#[test]
+fn o3_a_cluster_that_went_while_the_client_was_away_goes_after_its_route() {
+    let mut old = envoy(Sotw, &world(&["a"], "a"));
+    let version = |old: &Peer, type_url: &TypeUrl| {
+        let state = old.session.types.get(type_url).unwrap();
+        state.last_news.as_ref().unwrap().0.to_string()
+    };
+    old.pass(Duration::from_secs(1));
+    let mut peer = Peer::with_settings(Sotw, together());
+    peer.session.remember(old.session.earlier());
+    let names: [(TypeUrl, &[&str]); 4] = [(CDS, &[]), (EDS, &["a"]), (LDS, &[]), (RDS, &[ROUTE])];
+    for (type_url, names) in names {
+        peer.send(DiscoveryRequest {
+            node: peer.node(),
+            version_info: version(&old, &type_url),
+            type_url: type_url.as_str().to_owned(),
+            resource_names: names.iter().map(|name| (*name).to_owned()).collect(),
+            ..DiscoveryRequest::default()
+        });
+    }
+    peer.view(&world(&["b"], "b"));
+    let union = peer.one();
+    assert_eq!(brief(&union), "cds a b");
+    peer.ack(&union);
+    assert!(peer.drain().is_empty(), "its route leads to `a` still");
+    peer.subscribe(EDS, &["a", "b"]);
+    assert_eq!(peer.settle(), ["eds b", "rds rt", "cds b"]);
 }
 
 #[test]

@@ -34,9 +34,10 @@ pub(super) fn traffic(
     }
     client.forced = forced;
     // Known: over the state of the world a client doesn't tell what it has. What is gone since its
-    // last stream is missing from the first set, whatever leads there.
+    // last stream is missing from the first set, whatever leads there, unless that stream was here.
     let routes = envoy.mux.took(&RDS);
     let told = !envoy.mux.took(&CDS).is_empty() && broken.iter().all(|(it, _)| routes.contains(it));
+    let told = told || stream.is_some_and(|stream| stream.sent_set);
     let unknown = envoy.mux.variant == Variant::Sotw && !told;
     client.excused =
         !broken.is_empty() && (client.excused || unknown || now <= client.forced_until);
@@ -106,10 +107,12 @@ pub(super) fn converged(
         };
     }
     // Known: over the state of the world a bad one keeps all of its set back, and the routes there,
-    // for a client that came back and took no set since, as it isn't known what it has; and for one
-    // that fell silent about the set, as nobody looks for the culprit.
+    // for a client that came back with a set that this server didn't send and took none since, as it
+    // isn't known what it has; and for one that fell silent about the set, as nobody looks for the
+    // culprit.
     let silent = delivery.last_suspicion.is_some();
-    let unknown = spoilt && (silent || client.mux().took(&CDS).is_empty());
+    let told = stream.sent_set || !client.mux().took(&CDS).is_empty();
+    let unknown = spoilt && (silent || !told);
     for type_url in all {
         for resource in view.iter(&type_url) {
             let name = resource.name();

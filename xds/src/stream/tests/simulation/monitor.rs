@@ -18,6 +18,8 @@ pub(super) struct Monitor {
     pub(super) is_envoy: bool,
     /// The session was told that the client had clusters on its last stream.
     pub(super) expects: bool,
+    /// Of which types the client may run parts of sets that it rejected on its last stream.
+    pub(super) doubtful: BTreeSet<TypeUrl>,
     /// What `request` said last, until its outcome is known.
     asked: Option<Asked>,
     views: Vec<Arc<Snapshot>>,
@@ -70,6 +72,7 @@ impl Monitor {
             proven,
             is_envoy: false,
             expects: false,
+            doubtful: BTreeSet::new(),
             asked: None,
             views: Vec::new(),
             last_nonce: 0,
@@ -248,7 +251,8 @@ impl Monitor {
                 return fail("X8: a refused set again");
             }
             let claimed = state.claimed_set.take();
-            if !state.named && claimed.as_deref() == Some(&*response.version) {
+            let certain = !self.doubtful.contains(&of);
+            if !state.named && certain && claimed.as_deref() == Some(&*response.version) {
                 return fail("X7: the set that the client came with");
             }
         } else {

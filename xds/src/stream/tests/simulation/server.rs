@@ -1,12 +1,14 @@
 //! The server: sessions driven as `server::task` drives them, and what the registry remembers from
 //! stream to stream.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::monitor::Monitor;
-use crate::stream::{Legacy, Outcome, Request, Response, Session, SessionSettings, Variant};
+use crate::stream::{
+    Earlier, Legacy, Outcome, Request, Response, Session, SessionSettings, Variant,
+};
 use crate::{Snapshot, TypeUrl};
 
 pub(super) type LinkId = u64;
@@ -34,6 +36,8 @@ pub(super) struct Stream {
     client: usize,
     /// Its first request came.
     opened: bool,
+    /// The client came with a set of clusters that this server sent it.
+    pub(super) sent_set: bool,
     /// When it was woken last, and how often at that very moment.
     woken: Option<(Instant, u32)>,
 }
@@ -43,6 +47,9 @@ struct Node {
     /// Oldest first.
     live: Vec<LinkId>,
     legacy: Option<Legacy>,
+    earlier: Earlier,
+    /// The versions of all sets of clusters that it was sent.
+    sets: BTreeSet<String>,
 }
 
 // === impl Server ===
@@ -69,6 +76,7 @@ impl Server {
             monitor: Monitor::new(variant, self.settings.proven.clone()),
             client,
             opened: false,
+            sent_set: false,
             woken: None,
         };
         self.streams.insert(link, stream);
@@ -85,6 +93,12 @@ impl Server {
             return Ok(Outcome::Stale);
         };
         stream.monitor.request(&request, now);
+        if let (Request::Sotw(request), Some(node)) = (&request, self.nodes.get(&stream.client))
+            && request.type_url == TypeUrl::CLUSTER.as_str()
+            && request.response_nonce.is_empty()
+        {
+            stream.sent_set |= node.sets.contains(&request.version_info);
+        }
         let handled = stream.session.handle_request(request, now);
         let outcome = handled.map_err(|violation| format!("a request was refused: {violation}"))?;
         stream.monitor.outcome(outcome)?;
@@ -102,7 +116,9 @@ impl Server {
         let node = self.nodes.entry(stream.client).or_default();
         let before = node.live.last().and_then(|link| self.streams.get(link));
         let legacy = before.map(|stream| stream.session.legacy());
+        let earlier = before.map(|stream| stream.session.earlier());
         let legacy = legacy.or_else(|| node.legacy.take());
+        let earlier = earlier.unwrap_or_else(|| std::mem::take(&mut node.earlier));
         node.live.push(link);
         let Some(stream) = self.streams.get_mut(&link) else {
             return;
@@ -110,6 +126,8 @@ impl Server {
         if let Some(legacy) = legacy.filter(|_| stream.monitor.is_envoy) {
             stream.monitor.expects = legacy.types.contains(&TypeUrl::CLUSTER);
             stream.session.expect(legacy, now);
+            stream.monitor.doubtful = earlier.doubtful().collect();
+            stream.session.remember(earlier);
         }
         if let Some(view) = &self.view {
             stream.monitor.view(view);
@@ -124,6 +142,7 @@ impl Server {
         };
         if let Some(node) = self.nodes.get_mut(&stream.client).filter(|_| stream.opened) {
             node.legacy = Some(stream.session.legacy());
+            node.earlier = stream.session.earlier();
             node.live.retain(|other| *other != link);
         }
     }
@@ -172,6 +191,10 @@ impl Server {
         let mut responses = Vec::new();
         while let Some(response) = stream.session.poll_response(now) {
             stream.monitor.response(&response, &stream.session, now)?;
+            let node = self.nodes.entry(stream.client).or_default();
+            if response.variant == Variant::Sotw && response.type_url == TypeUrl::CLUSTER {
+                node.sets.insert(response.version.to_string());
+            }
             responses.push(response);
             if responses.len() > 1_000 {
                 return Err("L8: an endless row of responses without a request".to_owned());
