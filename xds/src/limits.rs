@@ -232,9 +232,9 @@ pub const NEW_STREAMS_BURST: u32 = 2_000;
 /// How long a new stream waits for its turn, unread; who would have to wait longer is sent away.
 pub const ADMISSION_PATIENCE: Duration = Duration::from_secs(10);
 
-/// New streams whose first answers are worked on at the same time, per core: a push to open streams
-/// has at most this much before it, 1 ms a stream with 1,000 clusters. Two, so that one is ready
-/// when another ends.
+/// New streams whose first answers are worked on at the same time, per core: the first stream of a
+/// push has little more than this before it, 1 ms each with 1,000 clusters, and the others nothing
+/// ([`PUSH_PAUSE_MAX`]). Two, so that one is ready when another ends.
 pub const COLD_STARTS_PER_CORE: usize = 2;
 
 /// How long a stream counts as new, unless it has caught up with its view before.
@@ -242,6 +242,14 @@ pub const COLD_START_MAX: Duration = Duration::from_secs(10);
 
 /// Cores for each stream that is worked on after its client rejected something; one is in any case.
 /// A rejection of 1,000 resources takes most of a millisecond, and clients that reject one content reject
+/// How long newcomers, and those that rejected something, wait for the next stream of a push after each
+/// one: a hundred times what a stream takes, and twice what one of them takes that goes between.
+pub const PUSH_PAUSE_MAX: Duration = Duration::from_millis(2);
+
+/// For how long pushes go before newcomers at a time, beyond half of all time: 5,000 streams take
+/// 100 ms.
+pub const PRECEDENCE_BURST: Duration = Duration::from_millis(100);
+
 /// it together: however many they are, the others have half of the machine.
 pub const CORES_PER_REJECTION: usize = 2;
 

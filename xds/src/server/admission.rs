@@ -60,7 +60,7 @@ where
     // A newcomer's work begins here.
     let permit = match large {
         true => None,
-        false => hub.cold_starts.acquire().await.ok(),
+        false => hub.turn(&hub.cold_starts).await,
     };
     let mut session = serves.session(&hub);
     let work = move || {

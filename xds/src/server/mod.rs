@@ -16,6 +16,7 @@ mod inbound;
 mod lane;
 mod outbound;
 mod per_type;
+mod precedence;
 mod registry;
 mod scan;
 mod task;
@@ -26,13 +27,13 @@ mod unfinished;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, Ready, ready};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, broadcast, watch};
 use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::server::NamedService;
@@ -56,6 +57,7 @@ use crate::wire::Framer;
 use grpc::Methods;
 use lane::Lane;
 use registry::Registry;
+use precedence::Precedence;
 use unfinished::Unfinished;
 
 /// Decides which view each client gets.
@@ -128,6 +130,8 @@ pub(crate) struct Hub {
     lane: Lane,
     unfinished: Arc<Unfinished>,
     framer: Framer,
+    /// Who has such a permit lets a push go first all the same.
+    precedence: Mutex<Precedence>,
 }
 
 /// What all streams are told.
@@ -176,6 +180,7 @@ impl Server {
         Self { hub: Arc::new(hub) }
     }
 
+            precedence: Mutex::default(),
     /// Everybody who is connected, and who was until not long ago, by node id.
     pub fn clients(&self) -> Vec<ClientStatus> {
         self.hub.registry.statuses()
@@ -271,6 +276,30 @@ impl Hub {
         if self.changes.receiver_count() > 0 {
             self.changes
                 .send_modify(|count| *count = count.wrapping_add(1));
+    fn precedence(&self) -> MutexGuard<'_, Precedence> {
+        self.precedence
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for one of few places, and there for the end of a push.
+    async fn turn<'a>(&self, places: &'a Semaphore) -> Option<SemaphorePermit<'a>> {
+        // They are never closed.
+        let place = places.acquire().await.ok();
+        if self.precedence().wait(Instant::now()).is_some() {
+            Box::pin(self.push_over()).await;
+        }
+        place
+    }
+
+    async fn push_over(&self) {
+        loop {
+            let wait = self.precedence().wait(Instant::now());
+            let Some(wait) = wait else { return };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
         }
     }
 }

@@ -225,6 +225,7 @@ where
     }
 }
 
+            registration.hub.precedence().push(now);
 /// Waits for a change, and gives the receiver back.
 async fn changed<T>(
     mut receiver: watch::Receiver<T>,
@@ -322,7 +323,7 @@ impl Registration {
             let work = move || take(&hub, &stream, *request, Instant::now());
             self.hub.lane.run(true, work).await??
         } else {
-            let _turn = hub.rejections.acquire().await;
+            let _turn = hub.turn(&hub.rejections).await;
             take(&hub, &stream, *request, Instant::now())?
         };
         self.tell_outcome(outcome, rejection);
@@ -436,8 +437,8 @@ impl Registration {
                 Box::pin(self.hub.lane.run(true, work)).await??
             } else if self.rejects || self.cold_until.is_some() {
                 let _permit = match self.rejects {
-                    true => self.hub.rejections.acquire().await,
-                    false => self.hub.cold_starts.acquire().await,
+                    true => self.hub.turn(&self.hub.rejections).await,
+                    false => self.hub.turn(&self.hub.cold_starts).await,
                 };
                 now = Instant::now();
                 next_message(&self.hub, &self.stream, self.settled_on.as_ref(), now)?
