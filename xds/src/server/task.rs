@@ -162,6 +162,14 @@ where
                 return Poll::Ready(Ok(Wake::End));
             }
             let request = inbound.poll_message(context);
+            if let Some(due) = inbound.due()
+                && request.is_pending()
+            {
+                alarm.also(due, timer.as_mut());
+                if alarm.poll(timer.as_mut(), context).is_ready() {
+                    return Poll::Ready(Ok(Wake::Time));
+                }
+            }
             request.map_ok(|request| request.map_or(Wake::End, Wake::Request))
         });
         let wake = wake.await;
@@ -217,6 +225,7 @@ where
                 Box::pin(free(outlet, &registration.hub.settings)).await?;
                 now = Instant::now();
             }
+            registration.hub.precedence().push(now);
             registration.view(&mut views, now);
             view.set(Some(changed(views)));
         }
@@ -225,7 +234,6 @@ where
     }
 }
 
-            registration.hub.precedence().push(now);
 /// Waits for a change, and gives the receiver back.
 async fn changed<T>(
     mut receiver: watch::Receiver<T>,
@@ -244,6 +252,7 @@ pub(super) fn unreadable(access: &Access, broken: Broken) -> Status {
         Broken::Excess(excess) => access.note(excess.incident()),
         Broken::Unreadable(status) if is_lost(status) => {}
         Broken::Unreadable(_) => access.note(Incident::RequestRefused),
+        Broken::Unfinished(_) => access.note(Incident::RequestUnfinished),
     }
     broken.into()
 }
@@ -594,7 +603,11 @@ mod tests {
             variant,
             only: None,
         };
-        let inbound = Inbound::<Q>::new(Body::empty(), server.hub.unfinished.share());
+        let inbound = Inbound::<Q>::new(
+            Body::empty(),
+            server.hub.unfinished.share(),
+            server.hub.settings.request_timeout,
+        );
         let (outlet, _outbound) = outbound::channel();
         size_of_val(&run(server.hub, serves, None, inbound, outlet))
     }
