@@ -164,8 +164,13 @@ pub const STREAMS_PER_NODE_MAX: usize = 32;
 /// fit into three of its connections; who has more must aggregate.
 pub const STREAMS_OF_ONE_TYPE_MAX: usize = 3 * STREAMS_PER_CONNECTION_MAX as usize;
 
-/// How long a new stream may take to name its node.
+/// How long a new stream may take to begin with the request that names its node.
 pub const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a request may take from its first byte to its last. The largest that gRPC usually takes,
+/// 4 MiB, comes over 600 kbit/s, and the largest that is taken at all over 2.3 Mbit/s; and who sends
+/// beginnings only, to use up [`UNFINISHED_BYTES_MAX`], has to send all of it again each minute.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a client may leave a response unread before its stream is closed.
 pub const BLOCKED_MAX: Duration = Duration::from_secs(30);
@@ -236,10 +241,18 @@ pub const NEW_STREAMS_BURST: u32 = 2_000;
 /// How long a new stream waits for its turn, unread; who would have to wait longer is sent away.
 pub const ADMISSION_PATIENCE: Duration = Duration::from_secs(10);
 
-/// New streams whose first answers are worked on at the same time, per core: a push to open streams
-/// has at most this much before it, 1 ms a stream with 1,000 clusters. Two, so that one is ready
-/// when another ends.
+/// New streams whose first answers are worked on at the same time, per core: the first stream of a
+/// push has little more than this before it, 1 ms each with 1,000 clusters, and the others nothing
+/// ([`PUSH_PAUSE_MAX`]). Two, so that one is ready when another ends.
 pub const COLD_STARTS_PER_CORE: usize = 2;
+
+/// How long newcomers, and those that rejected something, wait for the next stream of a push after each
+/// one: a hundred times what a stream takes, and twice what one of them takes that goes between.
+pub const PUSH_PAUSE_MAX: Duration = Duration::from_millis(2);
+
+/// For how long pushes go before newcomers at a time, beyond half of all time: 5,000 streams take
+/// 100 ms.
+pub const PRECEDENCE_BURST: Duration = Duration::from_millis(100);
 
 /// How long a stream counts as new, unless it has caught up with its view before.
 pub const COLD_START_MAX: Duration = Duration::from_secs(10);

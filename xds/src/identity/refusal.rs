@@ -65,6 +65,8 @@ pub enum Incident {
     /// A stream whose request was more, with the unfinished ones of all others, than is kept of
     /// requests.
     RequestsTooLarge,
+    /// A stream that began with a request and did not finish it in time.
+    RequestUnfinished,
 }
 
 /// Why somebody is not let in.
@@ -182,6 +184,7 @@ impl Incident {
             Self::Http2EmptyData => "http2_empty_data",
             Self::Http2Broken => "http2_broken",
             Self::RequestsTooLarge => "requests_too_large",
+            Self::RequestUnfinished => "request_unfinished",
         }
     }
 }

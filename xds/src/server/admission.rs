@@ -1,7 +1,9 @@
 //! How a stream begins: its turn, its first request, its claims, its view.
 
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
 use tokio::sync::watch;
@@ -60,7 +62,7 @@ where
     // A newcomer's work begins here.
     let permit = match large {
         true => None,
-        false => hub.cold_starts.acquire().await.ok(),
+        false => hub.turn(&hub.cold_starts).await,
     };
     let mut session = serves.session(&hub);
     let work = move || {
@@ -108,14 +110,40 @@ where
     if !wait.is_zero() {
         tokio::time::sleep(wait).await;
     }
-    let first = poll_fn(|context| inbound.poll_message(context));
+    let first = first_request(hub, inbound).await?;
+    Ok(first.map(|request| (pass, request)))
+}
+
+/// Waits for a stream's first request: until it begins, and then for its end.
+async fn first_request<Q: Fields>(
+    hub: &Hub,
+    inbound: &mut Inbound<Q>,
+) -> Result<Option<Arrived<Q>>, Status> {
+    let access = &hub.settings.access;
+    let first = poll_fn(|context| match inbound.poll_message(context) {
+        Poll::Ready(first) => Poll::Ready(Ok(first)),
+        Poll::Pending => inbound
+            .due()
+            .map_or(Poll::Pending, |due| Poll::Ready(Err(due))),
+    });
     let first = tokio::time::timeout(hub.settings.first_request_timeout, first).await;
     let first = first.map_err(|_| {
         access.note(Incident::StreamMute);
         Status::deadline_exceeded("no request came; the first one must name its node")
     })?;
-    let first = first.map_err(|broken| unreadable(access, broken))?;
-    Ok(first.map(|request| (pass, request)))
+    let first = match first {
+        Ok(first) => first,
+        Err(due) => {
+            let mut timer = pin!(tokio::time::sleep_until(due.into()));
+            let rest = poll_fn(|context| {
+                // Wakes it to be told that it is late.
+                let _ = timer.as_mut().poll(context);
+                inbound.poll_message(context)
+            });
+            rest.await
+        }
+    };
+    first.map_err(|broken| unreadable(access, broken))
 }
 
 /// The first request, decoded.

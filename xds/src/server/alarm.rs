@@ -41,6 +41,12 @@ impl Alarm {
         }
     }
 
+    /// The same for something else that is due, beside what it was set to.
+    pub(super) fn also(&mut self, due: Instant, timer: Pin<&mut Sleep>) {
+        let sooner = self.due.map_or(due, |other| other.min(due));
+        self.set(Some(sooner), timer);
+    }
+
     /// Ready when what is due has come. Always to be called by the same task: as a rule something
     /// else woke it, so that the timer is asked once, and then only when it must have rung.
     pub(super) fn poll(
@@ -107,7 +113,10 @@ mod tests {
         assert!(Instant::now() >= last);
         assert!(!asked(&mut alarm, timer.as_mut()), "it rings once");
         let soon = Instant::now() + Duration::from_millis(5);
-        alarm.set(Some(soon), timer.as_mut());
+        let later = soon + Duration::from_secs(100);
+        alarm.also(later, timer.as_mut());
+        alarm.also(soon, timer.as_mut());
+        alarm.also(later, timer.as_mut());
         ring(&mut alarm, timer.as_mut()).await;
         assert!(Instant::now() >= soon);
         alarm.set(None, timer.as_mut());

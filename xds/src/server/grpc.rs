@@ -106,7 +106,8 @@ where
 {
     let (outlet, outbound) = outbound::channel();
     let peer = request.extensions().get::<Peer>().cloned();
-    let inbound = Inbound::<Q>::new(request.into_body(), hub.unfinished.share());
+    let (share, timeout) = (hub.unfinished.share(), hub.settings.request_timeout);
+    let inbound = Inbound::<Q>::new(request.into_body(), share, timeout);
     let serves = Serves {
         variant,
         only: methods.only.clone(),

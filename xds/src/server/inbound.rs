@@ -7,7 +7,8 @@
 
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes};
 use http_body::Body as _;
@@ -28,6 +29,10 @@ pub(super) struct Inbound<Q> {
     rest: Bytes,
     /// The beginning of a message whose end didn't arrive yet, prefix included.
     begun: Vec<u8>,
+    /// Until when its end has to arrive.
+    due: Option<Instant>,
+    /// How long after its beginning that is.
+    timeout: Duration,
     /// What it takes of the room for all streams' requests.
     share: Share,
     /// What was seen of it.
@@ -62,21 +67,36 @@ pub(super) enum Broken {
     /// A request is beyond the limits.
     #[error(transparent)]
     Excess(#[from] Excess),
+    /// The end of a request doesn't come.
+    #[error(
+        "a request didn't arrive whole within {} s of its first byte; send less, or begin again",
+        .0.as_secs_f64()
+    )]
+    Unfinished(Duration),
 }
 
 // === impl Inbound ===
 
 impl<Q: Fields> Inbound<Q> {
-    pub(super) fn new(body: Body, share: Share) -> Self {
+    /// `timeout`: how long a request may take from its first byte to its last.
+    pub(super) fn new(body: Body, share: Share, timeout: Duration) -> Self {
         Self {
             body,
             rest: Bytes::new(),
             begun: Vec::new(),
+            due: None,
+            timeout,
             share,
             scan: None,
             ended: false,
             of: PhantomData,
         }
+    }
+
+    /// Until when the end of a request that began has to arrive. Nobody is woken then: that is up to
+    /// who polls.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
     }
 
     /// The next request; `None` once the client closed its side or is gone.
@@ -91,7 +111,14 @@ impl<Q: Fields> Inbound<Q> {
             if self.ended {
                 return Poll::Ready(Ok(None));
             }
-            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+            let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
+                let late = self.due.is_some_and(|due| due <= Instant::now());
+                return match late {
+                    true => Poll::Ready(Err(Broken::Unfinished(self.timeout))),
+                    false => Poll::Pending,
+                };
+            };
+            match frame {
                 // Trailers of a request mean nothing.
                 Some(Ok(frame)) => self.rest = frame.into_data().unwrap_or_default(),
                 // The client, or its connection, is gone: an end like any other.
@@ -122,6 +149,7 @@ impl<Q: Fields> Inbound<Q> {
             if self.begun.len() == wanted {
                 let mut message = Bytes::from(std::mem::take(&mut self.begun));
                 self.scan = None;
+                self.due = None;
                 message.advance(PREFIX_BYTES);
                 return arrived(message, self.share.take()).map(Some);
             }
@@ -129,6 +157,9 @@ impl<Q: Fields> Inbound<Q> {
                 // Gives back the connection's buffer.
                 self.rest = Bytes::new();
                 return Ok(None);
+            }
+            if self.due.is_none() {
+                self.due = Some(Instant::now() + self.timeout);
             }
             let missing = wanted - self.begun.len();
             let more = self.rest.split_to(missing.min(self.rest.len()));
@@ -173,6 +204,7 @@ impl From<Broken> for Status {
         match broken {
             Broken::Unreadable(status) => status,
             Broken::Excess(excess) => excess.into(),
+            Broken::Unfinished(_) => Self::deadline_exceeded(broken.to_string()),
         }
     }
 }
@@ -231,7 +263,7 @@ mod tests {
 
     use super::super::unfinished::Unfinished;
     use super::*;
-    use crate::limits::UNFINISHED_BYTES_MAX;
+    use crate::limits::{REQUEST_TIMEOUT, UNFINISHED_BYTES_MAX};
 
     /// A body of given pieces.
     struct Pieces(VecDeque<Result<Bytes, Status>>);
@@ -248,6 +280,22 @@ mod tests {
         }
     }
 
+    /// A body whose pieces come as they are sent.
+    struct Coming(tokio::sync::mpsc::UnboundedReceiver<Bytes>);
+
+    impl http_body::Body for Coming {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            let piece = self.0.poll_recv(context);
+            piece.map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+        }
+    }
+
     fn inbound(
         pieces: impl IntoIterator<Item = Result<Bytes, Status>>,
     ) -> Inbound<DeltaDiscoveryRequest> {
@@ -259,7 +307,7 @@ mod tests {
         pieces: impl IntoIterator<Item = Result<Bytes, Status>>,
     ) -> Inbound<DeltaDiscoveryRequest> {
         let body = Body::new(Pieces(pieces.into_iter().collect()));
-        Inbound::new(body, unfinished.share())
+        Inbound::new(body, unfinished.share(), REQUEST_TIMEOUT)
     }
 
     fn arrives(
@@ -409,6 +457,42 @@ mod tests {
         drop((first, second));
         waiting.decode::<DeltaDiscoveryRequest>().unwrap();
         assert_eq!(unfinished.bytes(), 0);
+    }
+
+    #[test]
+    fn only_a_request_that_began_is_due() {
+        let frames = framed(&request(3));
+        let (sender, pieces) = tokio::sync::mpsc::unbounded_channel();
+        let timeout = Duration::from_millis(1);
+        let share = Unfinished::new(UNFINISHED_BYTES_MAX).share();
+        let mut inbound =
+            Inbound::<DeltaDiscoveryRequest>::new(Body::new(Coming(pieces)), share, timeout);
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(inbound.poll_message(&mut context).is_pending());
+        assert_eq!(inbound.due(), None, "nothing began");
+        // It is whole when it is looked at, however late that is.
+        let (head, rest) = frames.split_at(2);
+        for part in [head, rest] {
+            sender.send(Bytes::copy_from_slice(part)).unwrap();
+        }
+        assert!(matches!(
+            inbound.poll_message(&mut context),
+            Poll::Ready(Ok(Some(Arrived::Decoded(_))))
+        ));
+        assert_eq!(inbound.due(), None, "nothing else began");
+        let before = Instant::now();
+        sender.send(Bytes::copy_from_slice(head)).unwrap();
+        let late = loop {
+            if let Poll::Ready(ended) = inbound.poll_message(&mut context) {
+                break ended;
+            }
+            assert!(inbound.due().is_some_and(|due| due >= before + timeout));
+            std::thread::yield_now();
+        };
+        assert!(Instant::now() >= before + timeout);
+        let status = Status::from(late.unwrap_err());
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+        assert!(status.message().contains("within 0.001 s"), "{status:?}");
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod inbound;
 mod lane;
 mod outbound;
 mod per_type;
+mod precedence;
 mod registry;
 mod scan;
 mod task;
@@ -26,13 +27,13 @@ mod unfinished;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, Ready, ready};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, broadcast, watch};
 use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::server::NamedService;
@@ -47,7 +48,8 @@ use crate::identity::{Access, AccessLimits};
 use crate::limits::{
     BLOCKED_MAX, COLD_STARTS_PER_CORE, CORES_PER_REJECTION, FIRST_REQUEST_TIMEOUT, FRAME_BYTES_MAX,
     HEADER_LIST_BYTES_MAX, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LOCAL_RESETS_MAX,
-    PENDING_RESETS_MAX, STREAMS_MAX, STREAMS_PER_CONNECTION_MAX, UNFINISHED_BYTES_MAX,
+    PENDING_RESETS_MAX, REQUEST_TIMEOUT, STREAMS_MAX, STREAMS_PER_CONNECTION_MAX,
+    UNFINISHED_BYTES_MAX,
 };
 use crate::resource::TypeUrl;
 use crate::snapshot::Snapshot;
@@ -55,6 +57,7 @@ use crate::stream::SessionSettings;
 use crate::wire::Framer;
 use grpc::Methods;
 use lane::Lane;
+use precedence::Precedence;
 use registry::Registry;
 use unfinished::Unfinished;
 
@@ -90,8 +93,11 @@ pub struct Settings {
     /// together; half of it for those above [`LARGE_REQUEST_BYTES`](crate::limits::LARGE_REQUEST_BYTES).
     /// What would be more is refused with `RESOURCE_EXHAUSTED`.
     pub unfinished_bytes_max: usize,
-    /// How long a new stream may take to name its node.
+    /// How long a new stream may take to begin with the request that names its node.
     pub first_request_timeout: Duration,
+    /// How long a request may take from its first byte to its last, before its stream is closed
+    /// with `DEADLINE_EXCEEDED`.
+    pub request_timeout: Duration,
     /// How long a client may leave a response unread before its stream is closed.
     pub blocked_max: Duration,
     /// Who is let in; to be shared with the secure listener and the intakes of reports.
@@ -124,6 +130,8 @@ pub(crate) struct Hub {
     cold_starts: Semaphore,
     /// Permits to work on streams whose clients reject what they get, for the same reason.
     rejections: Semaphore,
+    /// Who has such a permit lets a push go first all the same.
+    precedence: Mutex<Precedence>,
     /// For requests that take long to read and to answer.
     lane: Lane,
     unfinished: Arc<Unfinished>,
@@ -148,6 +156,7 @@ impl Default for Settings {
             streams_max: STREAMS_MAX,
             unfinished_bytes_max: UNFINISHED_BYTES_MAX,
             first_request_timeout: FIRST_REQUEST_TIMEOUT,
+            request_timeout: REQUEST_TIMEOUT,
             blocked_max: BLOCKED_MAX,
             access: Access::open(AccessLimits::default()),
         }
@@ -171,6 +180,7 @@ impl Server {
             signals: watch::Sender::new(Signals::default()),
             cold_starts: Semaphore::new(COLD_STARTS_PER_CORE * cores),
             rejections: Semaphore::new((cores / CORES_PER_REJECTION).max(1)),
+            precedence: Mutex::default(),
             lane: Lane::new(cores),
         };
         Self { hub: Arc::new(hub) }
@@ -266,6 +276,30 @@ pub fn incoming(listener: TcpListener) -> TcpIncoming {
 // === impl Hub ===
 
 impl Hub {
+    fn precedence(&self) -> MutexGuard<'_, Precedence> {
+        self.precedence
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for one of few places, and there for the end of a push.
+    async fn turn<'a>(&self, places: &'a Semaphore) -> Option<SemaphorePermit<'a>> {
+        // They are never closed.
+        let place = places.acquire().await.ok();
+        if self.precedence().wait(Instant::now()).is_some() {
+            Box::pin(self.push_over()).await;
+        }
+        place
+    }
+
+    async fn push_over(&self) {
+        loop {
+            let wait = self.precedence().wait(Instant::now());
+            let Some(wait) = wait else { return };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
     /// Who listens from later on sees later changes only, so that none is missed if nobody does.
     fn bump(&self) {
         if self.changes.receiver_count() > 0 {

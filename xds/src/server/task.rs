@@ -162,6 +162,14 @@ where
                 return Poll::Ready(Ok(Wake::End));
             }
             let request = inbound.poll_message(context);
+            if let Some(due) = inbound.due()
+                && request.is_pending()
+            {
+                alarm.also(due, timer.as_mut());
+                if alarm.poll(timer.as_mut(), context).is_ready() {
+                    return Poll::Ready(Ok(Wake::Time));
+                }
+            }
             request.map_ok(|request| request.map_or(Wake::End, Wake::Request))
         });
         let wake = wake.await;
@@ -217,6 +225,7 @@ where
                 Box::pin(free(outlet, &registration.hub.settings)).await?;
                 now = Instant::now();
             }
+            registration.hub.precedence().push(now);
             registration.view(&mut views, now);
             view.set(Some(changed(views)));
         }
@@ -243,6 +252,7 @@ pub(super) fn unreadable(access: &Access, broken: Broken) -> Status {
         Broken::Excess(excess) => access.note(excess.incident()),
         Broken::Unreadable(status) if is_lost(status) => {}
         Broken::Unreadable(_) => access.note(Incident::RequestRefused),
+        Broken::Unfinished(_) => access.note(Incident::RequestUnfinished),
     }
     broken.into()
 }
@@ -322,7 +332,7 @@ impl Registration {
             let work = move || take(&hub, &stream, *request, Instant::now());
             self.hub.lane.run(true, work).await??
         } else {
-            let _turn = hub.rejections.acquire().await;
+            let _turn = hub.turn(&hub.rejections).await;
             take(&hub, &stream, *request, Instant::now())?
         };
         self.tell_outcome(outcome, rejection);
@@ -436,8 +446,8 @@ impl Registration {
                 Box::pin(self.hub.lane.run(true, work)).await??
             } else if self.rejects || self.cold_until.is_some() {
                 let _permit = match self.rejects {
-                    true => self.hub.rejections.acquire().await,
-                    false => self.hub.cold_starts.acquire().await,
+                    true => self.hub.turn(&self.hub.rejections).await,
+                    false => self.hub.turn(&self.hub.cold_starts).await,
                 };
                 now = Instant::now();
                 next_message(&self.hub, &self.stream, self.settled_on.as_ref(), now)?
@@ -593,7 +603,11 @@ mod tests {
             variant,
             only: None,
         };
-        let inbound = Inbound::<Q>::new(Body::empty(), server.hub.unfinished.share());
+        let inbound = Inbound::<Q>::new(
+            Body::empty(),
+            server.hub.unfinished.share(),
+            server.hub.settings.request_timeout,
+        );
         let (outlet, _outbound) = outbound::channel();
         size_of_val(&run(server.hub, serves, None, inbound, outlet))
     }

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use envoy_types::pb::envoy::config::core::v3::Node;
@@ -21,9 +21,10 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::grpc::answer;
+use super::precedence::Precedence;
 use super::{Ads, Assign, Client, Delivered, Refused, Server, Settings};
 use crate::TypeUrl;
-use crate::limits::REJECTED_AT_ONCE_MAX;
+use crate::limits::{PUSH_PAUSE_MAX, REJECTED_AT_ONCE_MAX};
 use crate::snapshot::Snapshot;
 use crate::testing::{snapshot, static_cluster};
 
@@ -156,6 +157,7 @@ async fn a_push_to_an_open_stream_does_not_wait_for_newcomers() {
     let response = open.next().await;
     open.acknowledge(&response);
     while !matches!(delivered.recv().await.unwrap().what, Delivered::CaughtUp(_)) {}
+    assert_eq!(*server.hub.precedence(), Precedence::default(), "no push");
     // As many newcomers as may be worked on at the same time are being worked on.
     let cold_starts = &server.hub.cold_starts;
     let all = u32::try_from(cold_starts.available_permits()).unwrap();
@@ -164,12 +166,22 @@ async fn a_push_to_an_open_stream_does_not_wait_for_newcomers() {
     views.send_replace(Some(snapshot([static_cluster("a"), static_cluster("b")])));
     let pushed = open.next().await;
     assert_eq!(pushed.resources[0].name, "b");
+    assert_ne!(*server.hub.precedence(), Precedence::default(), "it is one");
     open.acknowledge(&pushed);
     while !matches!(delivered.recv().await.unwrap().what, Delivered::CaughtUp(_)) {}
     let mut context = Context::from_waker(std::task::Waker::noop());
     assert!(newcomer.poll_next(&mut context).is_pending());
     drop(busy);
     assert!(!newcomer.next().await.resources.is_empty());
+}
+
+#[tokio::test]
+async fn who_has_a_place_to_be_worked_on_waits_for_the_end_of_a_push() {
+    let server = Server::new(SameForAll(watch::channel(None).1), Settings::default());
+    let pushed = Instant::now();
+    server.hub.precedence().push(pushed);
+    let place = server.hub.turn(&server.hub.rejections).await;
+    assert!(place.is_some() && pushed.elapsed() >= PUSH_PAUSE_MAX);
 }
 
 /// Streams that are served at the same time.

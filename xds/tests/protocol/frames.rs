@@ -2,6 +2,7 @@
 //! one.
 
 use std::convert::Infallible;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes};
 use envoy_types::pb::envoy::service::discovery::v3::{
@@ -495,4 +496,53 @@ async fn halves_of_large_requests_are_bounded_in_all_and_the_others_go_on() {
     ];
     assert_eq!(counted, wanted);
     healthy.is_served(&running).await;
+}
+
+#[tokio::test]
+async fn a_request_whose_rest_does_not_come_in_time_ends_its_stream_alone() {
+    const TIMEOUT: Duration = Duration::from_secs(1);
+    let (half, _) = large();
+    let mut settings = together();
+    settings.request_timeout = TIMEOUT;
+    let access = settings.access.clone();
+    let running = serve_with(&world(&["a"], "a"), settings).await;
+    let mut healthy = Healthy::connect(&running).await;
+    healthy.is_served(&running).await;
+    let whole = framed(&wish(&CDS, &[]).encode_to_vec());
+    let (head, rest) = whole.split_at(whole.len() / 2);
+    let begun_and_left = [&whole[..3], head, &half].map(|begun| {
+        [false, true].map(|served_before| {
+            let (running, whole) = (&running, &whole);
+            async move {
+                let mut call = Call::open(running, ADS).await;
+                if served_before {
+                    call.data(whole.clone()).await;
+                    assert_eq!(call.answer().await.brief(), "cds a1");
+                }
+                let began = Instant::now();
+                send(&call, begun).await;
+                let end = call.end().await;
+                assert!(began.elapsed() >= TIMEOUT, "{:?}", began.elapsed());
+                assert_eq!(end.code, Code::DeadlineExceeded, "{end:?}");
+                assert!(end.sentence.contains("whole within 1 s"), "{end:?}");
+            }
+        })
+    });
+    // It came in parts as well, and says nothing more for longer than a request may take.
+    let mut idle = Call::open(&running, ADS).await;
+    idle.data(head.to_vec()).await;
+    idle.data(rest.to_vec()).await;
+    let got = idle.answer().await;
+    assert_eq!(got.brief(), "cds a1");
+    let ack = Ask {
+        nonce: got.nonce,
+        ..Ask::of(&CDS, &[])
+    };
+    let ack = DeltaDiscoveryRequest::from(ack);
+    idle.data(framed(&ack.encode_to_vec())).await;
+    futures::future::join_all(begun_and_left.into_iter().flatten()).await;
+    let counted: Vec<_> = access.incidents().into_iter().collect();
+    assert_eq!(counted, [(Incident::RequestUnfinished, 6)]);
+    healthy.is_served(&running).await;
+    assert_eq!(idle.answer().await.brief(), "cds a2");
 }
