@@ -61,6 +61,10 @@ impl Session {
             state.held.rebase(view.of_type(type_url).cloned(), &[]);
         }
         self.view = Some(view.clone());
+        if self.acknowledged.as_ref() == Some(view.id()) {
+            // It was, before a step that nobody looked at yet since it was acknowledged.
+            self.acknowledged = None;
+        }
         self.behind_since.get_or_insert(now);
         self.rest = Rest::But(Box::new(Step {
             difference,
@@ -147,17 +151,34 @@ impl Session {
 
     /// Something happens that isn't of a step. If one is under way, it is gone through by itself.
     pub(super) fn wake(&mut self) {
-        if let Rest::But(step) = std::mem::take(&mut self.rest) {
-            if let Some(state) = self.types.get_mut(&ASSIGNMENT) {
-                state.divide_step(&step);
-            }
-            let response = step.sent_at.and_then(|at| self.next_response(at));
-            let is_it = |it: &Response| {
-                let resources = it.items.iter().map(|item| &item.resource);
-                it.type_url == ASSIGNMENT && resources.eq(step.news.items().iter())
-            };
-            debug_assert_eq!(response.as_ref().is_some_and(is_it), step.sent_at.is_some());
+        match std::mem::take(&mut self.rest) {
+            Rest::No => {}
+            Rest::Until(_) => self.doubt_rest(),
+            Rest::But(step) => self.go_through(&step),
         }
+    }
+
+    /// Whether a step that was acknowledged was the last thing to do is seen at the next look, and that
+    /// hasn't come yet.
+    fn doubt_rest(&mut self) {
+        let id = self.view.as_ref().map(|view| view.id());
+        if self.acknowledged.as_ref() != id
+            && let Some(state) = self.types.get_mut(&ASSIGNMENT)
+        {
+            state.dirty = true;
+        }
+    }
+
+    fn go_through(&mut self, step: &Step) {
+        if let Some(state) = self.types.get_mut(&ASSIGNMENT) {
+            state.divide_step(step);
+        }
+        let response = step.sent_at.and_then(|at| self.next_response(at));
+        let is_it = |it: &Response| {
+            let resources = it.items.iter().map(|item| &item.resource);
+            it.type_url == ASSIGNMENT && resources.eq(step.news.items().iter())
+        };
+        debug_assert_eq!(response.as_ref().is_some_and(is_it), step.sent_at.is_some());
     }
 
     /// There is nothing to say: notes whether there is anything at all to do.

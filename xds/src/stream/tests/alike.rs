@@ -265,6 +265,21 @@ fn other_endpoints_are_a_step_for_a_client_that_has_everything() {
     assert_eq!(compare(&steps).unwrap(), 5);
 }
 
+#[test]
+fn a_view_that_is_the_same_again_is_no_news_after_a_step() {
+    let change = || Step::Assignments(vec![3, 2, 1, 1]);
+    let steps = [change(), Step::Poll, Step::Ack(0), change(), Step::Poll];
+    compare(&[start(), steps.to_vec()].concat()).unwrap();
+}
+
+#[test]
+fn the_view_before_a_step_is_not_acknowledged_when_it_comes_back() {
+    let change = |contents: [u8; 4]| Step::Assignments(contents.to_vec());
+    let there = [change([1, 1, 1, 2]), Step::Poll, Step::Ack(0)];
+    let back = [change([1, 1, 1, 1]), Step::Poll, Step::Ack(0), Step::Poll];
+    compare(&[start(), there.to_vec(), back.to_vec()].concat()).unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 1024, ..ProptestConfig::default() })]
 
