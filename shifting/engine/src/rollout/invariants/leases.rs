@@ -1,5 +1,6 @@
 //! What a rollout keeps others from.
 
+use super::before::Before;
 use super::{Broken, broken};
 use crate::rollout::lease::Held;
 use crate::rollout::{Event, Rollout, State, Turn};
@@ -10,7 +11,7 @@ use crate::rollout::{Event, Rollout, State, Turn};
 /// # Errors
 /// When it begins beside another.
 pub(super) fn began(
-    before: &State,
+    before: &Before,
     event: &Event,
     after: &State,
     rollout: &Rollout,
@@ -31,14 +32,14 @@ pub(super) fn began(
             return broken("S1", rollout, what);
         }
     }
-    if !overlaps.is_empty() && !may_overlap(before, event) {
+    if !overlaps.is_empty() && !before.may_overlap {
         return broken("S1", rollout, "nobody let it overlap".to_owned());
     }
     Ok(())
 }
 
-/// Whether an operator said so.
-fn may_overlap(before: &State, event: &Event) -> bool {
+/// Whether an operator said that what the event starts may overlap.
+pub(super) fn may_overlap(before: &State, event: &Event) -> bool {
     match event {
         Event::Start { terms, .. } => terms.overlap,
         Event::Back { .. } => true,
