@@ -23,6 +23,18 @@ pub fn memory(process: u32) -> io::Result<u64> {
         .ok_or_else(|| io::Error::other("no Rss in smaps_rollup"))
 }
 
+/// CPU time that the calling thread has used, nanoseconds.
+///
+/// # Errors
+/// If the kernel does not tell.
+pub fn thread_cpu_ns() -> io::Result<u64> {
+    let text = fs::read_to_string("/proc/thread-self/schedstat")?;
+    let first = text.split_whitespace().next();
+    first
+        .and_then(|ns| ns.parse().ok())
+        .ok_or_else(|| io::Error::other("no CPU time in schedstat"))
+}
+
 /// CPU time that the threads of a process have used, nanoseconds.
 ///
 /// # Errors

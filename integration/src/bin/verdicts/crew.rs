@@ -1,9 +1,11 @@
 //! The cores at work: the same task many times, its results in order whatever the order of work.
 
 use std::io::{IsTerminal, Write, stderr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use tidegate_integration::bench::measure::thread_cpu_ns;
 
 /// Results are handed in by so many at once.
 const BATCH: usize = 64;
@@ -15,12 +17,26 @@ const LOGGED_MS: u128 = 15_000;
 /// Threads, one per core.
 #[derive(Debug)]
 pub(crate) struct Crew {
-    pub(crate) threads: usize,
+    threads: usize,
+    /// CPU time of all work up to now.
+    worked_ns: AtomicU64,
 }
 
 // === impl Crew ===
 
 impl Crew {
+    pub(crate) fn of(threads: usize) -> Self {
+        Self {
+            threads,
+            worked_ns: AtomicU64::new(0),
+        }
+    }
+
+    /// CPU time that all work took up to now, in seconds.
+    pub(crate) fn worked_s(&self) -> f64 {
+        Duration::from_nanos(self.worked_ns.load(Ordering::Relaxed)).as_secs_f64()
+    }
+
     /// `task` for each number below `count`; every thread has an own `tool`. Shows progress.
     pub(crate) fn run<Tool, Done: Send>(
         &self,
@@ -36,6 +52,8 @@ impl Crew {
             loop {
                 let first = next.fetch_add(BATCH, Ordering::Relaxed);
                 if first >= count {
+                    let worked_ns = thread_cpu_ns().expect("the kernel tells a thread's CPU time");
+                    self.worked_ns.fetch_add(worked_ns, Ordering::Relaxed);
                     return done;
                 }
                 let until = (first + BATCH).min(count);

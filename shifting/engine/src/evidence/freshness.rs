@@ -40,6 +40,9 @@ impl Reporter<'_> {
 /// distribution stands for it; without any, reporters weigh the same. Nobody expected: nothing
 /// is fresh.
 pub(crate) fn fresh_parts(reporters: &[Reporter<'_>], interval_ms: u64) -> (Ppm, Ppm) {
+    if !reporters.is_empty() && reporters.iter().all(|r| r.fresh(interval_ms)) {
+        return (Ppm::WHOLE, Ppm::WHOLE); // whatever their weights, each second of most rollouts
+    }
     let stable = weights(reporters, |r| r.stable_weight, interval_ms);
     let stable = if stable.iter().any(|weight| *weight > 0) {
         stable

@@ -70,6 +70,15 @@ enum Order {
     Late,
 }
 
+/// A report, and what is known of it as a whole.
+#[derive(Debug)]
+struct Arrived<'a> {
+    report: &'a SidecarReport,
+    order: Order,
+    faults: ReportFaults,
+    interval_ms: u64,
+}
+
 #[derive(Debug, Clone)]
 struct Watch {
     threshold_ms: Option<u32>,
@@ -99,23 +108,26 @@ impl Intake {
     /// Takes in a report. The first one of a sidecar is only a baseline. What is odd about it is
     /// counted in the [`Evidence`] of the rollouts that it is about.
     pub fn record(&mut self, report: &SidecarReport) {
-        if !self.sidecars.contains_key(&report.sidecar) && self.sidecars.len() >= SIDECARS_MAX {
-            return; // It stays unknown, hence not fresh: nothing advances on it.
+        if !self.sidecars.contains_key(&report.sidecar) {
+            if self.sidecars.len() >= SIDECARS_MAX {
+                return; // It stays unknown, hence not fresh: nothing advances on it.
+            }
+            let sidecar = Sidecar::new(report.at);
+            self.sidecars.insert(report.sidecar.clone(), sidecar);
         }
-        let sidecar = self
-            .sidecars
-            .entry(report.sidecar.clone())
-            .or_insert_with(|| Sidecar::new(report.at));
+        let Some(sidecar) = self.sidecars.get_mut(&report.sidecar) else {
+            return;
+        };
         sidecar.histograms |= report.upstreams.values().any(|u| u.latency.is_some());
         let order = Order::of(report, sidecar);
-        let faults = order.faults(report, sidecar, self.interval_ms);
+        let arrived = Arrived {
+            report,
+            order,
+            faults: order.faults(report, sidecar, self.interval_ms),
+            interval_ms: self.interval_ms,
+        };
         for (cluster, watch) in &self.watched {
-            let counts = report.upstreams.get(cluster);
-            let own = sidecar.take_in(cluster, counts, report, order, watch, self.interval_ms);
-            if let Some(upstream) = sidecar.upstreams.get_mut(cluster) {
-                upstream.note_faults(&faults);
-                upstream.note_faults(&own);
-            }
+            sidecar.take_in(cluster, &arrived, watch);
         }
         sidecar.note(report, order);
     }
@@ -170,17 +182,22 @@ impl Intake {
         let (mut canary, mut stable) = (ArmCounts::default(), ArmCounts::default());
         let mut reports = ReportFaults::default();
         for sidecar in self.sidecars.values_mut() {
-            reports.add(&sidecar.take_faults(both()));
-            canary.add(&sidecar.take(arms.canary));
-            stable.add(&sidecar.take(arms.stable));
+            let mut faults = ReportFaults::default();
+            sidecar.take_all(arms.canary, &mut canary, &mut faults);
+            sidecar.take_all(arms.stable, &mut stable, &mut faults);
+            reports.add(&faults);
         }
         let since = self.watched_since(both());
         let reporters: Vec<Reporter<'_>> = expected
             .iter()
-            .map(|name| Reporter {
-                canary_weight: self.weight(name, arms.canary),
-                stable_weight: self.weight(name, arms.stable),
-                ..self.reporter(name, since, now)
+            .map(|name| {
+                let sidecar = self.sidecars.get(name);
+                let weight = |cluster| sidecar.map_or(0, |sidecar| sidecar.weight(cluster));
+                Reporter {
+                    canary_weight: weight(arms.canary),
+                    stable_weight: weight(arms.stable),
+                    ..Self::reporter_of(name, sidecar, since, now)
+                }
             })
             .collect();
         let (canary_fresh, stable_fresh) = fresh_parts(&reporters, self.interval_ms);
@@ -265,15 +282,21 @@ impl Intake {
 
     /// The last known part of the traffic to a cluster that a sidecar has.
     pub(super) fn weight(&self, sidecar: &str, cluster: &str) -> u64 {
-        self.sidecars
-            .get(sidecar)
-            .and_then(|sidecar| sidecar.upstreams.get(cluster))
-            .map_or(0, Upstream::weight)
+        let sidecar = self.sidecars.get(sidecar);
+        sidecar.map_or(0, |sidecar| sidecar.weight(cluster))
     }
 
     /// A sidecar as one that reports; `since` is when the watch on its clusters began. Without weights.
     pub(super) fn reporter<'a>(&self, name: &'a str, since: Time, now: Time) -> Reporter<'a> {
-        let sidecar = self.sidecars.get(name);
+        Self::reporter_of(name, self.sidecars.get(name), since, now)
+    }
+
+    fn reporter_of<'a>(
+        name: &'a str,
+        sidecar: Option<&Sidecar>,
+        since: Time,
+        now: Time,
+    ) -> Reporter<'a> {
         Reporter {
             name,
             age_ms: sidecar.map_or(u64::MAX, |sidecar| {
@@ -312,6 +335,21 @@ impl Sidecar {
         }
     }
 
+    /// Adds its requests to a cluster since the last tick, and what was odd about its reports on it:
+    /// each report once however many clusters it is about.
+    fn take_all(&mut self, cluster: &str, arm: &mut ArmCounts, faults: &mut ReportFaults) {
+        if let Some(upstream) = self.upstreams.get_mut(cluster) {
+            upstream.take_into(arm);
+            *faults = faults.or(&upstream.take_faults());
+        }
+    }
+
+    /// The last known part of the traffic to a cluster that it has.
+    fn weight(&self, cluster: &str) -> u64 {
+        let upstream = self.upstreams.get(cluster);
+        upstream.map_or(0, Upstream::weight)
+    }
+
     /// Its requests to a cluster since the last tick.
     pub(super) fn take(&mut self, cluster: &str) -> ArmCounts {
         let upstream = self.upstreams.get_mut(cluster);
@@ -333,53 +371,67 @@ impl Sidecar {
         faults
     }
 
-    /// Takes in what a report says of one cluster; `None`: nothing.
-    fn take_in(
-        &mut self,
-        cluster: &str,
-        counts: Option<&UpstreamCounts>,
-        report: &SidecarReport,
-        order: Order,
-        watch: &Watch,
-        interval_ms: u64,
-    ) -> ReportFaults {
-        let mut faults = ReportFaults::default();
-        let known = self.upstreams.get_mut(cluster);
-        match (counts, known) {
-            (None, Some(upstream)) if report.unreadable > 0 => upstream.lose_balance(report.at),
+    /// Takes in what a report says of one cluster, if it does.
+    fn take_in(&mut self, cluster: &str, arrived: &Arrived<'_>, watch: &Watch) {
+        let Arrived { report, order, .. } = arrived;
+        let counts = report.upstreams.get(cluster);
+        let plausible = counts.filter(|counts| !counts.implausible());
+        let Some(upstream) = self.upstreams.get_mut(cluster) else {
+            if let Some(counts) = plausible {
+                self.meet(cluster, counts, arrived, watch);
+            }
+            return;
+        };
+        upstream.note_faults(&arrived.faults);
+        let (at, interval_ms, threshold_ms) = (report.at, arrived.interval_ms, watch.threshold_ms);
+        let (intervals, histograms) = (arrived.intervals(), self.histograms);
+        match (counts, plausible) {
+            (None, _) if report.unreadable > 0 => upstream.lose_balance(at),
             (None, _) => {}
-            (Some(counts), known) if counts.implausible() => {
-                faults.backwards = 1;
-                if let Some(upstream) = known {
-                    upstream.rebase();
-                }
+            (Some(_), None) => {
+                upstream.rebase();
+                upstream.note_faults(&ReportFaults {
+                    backwards: 1,
+                    ..ReportFaults::default()
+                });
             }
-            (Some(counts), Some(upstream)) => {
-                if order == Order::Same && upstream.is_repeated(counts) {
-                    faults.repeated = 1;
-                } else if order == Order::Late {
-                    upstream.record_late(counts, report.at, interval_ms, watch.threshold_ms);
+            (_, Some(counts)) => {
+                if *order == Order::Same && upstream.is_repeated(counts) {
+                    upstream.note_faults(&ReportFaults {
+                        repeated: 1,
+                        ..ReportFaults::default()
+                    });
+                } else if *order == Order::Late {
+                    upstream.record_late(counts, at, interval_ms, threshold_ms);
                 } else {
-                    let (at, threshold_ms) = (report.at, watch.threshold_ms);
-                    upstream.record(counts, at, interval_ms, threshold_ms, self.histograms);
+                    upstream.record(counts, at, intervals, interval_ms, threshold_ms, histograms);
                 }
-            }
-            (Some(counts), None) => {
-                // A cluster is new to the sidecar if an earlier report came without it while it
-                // was watched; otherwise it may have a history that nobody saw.
-                let born = self.latest.is_some_and(|latest| latest > watch.since);
-                let upstream = if born {
-                    let mut upstream = Upstream::born();
-                    let (at, threshold_ms) = (report.at, watch.threshold_ms);
-                    upstream.record(counts, at, interval_ms, threshold_ms, self.histograms);
-                    upstream
-                } else {
-                    Upstream::baseline(counts, report.at)
-                };
-                self.upstreams.insert(cluster.to_owned(), upstream);
             }
         }
-        faults
+    }
+
+    /// The first report on a cluster. It is new to the sidecar if an earlier report came without it
+    /// while it was watched; otherwise it may have a history that nobody saw.
+    fn meet(
+        &mut self,
+        cluster: &str,
+        counts: &UpstreamCounts,
+        arrived: &Arrived<'_>,
+        watch: &Watch,
+    ) {
+        let (at, interval_ms) = (arrived.report.at, arrived.interval_ms);
+        let born = self.latest.is_some_and(|latest| latest > watch.since);
+        let mut upstream = if born {
+            let mut upstream = Upstream::born();
+            let (threshold_ms, intervals) = (watch.threshold_ms, arrived.intervals());
+            let histograms = self.histograms;
+            upstream.record(counts, at, intervals, interval_ms, threshold_ms, histograms);
+            upstream
+        } else {
+            Upstream::baseline(counts, at)
+        };
+        upstream.note_faults(&arrived.faults);
+        self.upstreams.insert(cluster.to_owned(), upstream);
     }
 
     /// A report is a sign of life, but for one whose time stands still.
@@ -391,6 +443,15 @@ impl Sidecar {
         if order != Order::Late {
             self.taken_ms = report.taken.map(|taken| taken.at_ms);
         }
+    }
+}
+
+// === impl Arrived ===
+
+impl Arrived<'_> {
+    /// Since the sidecar's report before.
+    fn intervals(&self) -> u64 {
+        self.faults.skipped.saturating_add(1)
     }
 }
 

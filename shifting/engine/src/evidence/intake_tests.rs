@@ -78,6 +78,19 @@ fn counts_of_all_sidecars_add_up_once() {
 }
 
 #[test]
+fn who_is_still_silent_after_an_outage_is_not_outweighed_by_what_others_catch_up_on() {
+    let mut bench = Bench::of(&["a", "b", "c"]);
+    for _ in 0..60 {
+        bench.tick(&[], &[]);
+    }
+    let missed = [("checkout/v1", healthy(6_100))];
+    let evidence = bench.tick(&["a", "b"], &missed);
+    assert_eq!(evidence.stable.requests, 12_200, "it counts all the same");
+    assert_eq!(evidence.stable_fresh, crate::units::Ppm::of(2, 3));
+    assert_eq!(evidence.silent, ["c"]);
+}
+
+#[test]
 fn the_first_report_is_a_baseline() {
     let mut intake = Intake::default();
     let expected = BTreeSet::from(["a".to_owned()]);

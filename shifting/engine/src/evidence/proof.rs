@@ -45,6 +45,12 @@ const MOST: f64 = 0.75;
 /// Alternatives to "odds of rho times stable's": as good as stable, and four times as good.
 const BETTER: [f64; 2] = [1.0, 0.25];
 
+/// How exactly [`reaching`] is known at least, as a part of it; it is known a thousand times better.
+const NEAR: f64 = 1e-6;
+
+/// Steps of Newton's method; from where it starts a handful is enough.
+const STEPS: usize = 30;
+
 /// Nobody waits for so many requests.
 const NOT_IN_SIGHT: f64 = 1e12;
 
@@ -119,13 +125,15 @@ impl Proof {
 
     /// About how many more canary requests it takes if both arms go on as on this rung up to now;
     /// `before` as in [`Self::observe`]. `None`: not in sight.
-    #[allow(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "an estimate for people, from 1 to 10^12"
-    )]
     pub(crate) fn requests_missing(&self, before: Pair) -> Option<u64> {
+        let outlook = self.outlook(before);
+        let about = reaching(ADVANCE_AT, &self.growing(&outlook));
+        first_enough(|requests| self.proven_after(&outlook, requests), about)
+    }
+
+    /// By what a canary request multiplies each alternative in the mean, if both arms go on so.
+    #[allow(clippy::cast_precision_loss, reason = "counts of a rung")]
+    fn outlook(&self, before: Pair) -> Outlook {
         let (limit, seen) = (self.limit.fraction(), self.seen);
         let rate = rate(seen.canary_bad, seen.canary);
         let [nearly_none, half] = fixed_rates(limit);
@@ -140,26 +148,91 @@ impl Proof {
             let r = better / rho;
             rate * r.ln() - bad * ((r - 1.0) * theta).ln_1p()
         });
-        let proven_after = |requests: f64| {
-            let own = self.own.projected(&own, requests);
-            let relative = self.relative.projected(&relative, requests);
-            enough(mix(OWN_PART, own, relative), ADVANCE_AT)
-        };
-        // Convex in the number of requests: where it is enough at last, it is from one number on.
-        let (mut least, mut most) = (0.0, NOT_IN_SIGHT);
-        if !proven_after(most) {
-            return None;
-        }
-        while most - least > f64::max(1.0, least / 1_000.0) {
-            let middle = f64::midpoint(least, most);
-            if proven_after(middle) {
-                most = middle;
-            } else {
-                least = middle;
-            }
-        }
-        Some(most.ceil() as u64)
+        Outlook { own, relative }
     }
+
+    fn proven_after(&self, outlook: &Outlook, requests: f64) -> bool {
+        let own = self.own.projected(&outlook.own, requests);
+        let relative = self.relative.projected(&outlook.relative, requests);
+        enough(mix(OWN_PART, own, relative), ADVANCE_AT)
+    }
+
+    /// What each alternative is worth now, and its growth.
+    fn growing(&self, outlook: &Outlook) -> Growing {
+        let own = self.own.growing(&outlook.own);
+        let relative = self.relative.growing(&outlook.relative);
+        let parts = own
+            .map(|it| (OWN_PART * it.0, it.1))
+            .chain(relative.map(|it| ((1.0 - OWN_PART) * it.0, it.1)));
+        let mut growing = [(0.0, 0.0); OWN_ALTERNATIVES + BETTER.len()];
+        for (place, part) in growing.iter_mut().zip(parts) {
+            *place = part;
+        }
+        growing
+    }
+}
+
+/// Logarithms, by alternative.
+#[derive(Debug)]
+struct Outlook {
+    own: [f64; OWN_ALTERNATIVES],
+    relative: [f64; BETTER.len()],
+}
+
+/// The alternatives of both parts: worth and growth.
+type Growing = [(f64, f64); OWN_ALTERNATIVES + BETTER.len()];
+
+/// The number of requests from which on it is enough, to a thousandth; `None`: not in sight. What
+/// grows is convex in that number: where it is enough at last, it is from one number on. When that
+/// is `about` known, only numbers near it have to be tried; the answer is the same.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "an estimate for people, from 1 to 10^12"
+)]
+fn first_enough(proven_after: impl Fn(f64) -> bool, about: Option<f64>) -> Option<u64> {
+    let (mut least, mut most) = (0.0, NOT_IN_SIGHT);
+    if !proven_after(most) {
+        return None;
+    }
+    while most - least > f64::max(1.0, least / 1_000.0) {
+        let middle = f64::midpoint(least, most);
+        let is_proven = match about {
+            Some(about) if (middle - about).abs() > NEAR * about => middle > about,
+            _ => proven_after(middle),
+        };
+        if is_proven {
+            most = middle;
+        } else {
+            least = middle;
+        }
+    }
+    Some(most.ceil() as u64)
+}
+
+/// Where Σ worth·e^(growth·x) reaches `mark`, which it is below at 0; `None` when that is not found.
+/// The logarithm of the sum is convex: from where it is too much, Newton's method comes down to the
+/// mark and never falls below it.
+fn reaching(mark: f64, growing: &Growing) -> Option<f64> {
+    let alone = growing
+        .iter()
+        .filter(|(worth, growth)| *worth > 0.0 && *growth > 0.0)
+        .map(|(worth, growth)| (mark / worth).ln() / growth);
+    let mut at = alone.min_by(f64::total_cmp)?;
+    for _ in 0..STEPS {
+        let (mut sum, mut slope) = (0.0, 0.0);
+        for (worth, growth) in growing {
+            let worth = worth * exp(growth * at);
+            sum += worth;
+            slope += worth * growth;
+        }
+        let step = (sum / mark).ln() * sum / slope;
+        at -= step;
+        if step.abs() <= NEAR / 1_000.0 * at.abs() {
+            return (at > 0.0).then_some(at);
+        }
+    }
+    None
 }
 
 /// `burn` × (1 − objective), but for modest objectives never more than half-way between the
@@ -293,6 +366,31 @@ mod tests {
         }
         println!("{missing} estimated, {taken} taken");
         assert!(missing.abs_diff(taken) * 10 <= taken, "{missing}, {taken}");
+    }
+
+    #[test]
+    fn where_the_estimate_is_looked_for_first_changes_nothing() {
+        let (mut random, mut near) = (Random::new(7), 0);
+        for seed in 0..300 {
+            let (mut proof, mut before) = (proof(2 + (seed % 4) as u32), Pair::default());
+            let (canary, rate) = (1 + random.binomial(200, 0.2), 0.0005 * (seed % 9) as f64);
+            for _ in 0..40 {
+                let pair = Pair {
+                    canary,
+                    canary_bad: random.binomial(canary, rate),
+                    stable: 19 * canary,
+                    stable_bad: random.binomial(19 * canary, 0.001),
+                };
+                proof.observe(pair, before, 1.5);
+                before.add(pair);
+                let outlook = proof.outlook(before);
+                let plainly = first_enough(|it| proof.proven_after(&outlook, it), None);
+                assert_eq!(proof.requests_missing(before), plainly, "seed {seed}");
+                let about = reaching(ADVANCE_AT, &proof.growing(&outlook));
+                near += usize::from(plainly.is_some() && about.is_some());
+            }
+        }
+        assert!(near > 5_000, "{near} were about known");
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub(crate) struct Upstream {
     slow_counted: [u64; EDGES],
     /// Since the last tick.
     pending: ArmCounts,
+    /// There is something pending.
+    reported: bool,
     /// Of reports since the last tick.
     faults: ReportFaults,
     /// What is known of its part of the traffic: falls by a tenth with each report.
@@ -54,7 +56,7 @@ impl Upstream {
         let mut upstream = Self::born();
         upstream.known_since = Some(at);
         upstream.ledger = Ledger::starting(counts.active.unwrap_or(0));
-        upstream.weigh(counts);
+        upstream.weigh(counts, 1);
         upstream
     }
 
@@ -67,6 +69,7 @@ impl Upstream {
             slow_ended: [0; EDGES],
             slow_counted: [0; EDGES],
             pending: ArmCounts::default(),
+            reported: false,
             faults: ReportFaults::default(),
             weight: 0,
             rebase: false,
@@ -107,21 +110,22 @@ impl Upstream {
             ..counts.clone()
         };
         let histograms = counts.latency.is_some();
-        self.record(&overtaken, at, interval_ms, threshold_ms, histograms);
+        self.record(&overtaken, at, 1, interval_ms, threshold_ms, histograms);
         self.lose_balance(at);
     }
 
     /// One report. `histograms`: whether the sidecar reports latency at all; `threshold_ms` is
-    /// the SLO's.
+    /// the SLO's; `intervals` have passed since its report before.
     pub(crate) fn record(
         &mut self,
         counts: &UpstreamCounts,
         at: Time,
+        intervals: u64,
         interval_ms: u64,
         threshold_ms: Option<u32>,
         histograms: bool,
     ) {
-        self.weigh(counts);
+        self.weigh(counts, intervals);
         self.latest = counts.clone();
         if std::mem::take(&mut self.rebase) {
             self.ledger = Ledger::starting(counts.active.unwrap_or(0));
@@ -146,6 +150,7 @@ impl Upstream {
         // A gRPC failure is an HTTP 200; a failure that Envoy made itself is counted as both.
         let bad = server_errors.max(counts.grpc_failures) + lost;
         let ended = counts.responses.iter().sum::<u64>() + lost;
+        self.reported = true;
         let pending = &mut self.pending;
         pending.requests += ended.max(bad);
         pending.bad += bad;
@@ -209,6 +214,9 @@ impl Upstream {
 
     /// At least this many requests have been in flight for longer than the threshold.
     fn overdue(&self, at: Time, interval_ms: u64, threshold_ms: u32) -> u64 {
+        if self.ledger.active() == 0 {
+            return 0;
+        }
         // Half an interval more, for reports that arrive early or late.
         let span_ms = u64::from(threshold_ms) + interval_ms / 2;
         if self
@@ -229,13 +237,25 @@ impl Upstream {
     /// What was counted since the last tick.
     pub(crate) fn take(&mut self) -> ArmCounts {
         let mut counts = std::mem::take(&mut self.pending);
+        self.reported = false;
         counts.in_flight = self.ledger.active();
         counts
     }
 
+    /// The same, added to `arm`.
+    pub(crate) fn take_into(&mut self, arm: &mut ArmCounts) {
+        if self.reported {
+            arm.add(&self.take());
+        } else {
+            arm.in_flight = arm.in_flight.saturating_add(self.ledger.active());
+        }
+    }
+
     /// Something was odd about a report.
     pub(crate) fn note_faults(&mut self, faults: &ReportFaults) {
-        self.faults.add(faults);
+        if !faults.is_none() {
+            self.faults.add(faults);
+        }
     }
 
     /// What was odd since the last tick.
@@ -248,10 +268,14 @@ impl Upstream {
         self.weight
     }
 
-    fn weigh(&mut self, counts: &UpstreamCounts) {
-        let requests = counts.requests.max(counts.responses.iter().sum());
-        // The first report stands for those before it: who falls silent soon after weighs as much
-        // as who goes on.
+    /// After a gap a source may tell of all that it missed: that is no larger part of the traffic,
+    /// beside which who is still silent would be left out.
+    fn weigh(&mut self, counts: &UpstreamCounts, intervals: u64) {
+        let mut requests = counts.requests.max(counts.responses.iter().sum());
+        if intervals > 1 {
+            let known = self.weight / 1_000;
+            requests = requests.min(known.max(requests / intervals));
+        }
         self.weight = if self.weight == 0 {
             requests.saturating_mul(1_000)
         } else {

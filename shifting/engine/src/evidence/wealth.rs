@@ -139,6 +139,13 @@ impl Wealth {
             .sum();
         (1.0 - self.late.part()) * held / count(self.held.len())
     }
+
+    /// About the same as a sum of exponentials: each alternative's part now, and its growth.
+    pub(crate) fn growing(&self, growth: &[f64]) -> impl Iterator<Item = (f64, f64)> {
+        let weight = (1.0 - self.late.part()) / count(self.held.len());
+        let alternatives = self.held.iter().zip(growth);
+        alternatives.map(move |(held, growth)| (weight * held, *growth))
+    }
 }
 
 // === impl Stakes ===

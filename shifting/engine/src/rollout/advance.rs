@@ -1,9 +1,11 @@
 //! What is asked for before a rung is left, and what the rollout may cost: the evidence to advance
 //! and the error budget (evidence §4.3, §4.4).
 
+use std::fmt;
+
 use crate::evidence::{ADVANCE_AT, Metric, Shortfall};
 use crate::rollout::judge::Hold;
-use crate::rollout::{BudgetStatus, Evidence, Phase, Rollout};
+use crate::rollout::{BudgetStatus, Evidence, Phase, Reason, Rollout};
 use crate::time::Time;
 use crate::units::Ppm;
 
@@ -60,27 +62,18 @@ impl Rollout {
             );
             return Some(Hold::new(PROOF, reason).clock_runs());
         }
-        let (wait, until) = self.proof_time(&shortfall, now);
-        let reason = format!("{}; {wait}", sentence(&shortfall));
+        let seconds = self.proof_seconds(&shortfall);
+        let wait_ms = seconds.map(|seconds| seconds.saturating_mul(1_000));
+        let soon = wait_ms.filter(|wait_ms| *wait_ms < self.hold_left_ms());
+        let until = soon.map(|wait_ms| now.plus_ms(wait_ms));
+        let reason = Reason::lacking(Lacking { shortfall, seconds });
         Some(Hold::new(PROOF, reason).until(until).clock_runs())
     }
 
-    /// How long it takes at the traffic of the latest ticks, and until when if that is soon.
-    fn proof_time(&self, shortfall: &Shortfall, now: Time) -> (String, Option<Time>) {
-        let Some(missing) = shortfall.requests else {
-            return ("not in sight at the present rates".to_owned(), None);
-        };
-        let requests = format!("about {missing} more canary requests");
-        let Some((issued, ticks)) = self.signals.canary_pace() else {
-            return (format!("{requests}, and it has none now"), None);
-        };
-        let seconds = missing.saturating_mul(ticks).div_ceil(issued);
-        let left_ms = self.hold_left_ms();
-        let until = now.plus_ms(seconds.saturating_mul(1_000));
-        (
-            format!("{requests}, at the present traffic {}", span(seconds)),
-            (seconds.saturating_mul(1_000) < left_ms).then_some(until),
-        )
+    /// How long it takes at the traffic of the latest ticks; `None` when that is not in sight.
+    fn proof_seconds(&self, shortfall: &Shortfall) -> Option<u64> {
+        let (issued, ticks) = self.signals.canary_pace()?;
+        Some(shortfall.requests?.saturating_mul(ticks).div_ceil(issued))
     }
 
     /// Much of what the canary answered in the latest interval failed: whatever was proven
@@ -124,17 +117,36 @@ impl Rollout {
     }
 }
 
-fn sentence(shortfall: &Shortfall) -> String {
-    let (requests, bad) = shortfall.counted;
-    let what = match shortfall.metric {
-        Metric::Errors => "fail",
-        Metric::Latency => "are slow",
-    };
-    format!(
-        "not proven yet that fewer than {} {what}: {bad} of {requests} on this rung, e-value {:.1} \
-         of {ADVANCE_AT:.0}",
-        shortfall.limit, shortfall.e_value
-    )
+/// Evidence to advance that is missing, and how many seconds of the present traffic it takes.
+#[derive(Debug, Clone)]
+pub(crate) struct Lacking {
+    shortfall: Shortfall,
+    seconds: Option<u64>,
+}
+
+impl fmt::Display for Lacking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shortfall = &self.shortfall;
+        let (requests, bad) = shortfall.counted;
+        let what = match shortfall.metric {
+            Metric::Errors => "fail",
+            Metric::Latency => "are slow",
+        };
+        write!(
+            f,
+            "not proven yet that fewer than {} {what}: {bad} of {requests} on this rung, e-value \
+             {:.1} of {ADVANCE_AT:.0}; ",
+            shortfall.limit, shortfall.e_value
+        )?;
+        let Some(missing) = shortfall.requests else {
+            return f.write_str("not in sight at the present rates");
+        };
+        write!(f, "about {missing} more canary requests, ")?;
+        match self.seconds {
+            Some(seconds) => write!(f, "at the present traffic {}", span(seconds)),
+            None => f.write_str("and it has none now"),
+        }
+    }
 }
 
 /// Seconds as people say them.

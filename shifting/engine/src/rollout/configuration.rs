@@ -164,16 +164,6 @@ impl State {
         }
     }
 
-    /// Nothing of which fleets' settings are made differs between the two: cheap, and true of most
-    /// steps.
-    pub(crate) fn has_settings_of(&self, other: &State) -> bool {
-        let same_mesh = match (&self.mesh, &other.mesh) {
-            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
-            (one, other) => one.is_none() && other.is_none(),
-        };
-        same_mesh && self.fleets.is_empty() && other.fleets.is_empty()
-    }
-
     fn declared_settings(&self, fleet: &str) -> Option<Settings> {
         Settings::of(self.mesh.as_deref()?, fleet)
     }

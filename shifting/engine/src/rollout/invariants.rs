@@ -2,6 +2,7 @@
 //! and as alarms in the program.
 
 mod attribution;
+mod before;
 mod configuration;
 mod leases;
 mod memory;
@@ -12,6 +13,9 @@ mod witness;
 use crate::evidence::FRESH_ENOUGH_PPM;
 use crate::rollout::{Event, Observation, Phase, Rollout, State};
 use crate::units::Ppm;
+
+pub use before::Before;
+use before::Stood;
 
 /// An invariant that a step broke: a fault of this program, not of its operator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +34,14 @@ pub struct Broken {
 /// # Errors
 /// The first invariant that is broken.
 pub fn check(before: &State, event: &Event, after: &State) -> Result<(), Broken> {
+    check_step(&Before::of(before, event), event, after)
+}
+
+/// [`check`] for a step that is taken in place.
+///
+/// # Errors
+/// The first invariant that is broken.
+pub fn check_step(before: &Before, event: &Event, after: &State) -> Result<(), Broken> {
     exposure_is_within_the_rung(after)?;
     configuration::settings(before, event, after)?;
     leases::seen(before, event, after)?;
@@ -37,17 +49,13 @@ pub fn check(before: &State, event: &Event, after: &State) -> Result<(), Broken>
     memory::known_good(before, event, after)?;
     memory::way_back(before, after)?;
     for rollout in after.rollouts() {
-        let service = rollout.plan.service.as_str();
-        let earlier = before
-            .latest(service)
-            .filter(|earlier| earlier.number == rollout.number);
-        match earlier {
+        match before.same(rollout) {
             Some(earlier) => check_rollout(before, after, earlier, event, rollout)?,
             None => {
                 started_at_nothing(rollout, after)?;
                 waits::began(before, event, after, rollout)?;
                 leases::began(before, event, after, rollout)?;
-                order::began(before, event, rollout)?;
+                order::began(before, rollout)?;
                 if let Some(full) = after.exceeded(event, rollout) {
                     return broken("cap", rollout, format!("it did not wait for {full}"));
                 }
@@ -103,17 +111,16 @@ pub fn exposure(state: &State, rollout: &Rollout) -> Ppm {
             .unwrap_or_default()
             .max(exposed.share);
     }
-    let Some(split) = state.split(&rollout.plan.service) else {
+    let Some(service) = state.services.get(&rollout.plan.service) else {
         return Ppm::ZERO;
     };
-    if split.stable == rollout.plan.to {
+    let (stable, canary) = service.parts();
+    if stable == rollout.plan.to {
         return Ppm::WHOLE;
     }
-    split
-        .canary
-        .as_ref()
-        .filter(|canary| canary.version == rollout.plan.to)
-        .map_or(Ppm::ZERO, |canary| canary.share)
+    canary
+        .filter(|(version, _)| *version == rollout.plan.to)
+        .map_or(Ppm::ZERO, |(_, share)| share)
 }
 
 fn started_at_nothing(rollout: &Rollout, after: &State) -> Result<(), Broken> {
@@ -124,16 +131,16 @@ fn started_at_nothing(rollout: &Rollout, after: &State) -> Result<(), Broken> {
 }
 
 fn check_rollout(
-    before: &State,
+    before: &Before,
     after: &State,
-    earlier: &Rollout,
+    earlier: &Stood,
     event: &Event,
     rollout: &Rollout,
 ) -> Result<(), Broken> {
     if earlier.plan != rollout.plan {
         return broken("S3", rollout, "the plan changed".to_owned());
     }
-    let (was, is) = (exposure(before, earlier), exposure(after, rollout));
+    let (was, is) = (earlier.exposed, exposure(after, rollout));
     if was != is && rollout.epoch <= earlier.epoch {
         return broken("S7", rollout, "exposure changed within an epoch".to_owned());
     }
@@ -147,12 +154,12 @@ fn check_rollout(
         return Ok(());
     }
     if rollout.phase != Phase::Committed
-        && let Some(why) = before.no_way_back(&rollout.plan.service)
+        && let Some(why) = &earlier.no_way_back
     {
-        return broken("S9", rollout, why);
+        return broken("S9", rollout, why.clone());
     }
     if rollout.phase != Phase::Committed {
-        attribution::advanced(before, earlier, rollout)?;
+        attribution::advanced(earlier, rollout)?;
         waits::advanced(earlier, after, rollout)?;
     }
     let next = match earlier.phase {
@@ -177,9 +184,9 @@ fn check_rollout(
     if rollout.phase == Phase::Committed {
         return Ok(()); // decided by the soak; what is behind is listed
     }
-    witness::advanced(observation, earlier, rollout)?;
+    witness::advanced(earlier, rollout)?;
     if is > was
-        && let Some(crowded) = before.crowded(observation)
+        && let Some(crowded) = &before.crowded
     {
         return broken("cap", rollout, format!("it advanced, though {crowded}"));
     }
@@ -190,7 +197,7 @@ fn check_rollout(
 }
 
 /// Why an observation is no ground to advance on (S3, S4).
-fn doubt(observation: &Observation, earlier: &Rollout, exposed: Ppm) -> Option<String> {
+fn doubt(observation: &Observation, earlier: &Stood, exposed: Ppm) -> Option<String> {
     let (delivery, evidence) = (&observation.delivery, &observation.evidence);
     let whole = exposed == Ppm::WHOLE;
     if observation.epoch != earlier.epoch || observation.service != earlier.plan.service {
@@ -214,7 +221,7 @@ fn doubt(observation: &Observation, earlier: &Rollout, exposed: Ppm) -> Option<S
         if evidence.canary.requests == 0 || (!whole && evidence.stable.requests == 0) {
             return Some("advanced without requests".to_owned());
         }
-        if earlier.paused.is_some() {
+        if earlier.paused {
             return Some("advanced while paused".to_owned());
         }
     }

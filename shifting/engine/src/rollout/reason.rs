@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::rollout::advance::Lacking;
+
 /// A sentence. Two are equal when they read the same, and it is stored as what it reads.
 #[derive(Debug, Clone)]
 pub struct Reason(Words);
@@ -18,6 +20,8 @@ enum Words {
         rung: Option<Arc<str>>,
         rest_s: u64,
     },
+    /// Evidence to advance is missing.
+    Lacking(Lacking),
 }
 
 // === impl Reason ===
@@ -26,6 +30,11 @@ impl Reason {
     /// A rung has to be watched for so long yet; the soak when `None`.
     pub(crate) fn watching(rung: Option<Arc<str>>, rest_s: u64) -> Self {
         Self(Words::Watching { rung, rest_s })
+    }
+
+    /// Evidence to advance is missing.
+    pub(crate) fn lacking(lacking: Lacking) -> Self {
+        Self(Words::Lacking(lacking))
     }
 }
 
@@ -49,6 +58,7 @@ impl fmt::Display for Reason {
                 let place = rung.as_deref().unwrap_or("the soak");
                 write!(f, "watching {place} for {rest_s} s more")
             }
+            Words::Lacking(lacking) => lacking.fmt(f),
         }
     }
 }

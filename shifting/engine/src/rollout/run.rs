@@ -279,25 +279,30 @@ impl Rollout {
 
     /// How the service's traffic must be split now.
     pub(crate) fn split(&self) -> Split {
-        let canary = CanarySplit {
-            version: self.plan.to.clone(),
-            share: self.share(),
+        let (stable, canary) = self.parts();
+        let canary = canary.map(|(version, share)| CanarySplit {
+            version: version.to_owned(),
+            share,
             hosts: self.planned_rung().and_then(|rung| rung.hosts),
             ttl_ms: self.plan.policy.dead_man_ttl_ms,
-        };
-        let (stable, canary) = match self.phase {
-            Phase::Reverted => (&self.plan.from, None),
-            Phase::Committed => (&self.plan.to, None),
+        });
+        Split {
+            stable: stable.to_owned(),
+            canary,
+        }
+    }
+
+    /// The version that has the traffic by default, and the one beside it with its share.
+    pub(crate) fn parts(&self) -> (&str, Option<(&str, Ppm)>) {
+        let (from, to) = (self.plan.from.as_str(), self.plan.to.as_str());
+        let canary = Some((to, self.share()));
+        match self.phase {
+            Phase::Reverted => (from, None),
+            Phase::Committed => (to, None),
             // Sidecars that have the new route already lead to `to` by default; for the others
             // the share still does, until they acknowledge.
-            Phase::Committing => (&self.plan.to, Some(canary)),
-            Phase::Preparing | Phase::Judging | Phase::Soaking | Phase::Reverting => {
-                (&self.plan.from, Some(canary))
-            }
-        };
-        Split {
-            stable: stable.clone(),
-            canary,
+            Phase::Committing => (to, canary),
+            Phase::Preparing | Phase::Judging | Phase::Soaking | Phase::Reverting => (from, canary),
         }
     }
 

@@ -203,11 +203,6 @@ impl State {
             .collect()
     }
 
-    /// What one service's traffic split must be now.
-    pub(crate) fn split(&self, service: &str) -> Option<Split> {
-        self.services.get(service).map(ServiceState::split)
-    }
-
     /// The running rollouts; each needs an [`Observation`] per tick (1 s).
     pub fn active(&self) -> impl Iterator<Item = &Rollout> {
         let configurations = self.fleets.values().filter_map(FleetState::running);
@@ -434,6 +429,12 @@ impl ServiceState {
         self.rollout
             .as_deref()
             .filter(|rollout| !rollout.phase.is_final())
+    }
+
+    /// The version that has the traffic by default, and the one beside it with its share.
+    pub(crate) fn parts(&self) -> (&str, Option<(&str, Ppm)>) {
+        self.running()
+            .map_or((self.stable.as_str(), None), Rollout::parts)
     }
 
     fn split(&self) -> Split {

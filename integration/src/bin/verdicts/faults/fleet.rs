@@ -6,7 +6,7 @@ use tidegate_engine::evidence::{Arms, Intake, SidecarReport};
 use tidegate_engine::rollout::{Delivery, Evidence, Rejection};
 use tidegate_engine::time::Time;
 
-use super::plan::{Plan, within};
+use super::plan::{Interval, Plan, within};
 use crate::declared;
 use crate::random::{Coins, Random};
 use crate::rule::upstream;
@@ -20,8 +20,8 @@ const RPS: u64 = 400;
 /// Rate of slow requests.
 const SLOW: f64 = 0.005;
 
-/// Without a report for longer than this, nothing recent is known of a sidecar.
-const KNOWN_MS: u64 = 2_000;
+/// Without a report for more than so many intervals, nothing recent is known of a sidecar.
+const KNOWN_INTERVALS: u64 = 2;
 
 /// Who is not connected and says nothing for so long is forgotten by the program.
 const GONE_MS: u64 = 10_000;
@@ -43,20 +43,25 @@ struct Sidecar {
     was_connected: bool,
     reported: Option<Time>,
     report: SidecarReport,
+    /// Since its latest report was due, on canary and stable.
+    unreported: [Arm; 2],
 }
 
 /// All sidecars of a service.
 #[derive(Debug)]
 pub(crate) struct Fleet {
     sidecars: Vec<Sidecar>,
+    /// The names of those that are connected.
+    expected: BTreeSet<String>,
     intake: Intake,
+    interval: Interval,
     first_epoch: u64,
 }
 
 // === impl Fleet ===
 
 impl Fleet {
-    pub(crate) fn new(wanted: Wanted) -> Self {
+    pub(crate) fn new(wanted: Wanted, interval: Interval) -> Self {
         let sidecar = |number: usize| Sidecar {
             applied: wanted,
             coming: None,
@@ -69,10 +74,17 @@ impl Fleet {
                 at: Time(0),
                 ..SidecarReport::default()
             },
+            unreported: <[Arm; 2]>::default(),
         };
+        let sidecars: Vec<Sidecar> = (0..SIDECARS).map(sidecar).collect();
         Self {
-            sidecars: (0..SIDECARS).map(sidecar).collect(),
-            intake: Intake::default(),
+            expected: sidecars
+                .iter()
+                .map(|sidecar| sidecar.report.sidecar.clone())
+                .collect(),
+            sidecars,
+            intake: Intake::new(interval.ms()),
+            interval,
             first_epoch: wanted.epoch,
         }
     }
@@ -80,7 +92,7 @@ impl Fleet {
     /// The control plane is a new one: it knows nothing of earlier reports. `dropped`: it was
     /// away for so long that every sidecar dropped the canary's share by itself.
     pub(crate) fn control_plane_restarted(&mut self, dropped: bool) {
-        self.intake = Intake::default();
+        self.intake = Intake::new(self.interval.ms());
         for sidecar in &mut self.sidecars {
             if dropped {
                 sidecar.applied.share = 0.0;
@@ -114,15 +126,27 @@ impl Fleet {
                 bad: coins.throw(requests, rate, random),
                 slow: coins.throw(requests, SLOW, random),
             };
-            let (canary, stable) = (arm(requests, canary_rate), arm(RPS - requests, stable_rate));
+            let arms = [arm(requests, canary_rate), arm(RPS - requests, stable_rate)];
+            for (sum, arm) in sidecar.unreported.iter_mut().zip(arms) {
+                sum.add(arm);
+            }
             let restarted = plan.restarts.contains(&(number, at));
             if restarted || (sidecar.connected && !sidecar.was_connected) {
                 self.intake.reconnected(&sidecar.report.sidecar);
+            }
+            if sidecar.connected && !sidecar.was_connected {
+                self.expected.insert(sidecar.report.sidecar.clone());
+            } else if away && sidecar.was_connected {
+                self.expected.remove(&sidecar.report.sidecar);
             }
             sidecar.was_connected = sidecar.connected;
             let quiet = |at: Time| now.since_ms(at) >= GONE_MS;
             if away && sidecar.reported.is_none_or(quiet) {
                 self.intake.departed(&sidecar.report.sidecar);
+            }
+            // They do not all report in the same second.
+            if !(at + number as u64).is_multiple_of(self.interval.0) {
+                continue;
             }
             let silent = away
                 || within(plan.outage, at)
@@ -130,38 +154,22 @@ impl Fleet {
                     .silent
                     .is_some_and(|(who, span)| who == number && within(span, at))
                 || random.chance(plan.lost);
-            if silent {
-                continue;
+            let unreported = std::mem::take(&mut sidecar.unreported);
+            if !silent {
+                sidecar.report(unreported, now, &mut self.intake);
             }
-            sidecar.reported = Some(now);
-            sidecar.report.at = now;
-            for (cluster, arm) in [
-                (declared::CANARY_CLUSTER, canary),
-                (declared::STABLE_CLUSTER, stable),
-            ] {
-                match sidecar.report.upstreams.get_mut(cluster) {
-                    Some(counts) => *counts = upstream(arm),
-                    None => {
-                        let name = cluster.to_owned();
-                        sidecar.report.upstreams.insert(name, upstream(arm));
-                    }
-                }
-            }
-            self.intake.record(&sidecar.report);
         }
     }
 
     /// What the control plane is told.
     pub(crate) fn observe(&mut self, wanted: Wanted, now: Time) -> (Delivery, Evidence) {
         let mut delivery = Delivery::default();
-        let mut expected = BTreeSet::new();
         for sidecar in &self.sidecars {
             let name = &sidecar.report.sidecar;
             if !sidecar.connected {
                 delivery.disconnected.push(name.clone());
                 continue;
             }
-            expected.insert(name.clone());
             delivery.expected += 1;
             if sidecar.rejected == Some(wanted.epoch) {
                 delivery.rejected.push(Rejection {
@@ -180,7 +188,7 @@ impl Fleet {
             stable: declared::STABLE_CLUSTER,
             threshold_ms: Some(declared::THRESHOLD_MS),
         };
-        (delivery, self.intake.observe(arms, &expected, now))
+        (delivery, self.intake.observe(arms, &self.expected, now))
     }
 
     /// Why nobody may advance now, as things truly are.
@@ -195,7 +203,7 @@ impl Fleet {
             }
             if sidecar
                 .reported
-                .is_none_or(|at| now.since_ms(at) > KNOWN_MS)
+                .is_none_or(|at| now.since_ms(at) > KNOWN_INTERVALS * self.interval.ms())
             {
                 return Some(format!("{name} had not reported lately"));
             }
@@ -207,6 +215,23 @@ impl Fleet {
 // === impl Sidecar ===
 
 impl Sidecar {
+    /// Reports what it counted in the latest interval, on canary and stable.
+    fn report(&mut self, arms: [Arm; 2], now: Time, intake: &mut Intake) {
+        self.reported = Some(now);
+        self.report.at = now;
+        let clusters = [declared::CANARY_CLUSTER, declared::STABLE_CLUSTER];
+        for (cluster, arm) in clusters.into_iter().zip(arms) {
+            let counts = upstream(arm);
+            match self.report.upstreams.get_mut(cluster) {
+                Some(place) => *place = counts,
+                None => {
+                    self.report.upstreams.insert(cluster.to_owned(), counts);
+                }
+            }
+        }
+        intake.record(&self.report);
+    }
+
     /// Receives what is wanted, at its own pace; rejects what the plan says.
     fn receive(
         &mut self,

@@ -1,17 +1,18 @@
 //! One rollout from its start to its end, with everything that goes wrong on the way.
 
 use tidegate_engine::mesh::{RolloutPolicy, Rung};
-use tidegate_engine::rollout::{Event, Observation, Phase, Rollout, State, invariants};
+use tidegate_engine::rollout::invariants::{self, Before};
+use tidegate_engine::rollout::{Event, Observation, Phase, Rollout, State};
 use tidegate_engine::time::Time;
 use tidegate_engine::units::Ppm;
 
 use super::fleet::{Fleet, SIDECARS, Wanted};
-use super::plan::{Canary, Plan};
+use super::plan::{Canary, Interval, Plan};
 use crate::declared::{self, SERVICE};
 use crate::random::{Coins, Random};
 
-/// Nobody watches longer: what is not over then is held.
-const SECONDS_MAX: u64 = 300;
+/// Nobody watches longer, in times of what [`Interval::span_s`] says: what is not over then is held.
+const SPANS_MAX: u64 = 5;
 
 /// How it ended, and what was wrong with that.
 #[derive(Debug, Clone)]
@@ -34,6 +35,14 @@ struct Life<'a> {
     wrong: Option<String>,
     /// Prints what happens.
     aloud: bool,
+}
+
+/// Where a rollout stands.
+#[derive(Debug, Clone, Copy)]
+struct Stood {
+    phase: Phase,
+    share: Ppm,
+    wanted: Wanted,
 }
 
 /// Short waits: a rollout takes a minute. The shares are as they are.
@@ -69,9 +78,15 @@ impl Default for Beginning {
 }
 
 /// Lives through the rollout of this seed.
-pub(crate) fn live(beginning: &Beginning, seed: u64, coins: &mut Coins, aloud: bool) -> End {
+pub(crate) fn live(
+    beginning: &Beginning,
+    seed: u64,
+    interval: Interval,
+    coins: &mut Coins,
+    aloud: bool,
+) -> End {
     let mut random = Random::new(seed);
-    let plan = Plan::new(&mut random, SIDECARS);
+    let plan = Plan::new(&mut random, SIDECARS, interval);
     live_through(beginning, plan, random, coins, aloud)
 }
 
@@ -88,11 +103,12 @@ pub(crate) fn live_through(
     }
     let state = beginning.0.clone();
     let wanted = wanted(rollout(&state));
+    let seconds_max = SPANS_MAX * plan.interval.span_s();
     let mut life = Life {
         state,
         now: Time(1_000),
+        fleet: Fleet::new(wanted, plan.interval),
         plan,
-        fleet: Fleet::new(wanted),
         random,
         coins,
         events: 0,
@@ -100,7 +116,7 @@ pub(crate) fn live_through(
         aloud,
     };
     let mut seconds = 0;
-    while seconds < SECONDS_MAX && life.wrong.is_none() && !life.phase().is_final() {
+    while seconds < seconds_max && life.wrong.is_none() && !life.phase().is_final() {
         seconds += 1;
         life.second(seconds);
     }
@@ -212,47 +228,56 @@ impl Life<'_> {
         }
     }
 
+    /// Takes the step in place, and compares with as much of what was before as invariants look at.
     fn apply(&mut self, event: &Event) {
         self.events += 1;
-        let next = match self.state.apply(event, self.now) {
-            Ok((next, effects)) => {
-                if self.aloud {
-                    for effect in &effects {
-                        println!("{:>7} ms  {effect:?}", self.now.0);
-                    }
+        let before = Before::of(&self.state, event);
+        let stood = Stood::of(rollout(&self.state));
+        match self.state.step(event, self.now) {
+            Ok(effects) if self.aloud => {
+                for effect in &effects {
+                    println!("{:>7} ms  {effect:?}", self.now.0);
                 }
-                next
             }
+            Ok(_) => {}
             Err(refusal) => {
                 self.wrong = Some(format!("refused: {refusal}"));
                 return;
             }
-        };
-        if let Err(broken) = invariants::check(&self.state, event, &next) {
+        }
+        if let Err(broken) = invariants::check_step(&before, event, &self.state) {
             self.wrong = Some(broken.to_string());
         }
-        self.look_for_wrong_advance(&next);
-        self.state = next;
+        self.look_for_wrong_advance(stood);
     }
 
     /// Whatever the engine was told: may exposure rise, as things truly are?
-    fn look_for_wrong_advance(&mut self, next: &State) {
-        let (before, after) = (rollout(&self.state), rollout(next));
-        let rises = after.share() > before.share();
-        let settles = before.phase() != after.phase()
-            && matches!(after.phase(), Phase::Soaking | Phase::Committing);
+    fn look_for_wrong_advance(&mut self, before: Stood) {
+        let after = Stood::of(rollout(&self.state));
+        let rises = after.share > before.share;
+        let settles = before.phase != after.phase
+            && matches!(after.phase, Phase::Soaking | Phase::Committing);
         if !rises && !settles {
             return;
         }
-        if let Some(objection) = self.fleet.objection(wanted(before), self.now) {
+        if let Some(objection) = self.fleet.objection(before.wanted, self.now) {
             let what = format!(
                 "{:?} at {} became {:?} at {}, though {objection}",
-                before.phase(),
-                before.share(),
-                after.phase(),
-                after.share()
+                before.phase, before.share, after.phase, after.share
             );
             self.wrong.get_or_insert(what);
+        }
+    }
+}
+
+// === impl Stood ===
+
+impl Stood {
+    fn of(rollout: &Rollout) -> Self {
+        Self {
+            phase: rollout.phase(),
+            share: rollout.share(),
+            wanted: wanted(rollout),
         }
     }
 }

@@ -22,8 +22,9 @@ const OUTAGES_MS: [Option<u64>; 6] = [
     None,
 ];
 
-/// Seconds into which faults fall: about as long as a rollout takes.
-const SPAN_S: u64 = 60;
+/// How often the sidecars of a rollout report, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Interval(pub(crate) u64);
 
 /// A version, as it truly is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +44,7 @@ pub(crate) type Span = (u64, u64);
 /// What goes wrong.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
+    pub(crate) interval: Interval,
     pub(crate) canary: Canary,
     pub(crate) rate: f64,
     /// When the canary's rate or the incident applies.
@@ -68,16 +70,40 @@ pub(crate) struct Plan {
     pub(crate) aborted: Option<u64>,
 }
 
+// === impl Interval ===
+
+impl Interval {
+    /// All that are simulated.
+    pub(crate) const ALL: [Interval; 4] = [Interval(1), Interval(5), Interval(10), Interval(15)];
+
+    pub(crate) fn ms(self) -> u64 {
+        self.0 * 1_000
+    }
+
+    /// Seconds into which faults fall: not quite as long as a rollout takes.
+    pub(crate) fn span_s(self) -> u64 {
+        57 + 3 * self.0
+    }
+
+    /// How long what lasts some seconds with a report each second lasts where they are rarer.
+    fn longer(self, seconds: u64) -> u64 {
+        seconds * self.span_s() / Interval(1).span_s()
+    }
+}
+
 // === impl Plan ===
 
 impl Plan {
     /// Of a rollout that `sidecars` take part in.
-    pub(crate) fn new(random: &mut Random, sidecars: usize) -> Self {
+    pub(crate) fn new(random: &mut Random, sidecars: usize, interval: Interval) -> Self {
+        let span_s = interval.span_s();
+        let span = |random: &mut Random, longest| span(random, span_s, interval.longer(longest));
         let who = |random: &mut Random| usize::try_from(random.below(sidecars as u64)).unwrap();
-        let (canary, rate, trouble) = canary(random);
+        let (canary, rate, trouble) = canary(random, interval);
         let often = random.chance(0.5);
         let sometimes = |random: &mut Random| often && random.chance(0.25);
         Self {
+            interval,
             canary,
             rate,
             trouble,
@@ -89,14 +115,14 @@ impl Plan {
                 (0, 0)
             },
             away: sometimes(random).then(|| (who(random), span(random, 20))),
-            restarts: some(random, 0.3, 2, |random| (who(random), random.below(SPAN_S))),
+            restarts: some(random, 0.3, 2, |random| (who(random), random.below(span_s))),
             rejects: random.chance(0.05).then(|| (who(random), random.below(5))),
             slow_ack: *pick(&[(0.0, 0), (0.3, 1), (0.3, 3), (0.05, 12)], random),
             kills: some(random, 0.4, 3, |random| {
-                (random.below(SPAN_S), *pick(&OUTAGES_MS, random))
+                (random.below(span_s), *pick(&OUTAGES_MS, random))
             }),
             paused: sometimes(random).then(|| span(random, 30)),
-            aborted: random.chance(0.05).then(|| random.below(SPAN_S)),
+            aborted: random.chance(0.05).then(|| random.below(span_s)),
         }
     }
 
@@ -104,6 +130,7 @@ impl Plan {
     pub(crate) fn calm(rate: Option<f64>) -> Self {
         let nothing = (0, 0);
         Self {
+            interval: Interval(1),
             canary: rate.map_or(Canary::Healthy, |_| Canary::Harmful),
             rate: rate.unwrap_or(HEALTHY),
             trouble: (0, u64::MAX),
@@ -137,15 +164,18 @@ pub(crate) fn within(span: Span, at: u64) -> bool {
     (span.0..span.1).contains(&at)
 }
 
-fn canary(random: &mut Random) -> (Canary, f64, Span) {
+fn canary(random: &mut Random, interval: Interval) -> (Canary, f64, Span) {
     match random.below(20) {
         0..8 => (Canary::Healthy, HEALTHY, (0, 0)),
         8..15 => (Canary::Harmful, *pick(&BAD_RATES, random), (0, u64::MAX)),
         15..18 => {
-            let from = random.below(SPAN_S);
+            let from = random.below(interval.span_s());
             (Canary::Late, *pick(&LATE_RATES, random), (from, u64::MAX))
         }
-        _ => (Canary::Incident, INCIDENT, span(random, 60)),
+        _ => {
+            let span = span(random, interval.span_s(), interval.longer(60));
+            (Canary::Incident, INCIDENT, span)
+        }
     }
 }
 
@@ -153,8 +183,8 @@ fn pick<'a, T>(from: &'a [T], random: &mut Random) -> &'a T {
     &from[usize::try_from(random.below(from.len() as u64)).unwrap()]
 }
 
-fn span(random: &mut Random, longest: u64) -> Span {
-    let from = random.below(SPAN_S);
+fn span(random: &mut Random, span_s: u64, longest: u64) -> Span {
+    let from = random.below(span_s);
     (from, from + 1 + random.below(longest))
 }
 

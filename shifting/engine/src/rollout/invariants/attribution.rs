@@ -1,5 +1,6 @@
 //! Who is blamed, of two that overlap.
 
+use super::before::Stood;
 use super::{Broken, broken};
 use crate::rollout::attribution::is_alone_at_fault;
 use crate::rollout::{Cause, Phase, Rollout, State};
@@ -8,13 +9,13 @@ use crate::rollout::{Cause, Phase, Rollout, State};
 ///
 /// # Errors
 /// When something does.
-pub(super) fn advanced(before: &State, earlier: &Rollout, rollout: &Rollout) -> Result<(), Broken> {
-    match before.rival_at_fault(earlier) {
-        Some(rival) if earlier.is_exposed() => {
-            let what = format!("it advanced beside `{}`, at fault", rival.plan.service);
+pub(super) fn advanced(earlier: &Stood, rollout: &Rollout) -> Result<(), Broken> {
+    match &earlier.beside_fault {
+        Some(rival) => {
+            let what = format!("it advanced beside `{rival}`, at fault");
             broken("attribution", rollout, what)
         }
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 
@@ -23,7 +24,7 @@ pub(super) fn advanced(before: &State, earlier: &Rollout, rollout: &Rollout) -> 
 ///
 /// # Errors
 /// When it is blamed all the same.
-pub(super) fn blamed(after: &State, earlier: &Rollout, rollout: &Rollout) -> Result<(), Broken> {
+pub(super) fn blamed(after: &State, earlier: &Stood, rollout: &Rollout) -> Result<(), Broken> {
     let reverts = rollout.phase == Phase::Reverting && earlier.phase != Phase::Reverting;
     let blamed = rollout.reverted.as_ref().map(|it| it.cause) == Some(Cause::Fault);
     let heeds = rollout.plan.policy.rules >= 3 && rollout.rejection_fault().is_none();

@@ -1,5 +1,6 @@
 //! What a fleet's sidecars are configured with.
 
+use super::before::Before;
 use super::{Broken, broken};
 use crate::mesh::Settings;
 use crate::rollout::{Event, Phase, Rollout, State, subject};
@@ -9,17 +10,14 @@ use crate::rollout::{Event, Phase, Rollout, State, subject};
 ///
 /// # Errors
 /// When one does.
-pub(super) fn settings(before: &State, event: &Event, after: &State) -> Result<(), Broken> {
+pub(super) fn settings(before: &Before, event: &Event, after: &State) -> Result<(), Broken> {
     if matches!(event, Event::MeshAccepted { .. }) {
         return Ok(()); // by a program that knew no configuration rollouts
     }
     if before.has_settings_of(after) {
         return Ok(());
     }
-    let fleets = before
-        .mesh()
-        .into_iter()
-        .flat_map(|mesh| mesh.fleets.keys());
+    let fleets = before.mesh.iter().flat_map(|mesh| mesh.fleets.keys());
     for fleet in fleets {
         let name = subject(fleet);
         let committed = after
@@ -47,10 +45,10 @@ pub(super) fn settings(before: &State, event: &Event, after: &State) -> Result<(
     Ok(())
 }
 
-fn was_committing(before: &State, run: &Rollout) -> bool {
+fn was_committing(before: &Before, run: &Rollout) -> bool {
     before
-        .latest(&run.plan.service)
-        .is_some_and(|was| was.number == run.number && was.phase == Phase::Committing)
+        .same(run)
+        .is_some_and(|was| was.phase == Phase::Committing)
 }
 
 fn brought(run: &Rollout) -> Option<&Settings> {

@@ -1,6 +1,9 @@
 //! What a rollout keeps others from.
 
-use super::{Broken, broken};
+use std::collections::BTreeSet;
+
+use super::before::Before;
+use super::{Broken, broken, exposure};
 use crate::rollout::attribution::overlap;
 use crate::rollout::lease::Held;
 use crate::rollout::{Event, Rollout, State, Turn};
@@ -12,7 +15,7 @@ use crate::rollout::{Event, Rollout, State, Turn};
 /// # Errors
 /// When it begins beside another.
 pub(super) fn began(
-    before: &State,
+    before: &Before,
     event: &Event,
     after: &State,
     rollout: &Rollout,
@@ -35,7 +38,7 @@ pub(super) fn began(
             return broken("S1", rollout, what);
         }
     }
-    if !overlaps.is_empty() && !may_overlap(before, event) {
+    if !overlaps.is_empty() && !before.may_overlap {
         return broken("S1", rollout, "nobody let it overlap".to_owned());
     }
     Ok(())
@@ -45,25 +48,26 @@ pub(super) fn began(
 ///
 /// # Errors
 /// When they do, or don't.
-pub(super) fn seen(before: &State, event: &Event, after: &State) -> Result<(), Broken> {
+pub(super) fn seen(before: &Before, event: &Event, after: &State) -> Result<(), Broken> {
     if !matches!(event, Event::CallsSeen { .. }) {
         return Ok(());
     }
     for rollout in after.active() {
-        let place = |run: &Rollout| (run.number, run.phase, run.rung, run.epoch, run.share());
-        let earlier = before.latest(&rollout.plan.service);
-        if earlier.map(place) != Some(place(rollout)) {
+        let place = (
+            rollout.phase,
+            rollout.rung,
+            rollout.epoch,
+            exposure(after, rollout),
+        );
+        let stood = before.same(rollout);
+        if stood.map(|it| (it.phase, it.rung, it.epoch, it.exposed)) != Some(place) {
             return broken("S1", rollout, "a call that was seen moved it".to_owned());
         }
-        let hold_both = |state: &State, other: &Rollout| {
-            let (own, theirs) = (state.lease_of(rollout), state.lease_of(other));
-            let theirs = Held::new(&other.plan.service, &theirs);
-            let own = Held::new(&rollout.plan.service, &own);
-            own.shared(theirs).is_some()
-        };
         let unknown = after.active().find(|other| {
             let strangers = other.number != rollout.number && !overlap(rollout, other);
-            strangers && hold_both(after, other) && !hold_both(before, other)
+            strangers
+                && hold_both(after, rollout, other)
+                && !before.overlapping.contains(&(rollout.number, other.number))
         });
         if let Some(other) = unknown {
             let what = format!("it overlaps `{}` and isn't told", other.plan.service);
@@ -73,8 +77,29 @@ pub(super) fn seen(before: &State, event: &Event, after: &State) -> Result<(), B
     Ok(())
 }
 
-/// Whether an operator said so.
-fn may_overlap(before: &State, event: &Event) -> bool {
+/// The numbers of running rollouts that overlap, where the event could make that more.
+pub(super) fn overlapping(before: &State, event: &Event) -> BTreeSet<(u64, u64)> {
+    if !matches!(event, Event::CallsSeen { .. }) {
+        return BTreeSet::new();
+    }
+    let pairs = before
+        .active()
+        .flat_map(|one| before.active().map(move |other| (one, other)));
+    pairs
+        .filter(|(one, other)| one.number != other.number && hold_both(before, one, other))
+        .map(|(one, other)| (one.number, other.number))
+        .collect()
+}
+
+/// Whether two rollouts hold a service both.
+fn hold_both(state: &State, one: &Rollout, other: &Rollout) -> bool {
+    let (own, theirs) = (state.lease_of(one), state.lease_of(other));
+    let theirs = Held::new(&other.plan.service, &theirs);
+    Held::new(&one.plan.service, &own).shared(theirs).is_some()
+}
+
+/// Whether an operator said that what the event starts may overlap.
+pub(super) fn may_overlap(before: &State, event: &Event) -> bool {
     match event {
         Event::Start { terms, .. } => terms.overlap,
         Event::Back { .. } => true,

@@ -1,14 +1,15 @@
 //! What is remembered: quarantine, known good, the way back.
 
+use super::before::Before;
 use super::{Broken, broken};
-use crate::rollout::{Cause, Event, Phase, Rollout, State, Turn};
+use crate::rollout::{Cause, Event, Phase, Quarantined, Rollout, State, Turn};
 
 /// A fault is quarantined, and stays so until it expires or is lifted; what is in quarantine does
 /// not start.
 ///
 /// # Errors
 /// When it isn't so.
-pub(super) fn quarantine(before: &State, event: &Event, after: &State) -> Result<(), Broken> {
+pub(super) fn quarantine(before: &Before, event: &Event, after: &State) -> Result<(), Broken> {
     for entry in before.quarantined(after.latest) {
         let lifted = matches!(event, Event::LiftQuarantine { service, version, .. }
             if *service == entry.service && *version == entry.version);
@@ -28,19 +29,17 @@ pub(super) fn quarantine(before: &State, event: &Event, after: &State) -> Result
         }
     );
     for rollout in after.rollouts() {
-        let earlier = same(before, rollout);
-        let refused = |state: &State| {
-            let content = content(after, rollout);
-            let mut entries = state.quarantined(after.latest);
-            entries.any(|entry| Some(&entry.content) == content.as_ref())
-        };
-        if earlier.is_none() && !unchecked && refused(before) {
+        let earlier = before.same(rollout);
+        if earlier.is_none()
+            && !unchecked
+            && refused(before.quarantined(after.latest), after, rollout)
+        {
             return broken("quarantine", rollout, "refused content started".to_owned());
         }
         let reverts = rollout.phase == Phase::Reverting
             && earlier.is_some_and(|earlier| earlier.phase != Phase::Reverting);
         let at_fault = rollout.reverted.as_ref().map(|it| it.cause) == Some(Cause::Fault);
-        if reverts && at_fault && !refused(after) {
+        if reverts && at_fault && !refused(after.quarantined(after.latest), after, rollout) {
             return broken("quarantine", rollout, "a fault is forgotten".to_owned());
         }
     }
@@ -51,7 +50,7 @@ pub(super) fn quarantine(before: &State, event: &Event, after: &State) -> Result
 ///
 /// # Errors
 /// When something else is.
-pub(super) fn known_good(before: &State, event: &Event, after: &State) -> Result<(), Broken> {
+pub(super) fn known_good(before: &Before, event: &Event, after: &State) -> Result<(), Broken> {
     for (service, state) in &after.services {
         let earlier = before.known_good(service);
         let news = |good: &&crate::rollout::KnownGood| !earlier.contains(good);
@@ -59,7 +58,9 @@ pub(super) fn known_good(before: &State, event: &Event, after: &State) -> Result
             continue;
         };
         let proven = state.rollout.as_deref().is_some_and(|run| {
-            let soaked = same(before, run).is_some_and(|it| it.phase == Phase::Committing);
+            let soaked = before
+                .same(run)
+                .is_some_and(|it| it.phase == Phase::Committing);
             soaked && run.phase == Phase::Committed && run.plan.to == good.version
         });
         let acknowledged = matches!(event, Event::Observed(observation)
@@ -82,16 +83,27 @@ pub(super) fn known_good(before: &State, event: &Event, after: &State) -> Result
 ///
 /// # Errors
 /// When one does.
-pub(super) fn way_back(before: &State, after: &State) -> Result<(), Broken> {
+pub(super) fn way_back(before: &Before, after: &State) -> Result<(), Broken> {
     for rollout in after.active() {
         let service = &rollout.plan.service;
-        if before.no_way_back(service).is_none()
-            && let Some(why) = after.no_way_back(service)
-        {
+        let closed = before
+            .latest(service)
+            .is_some_and(|stood| stood.no_way_back.is_some());
+        if !closed && let Some(why) = after.no_way_back(service) {
             return broken("S9", rollout, why);
         }
     }
     Ok(())
+}
+
+/// What the rollout brings is among these.
+fn refused<'a>(
+    mut entries: impl Iterator<Item = &'a Quarantined>,
+    after: &State,
+    rollout: &Rollout,
+) -> bool {
+    let content = content(after, rollout);
+    entries.any(|entry| Some(&entry.content) == content.as_ref())
 }
 
 fn content(state: &State, rollout: &Rollout) -> Option<String> {
@@ -101,11 +113,4 @@ fn content(state: &State, rollout: &Rollout) -> Option<String> {
     let service = &rollout.plan.service;
     let declared = state.mesh()?.services.get(service)?;
     Some(declared.content(service, &rollout.plan.to))
-}
-
-/// The rollout as it was before.
-fn same<'a>(before: &'a State, rollout: &Rollout) -> Option<&'a Rollout> {
-    before
-        .latest(&rollout.plan.service)
-        .filter(|earlier| earlier.number == rollout.number)
 }

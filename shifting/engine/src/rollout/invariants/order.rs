@@ -1,5 +1,6 @@
 //! Declared order between changes.
 
+use super::before::Before;
 use super::{Broken, broken};
 use crate::rollout::{Event, Rollout, State, Turn};
 
@@ -7,7 +8,18 @@ use crate::rollout::{Event, Rollout, State, Turn};
 ///
 /// # Errors
 /// When it wasn't.
-pub(super) fn began(before: &State, event: &Event, rollout: &Rollout) -> Result<(), Broken> {
+pub(super) fn began(before: &Before, rollout: &Rollout) -> Result<(), Broken> {
+    match &before.precedes {
+        Some(service) => {
+            let what = format!("it began before `{service}` was committed");
+            broken("order", rollout, what)
+        }
+        None => Ok(()),
+    }
+}
+
+/// The service whose change has to be committed before what the event starts, and isn't.
+pub(super) fn precedes(before: &State, event: &Event) -> Option<String> {
     let terms = match event {
         Event::Start { turn, terms, .. } if *turn != Turn::Unchecked => Some(terms),
         Event::Admit { service } => before
@@ -17,12 +29,10 @@ pub(super) fn began(before: &State, event: &Event, rollout: &Rollout) -> Result<
             .map(|first| &first.terms),
         _ => None,
     };
-    for after in terms.iter().flat_map(|terms| &terms.after) {
+    let mut first = terms.into_iter().flat_map(|terms| &terms.after);
+    let lacking = first.find(|after| {
         let stable = before.stable(&after.service);
-        if after.version.is_none() || stable != after.version.as_deref() {
-            let what = format!("it began before `{}` was committed", after.service);
-            return broken("order", rollout, what);
-        }
-    }
-    Ok(())
+        after.version.is_none() || stable != after.version.as_deref()
+    });
+    lacking.map(|after| after.service.clone())
 }

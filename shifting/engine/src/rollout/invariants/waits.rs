@@ -1,6 +1,7 @@
 //! What a rollout waits for beside its evidence: gates, freezes, its turn.
 
-use super::{Broken, broken, exposure};
+use super::before::{Before, Stood};
+use super::{Broken, broken};
 use crate::rollout::{Event, Phase, Rollout, State, Turn};
 use crate::units::Ppm;
 
@@ -8,13 +9,13 @@ use crate::units::Ppm;
 ///
 /// # Errors
 /// When it does.
-pub(super) fn advanced(earlier: &Rollout, after: &State, rollout: &Rollout) -> Result<(), Broken> {
+pub(super) fn advanced(earlier: &Stood, after: &State, rollout: &Rollout) -> Result<(), Broken> {
     not_frozen(after, rollout)?;
-    let gate = earlier.gate_here();
-    if earlier.clock.gate_ms < gate.pause_ms {
+    let gate = earlier.gate;
+    if earlier.gate_ms < gate.pause_ms {
         return broken("gate", rollout, "it left a rung that pauses".to_owned());
     }
-    if gate.approval && !earlier.is_approved() {
+    if gate.approval && !earlier.approved {
         return broken("gate", rollout, "it left a rung unapproved".to_owned());
     }
     Ok(())
@@ -25,14 +26,14 @@ pub(super) fn advanced(earlier: &Rollout, after: &State, rollout: &Rollout) -> R
 /// # Errors
 /// When it begins otherwise.
 pub(super) fn began(
-    before: &State,
+    before: &Before,
     event: &Event,
     after: &State,
     rollout: &Rollout,
 ) -> Result<(), Broken> {
     if let Some(previous) = before.latest(&rollout.plan.service) {
         let over = previous.phase.is_final();
-        let drained = previous.phase == Phase::Committed || exposure(before, previous) == Ppm::ZERO;
+        let drained = previous.phase == Phase::Committed || previous.exposed == Ppm::ZERO;
         if !(over && drained) {
             return broken("S1", rollout, "it began beside another".to_owned());
         }

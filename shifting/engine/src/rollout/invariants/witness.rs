@@ -1,26 +1,21 @@
 //! Where two sources are used, the second one is heard before anything advances.
 
+use super::before::Stood;
 use super::{Broken, broken};
-use crate::rollout::{Observation, Rollout};
+use crate::rollout::Rollout;
 
 /// Nothing advances while the witness is not heard, or objects on its own numbers, unless an
 /// operator vouched for that.
 ///
 /// # Errors
 /// When it does.
-pub(super) fn advanced(
-    observation: &Observation,
-    earlier: &Rollout,
-    rollout: &Rollout,
-) -> Result<(), Broken> {
+pub(super) fn advanced(earlier: &Stood, rollout: &Rollout) -> Result<(), Broken> {
     let (Some(before), Some(witness)) = (&earlier.witness, &rollout.witness) else {
         return Ok(());
     };
-    let said = observation.witness.as_deref().cloned().unwrap_or_default();
-    let what = if earlier.is_unheard(said.canary_fresh, said.stable_fresh) && !before.lets_silence()
-    {
+    let what = if before.too_little {
         "advanced although the witness was not heard"
-    } else if witness.speaks_against() && !before.lets_numbers() {
+    } else if witness.speaks_against() && !before.lets_numbers {
         "advanced although the witness's numbers speak against the canary"
     } else {
         return Ok(());
