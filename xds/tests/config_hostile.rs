@@ -135,10 +135,10 @@ fn duplicates_among_thousands() {
         )
         .unwrap();
     }
-    hosts.push_str("- {name: h5, domains: [x]}\n");
+    hosts.push_str("- {name: h5, domains: [h5]}\n");
     refused(
         &hosts,
-        "a second virtual host `h5`; the first is virtual_hosts[5]",
+        "a second `h5`; the first is virtual_hosts[5].domains[1]",
     );
 
     let mut chains = String::from(

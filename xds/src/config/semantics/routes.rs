@@ -24,12 +24,7 @@ pub(super) fn configuration(message: &DynamicMessage, findings: &mut Findings<'_
         direct_responses(&hosts, most, findings);
     }
     plugins(message, &hosts, findings);
-    unique(
-        findings,
-        "virtual_hosts",
-        hosts.iter().map(|host| text(host, "name")),
-        "virtual host",
-    );
+    // Two virtual hosts may have one name, which is for statistics; their domains differ.
     let mut seen: BTreeMap<String, String> = BTreeMap::new();
     for (index, host) in hosts.iter().enumerate() {
         let domains = get(host, "domains");
