@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -21,6 +21,9 @@ use crate::traffic::{HttpClient, ask, client};
 /// The response header that names the version that answered.
 pub const VERSION_HEADER: &str = "x-version";
 
+/// Nobody should ask for it: hosts answer 500.
+const NONSENSE: &str = "/nonsense";
+
 /// Some hosts of one version. They stop when this is dropped.
 #[derive(Debug)]
 pub struct Hosts {
@@ -38,6 +41,7 @@ struct Behaviour {
     failing_percent: AtomicU32,
     delay_ms: AtomicU64,
     calls: OnceLock<Call>,
+    calls_wrongly: AtomicBool,
 }
 
 /// What these hosts need of another service for each answer.
@@ -107,6 +111,11 @@ impl Hosts {
         };
         self.behaviour.calls.set(call).unwrap();
     }
+
+    /// From now on, ask the service that they call for what it answers with 500.
+    pub fn call_wrongly(&self) {
+        self.behaviour.calls_wrongly.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Hosts {
@@ -124,8 +133,9 @@ async fn accept(listener: TcpListener, version: String, behaviour: Arc<Behaviour
         };
         let (version, behaviour) = (version.clone(), Arc::clone(&behaviour));
         tokio::spawn(async move {
-            let service = service_fn(|_: Request<hyper::body::Incoming>| {
-                answer(version.clone(), Arc::clone(&behaviour))
+            let service = service_fn(|request: Request<hyper::body::Incoming>| {
+                let is_nonsense = request.uri().path() == NONSENSE;
+                answer(version.clone(), Arc::clone(&behaviour), is_nonsense)
             });
             // A client that goes away is no fault of the host.
             let _ = auto::Builder::new(TokioExecutor::new())
@@ -138,6 +148,7 @@ async fn accept(listener: TcpListener, version: String, behaviour: Arc<Behaviour
 async fn answer(
     version: String,
     behaviour: Arc<Behaviour>,
+    is_nonsense: bool,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let number = behaviour.served.fetch_add(1, Ordering::Relaxed);
     let delay_ms = behaviour.delay_ms.load(Ordering::Relaxed);
@@ -147,10 +158,13 @@ async fn answer(
     // Spread over every hundred requests: 37 has no factor in common with 100.
     let failing = u64::from(behaviour.failing_percent.load(Ordering::Relaxed));
     let depends = match behaviour.calls.get() {
-        Some(call) => call.succeeds().await,
+        Some(call) => {
+            let wrongly = behaviour.calls_wrongly.load(Ordering::Relaxed);
+            call.succeeds(if wrongly { NONSENSE } else { "/" }).await
+        }
         None => true,
     };
-    let status = if !depends || number.wrapping_mul(37) % 100 < failing {
+    let status = if is_nonsense || !depends || number.wrapping_mul(37) % 100 < failing {
         StatusCode::INTERNAL_SERVER_ERROR
     } else {
         StatusCode::OK
@@ -166,8 +180,8 @@ async fn answer(
 // === impl Call ===
 
 impl Call {
-    async fn succeeds(&self) -> bool {
-        let request = Request::get(format!("http://{}/", self.sidecar))
+    async fn succeeds(&self, path: &str) -> bool {
+        let request = Request::get(format!("http://{}{path}", self.sidecar))
             .header("host", &self.service)
             .body(Empty::new())
             .unwrap();

@@ -1,5 +1,6 @@
 //! The files of small meshes, as an operator would write them.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
@@ -32,6 +33,8 @@ pub struct Mesh {
     pub evidence: String,
     /// The services that it calls.
     pub calls: Vec<String>,
+    /// By version: the sidecar beside its first host.
+    pub sidecars: BTreeMap<String, String>,
 }
 
 /// A rollout of a few seconds: a dozen good requests prove a rung.
@@ -63,7 +66,16 @@ impl Mesh {
             fleet: String::new(),
             evidence: String::new(),
             calls: Vec::new(),
+            sidecars: BTreeMap::new(),
         }
+    }
+
+    /// Several services, each with its old and its new version's hosts.
+    #[must_use]
+    pub fn of_each<const N: usize>(names: [&str; N], hosts: &[[Hosts; 2]; N]) -> Vec<Self> {
+        let each = names.iter().zip(hosts);
+        each.map(|(name, [old, new])| Self::of(name, &[old, new]))
+            .collect()
     }
 
     /// Writes the files; replaces those that are there, each at once, as an editor would.
@@ -114,9 +126,11 @@ impl Mesh {
             }
             writeln!(yaml, "  {version}:\n    hosts:").unwrap();
             for (number, address) in addresses.iter().enumerate() {
+                let sidecar = self.sidecars.get(version).filter(|_| number == 0);
+                let sidecar = sidecar.map_or(String::new(), |id| format!(", sidecar: {id}"));
                 writeln!(
                     yaml,
-                    "    - {{address: \"{address}\", zone: z{}}}",
+                    "    - {{address: \"{address}\", zone: z{}{sidecar}}}",
                     number % 3
                 )
                 .unwrap();
@@ -143,6 +157,7 @@ mod tests {
             mesh.traffic = "{timeout: 10s}".to_owned();
             mesh.fleet = "unproven_services_max: 2\n".to_owned();
             mesh.calls = vec!["payments".to_owned()];
+            mesh.sidecars = BTreeMap::from([("v1".to_owned(), "web-1".to_owned())]);
             let called = Mesh::of("payments", &[&v1]);
             Mesh::write_all([&mesh, &called], directory.path());
             let files: Vec<SourceFile> = ["fleets.yaml", "services.yaml"]
@@ -158,6 +173,9 @@ mod tests {
             assert_eq!(service.traffic.timeout_ms, 10_000);
             assert_eq!(mesh.fleets["shop"].unproven_services_max, Some(2));
             assert_eq!(service.versions["v1"].hosts.len(), 3);
+            let sidecars = service.versions["v1"].hosts.iter();
+            let sidecars: Vec<&String> = sidecars.filter_map(|it| it.sidecar.as_ref()).collect();
+            assert_eq!(sidecars, ["web-1"]);
             assert_eq!(service.protocol == Protocol::Grpc, protocol == "grpc");
             assert_eq!(mesh.neighbours("checkout").len(), 1);
             assert_eq!(mesh.services["payments"].initial, "v1");

@@ -32,11 +32,7 @@ fn a_call_that_is_seen_makes_its_neighbours_wait_and_one_that_is_seen_later_stop
     let directory = tempfile::tempdir().unwrap();
     let names = ["front", "back", "late"];
     let hosts = names.map(|_| [Hosts::start("v1", 4), Hosts::start("v2", 2)]);
-    let mut meshes: Vec<Mesh> = names
-        .iter()
-        .zip(&hosts)
-        .map(|(name, [v1, v2])| Mesh::of(name, &[v1, v2]))
-        .collect();
+    let mut meshes = Mesh::of_each(names, &hosts);
     for mesh in &mut meshes {
         mesh.rollout = SLOW;
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tidegate_integration::hosts::Hosts;
-use tidegate_integration::machine::{alone, wait_for};
+use tidegate_integration::machine::{alone, wait_for, wait_until};
 use tidegate_integration::mesh::{Mesh, SLOW};
 use tidegate_integration::serve::ControlPlane;
 use tidegate_integration::sidecar::Sidecar;
@@ -82,16 +82,65 @@ fn a_revision_and_a_version_that_both_fail_are_both_blamed_by_the_table_of_both(
 }
 
 #[test]
+fn a_caller_and_a_callee_that_both_fail_are_both_blamed_by_the_table_of_both() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let names = ["front", "back"];
+    let hosts = names.map(|_| [Hosts::start("v1", 1), Hosts::start("v2", 1)]);
+    let mut meshes = Mesh::of_each(names, &hosts);
+    for mesh in &mut meshes {
+        mesh.rollout = SLOW;
+        mesh.ladder = "[50%, 100%]";
+        mesh.slo = "{success: 99%}";
+    }
+    meshes[0].calls = vec!["back".to_owned()];
+    meshes[0].sidecars = ["v1", "v2"]
+        .map(|version| (version.to_owned(), format!("beside-{version}")))
+        .into();
+    Mesh::write_all(&meshes, &directory.path().join("mesh"));
+    let control_plane = ControlPlane::start(directory.path());
+    let sidecars = ["edge", "beside-v1", "beside-v2"]
+        .map(|id| Sidecar::start(id, control_plane.xds, directory.path()));
+    control_plane.await_sidecars(sidecars.len());
+    let [edge, beside @ ..] = &sidecars;
+    for (hosts, sidecar) in hosts[0].iter().zip(beside) {
+        hosts.call("back", sidecar.listener());
+    }
+    let traffic = Traffic::start("front", &[edge.listener()], 120);
+    control_plane.json(&["rollout", "start", "back", "v2"]);
+    await_status(&control_plane, "back", "judged", is_judged);
+    control_plane.json(&["rollout", "start", "front", "v2", "--overlap"]);
+    await_status(&control_plane, "front", "judged", is_judged);
+    let served = hosts[1][1].served();
+    wait_until(LIMIT, "calls to the new version", || {
+        hosts[1][1].served() > served + 100
+    });
+
+    // The new caller asks both versions for nonsense, and the new callee fails whoever asks.
+    hosts[0][1].call_wrongly();
+    hosts[1][1].fail(50);
+    let over = ["reverted", "committed"];
+    let mut told = String::new();
+    for service in names {
+        let status = control_plane.await_phase(service, &over, LIMIT);
+        assert_eq!(status["revert_cause"], "fault", "{status:#}");
+        told.push_str(&status["history"].to_string());
+    }
+    let blamed = "it is blamed, although it overlaps: among requests in which";
+    assert!(told.contains(blamed), "{told}");
+    let quarantine = control_plane.json(&["quarantine", "list"]);
+    assert_eq!(quarantine["quarantined"].as_array().map(Vec::len), Some(2));
+    drop(traffic);
+    replays(control_plane);
+}
+
+#[test]
 fn a_step_beyond_the_cap_on_unproven_traffic_waits_for_the_rollout_that_began_first() {
     let _alone = alone();
     let directory = tempfile::tempdir().unwrap();
     let names = ["first", "second"];
     let hosts = names.map(|_| [Hosts::start("v1", 4), Hosts::start("v2", 2)]);
-    let mut meshes: Vec<Mesh> = names
-        .iter()
-        .zip(&hosts)
-        .map(|(name, [v1, v2])| Mesh::of(name, &[v1, v2]))
-        .collect();
+    let mut meshes = Mesh::of_each(names, &hosts);
     for mesh in &mut meshes {
         mesh.rollout = SLOW;
         mesh.ladder = "[20%, 100%]";

@@ -87,6 +87,7 @@ fn service() -> Service {
             .map(|last| Host {
                 address: SocketAddr::from(([10, 0, third, last], 80)),
                 zone: String::new(),
+                sidecar: None,
             })
             .collect(),
     };

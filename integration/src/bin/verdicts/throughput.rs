@@ -192,6 +192,7 @@ fn observed(service: &str, epoch: u64, evidence: &Evidence) -> Event {
         fleet: None,
         witness: None,
         parts: std::collections::BTreeMap::new(),
+        callers: std::collections::BTreeMap::new(),
         delivery: Delivery {
             expected: 3,
             acknowledged: 3,

@@ -9,6 +9,9 @@
 //!   on the new revision       c              d
 //! ```
 //!
+//! Where one moves a caller's traffic and the other a callee's, the same table is kept of the requests
+//! from the one to the other, with the caller's old and new version in the place of the revisions.
+//!
 //! Each subject is compared within the strata of the other, by the test of evidence §4.1: the version
 //! as b to a and d to c, the revision as c to a and d to b. Requests of a stratum are treated alike but
 //! for the subject, so each comparison is an e-process of its own subject's null whatever the other
@@ -37,7 +40,8 @@ pub struct Cell {
     pub slow: u64,
 }
 
-/// What a fleet's sidecars sent to both versions of a service in one interval.
+/// What a fleet's sidecars, or those beside a caller's hosts, sent to both versions of a service in one
+/// interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Cells {
     /// Through sidecars on the old revision, to the old version.
@@ -55,7 +59,7 @@ pub struct Cells {
 pub(crate) enum Subject {
     /// The service's new version.
     Version,
-    /// The fleet's new revision.
+    /// The fleet's new revision, or the caller's new version.
     Revision,
 }
 
@@ -88,6 +92,17 @@ impl Cell {
             bad: counts.bad,
             timed: counts.timed,
             slow: counts.slow,
+        }
+    }
+}
+
+// === impl Subject ===
+
+impl Subject {
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Subject::Version => Subject::Revision,
+            Subject::Revision => Subject::Version,
         }
     }
 }
@@ -168,6 +183,12 @@ impl Crossed {
             Subject::Version => self.version_beside.e(),
             Subject::Revision => self.revision_beside.e(),
         }
+    }
+
+    /// The e-value of "where both meet it is worse than with either alone": the smaller of two, which
+    /// is one of "not worse than with the one" and of "not worse than with the other".
+    pub(crate) fn meet(&self) -> f64 {
+        self.version_beside.e().min(self.revision_beside.e())
     }
 }
 

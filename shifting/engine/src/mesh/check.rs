@@ -5,14 +5,14 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
-use super::declared::{FleetDocument, HostFields, ServiceDocument, Single, VersionFields};
+use super::declared::{FleetDocument, ServiceDocument, Single, VersionFields};
 use super::decode::{Entries, Spanned};
 use super::diagnostic::{Diagnostic, Fault, is_close, shown, suggest};
+use super::hosts::SeenHosts;
 use super::limits;
-use super::model::{EvidenceSource, Fleet, Host, ListenerAddress, Protocol, Service, Version};
+use super::model::{EvidenceSource, Fleet, ListenerAddress, Protocol, Service, Version};
 use super::tree::{NodeId, Tree};
 use super::values::{self, Noun};
 use crate::units::Ppm;
@@ -41,6 +41,7 @@ pub(super) struct CheckedService {
     pub(super) fleets: Vec<Named>,
     pub(super) all_fleets_read: bool,
     pub(super) calls: Vec<Named>,
+    pub(super) sidecars: Vec<Named>,
     pub(super) service: Option<Service>,
 }
 
@@ -119,7 +120,8 @@ impl Check<'_> {
             None => Some(Protocol::Http2),
             some => self.parsed(some, values::protocol),
         };
-        let versions = self.versions(document, declared.versions);
+        let mut hosts = SeenHosts::default();
+        let versions = self.versions(document, declared.versions, &mut hosts);
         let initial = self.initial(document, declared.initial, versions.as_ref());
         let slo = self
             .required(document, "slo", declared.slo)
@@ -179,6 +181,7 @@ impl Check<'_> {
             fleets,
             all_fleets_read,
             calls: calls.unwrap_or_default(),
+            sidecars: hosts.sidecars,
             service: service.filter(|_| all_fleets_read),
         }
     }
@@ -223,6 +226,7 @@ impl Check<'_> {
         &self,
         document: NodeId,
         declared: Option<Spanned<Entries<VersionFields>>>,
+        hosts: &mut SeenHosts,
     ) -> Option<BTreeMap<String, Option<Version>>> {
         let (node, Entries(entries)) = self.required(document, "versions", declared)?;
         if entries.is_empty() {
@@ -239,14 +243,13 @@ impl Check<'_> {
                 Fault::new(message, "remove those that nothing runs any more"),
             );
         }
-        let mut addresses = BTreeMap::new();
         let mut versions = BTreeMap::new();
         let mut all_named = true;
         for (key, fields) in entries {
             let name = key
                 .value
                 .and_then(|text| self.accept(key.node, values::name(&text)));
-            let version = self.version(fields, &mut addresses);
+            let version = self.version(fields, hosts);
             match name {
                 Some(name) => _ = versions.insert(name, version),
                 None => all_named = false,
@@ -254,62 +257,6 @@ impl Check<'_> {
         }
         // Without all names, `initial` cannot be judged.
         all_named.then_some(versions)
-    }
-
-    fn version(
-        &self,
-        declared: Spanned<VersionFields>,
-        addresses: &mut BTreeMap<SocketAddr, NodeId>,
-    ) -> Option<Version> {
-        let version = declared.node;
-        let (node, hosts) = self.required(version, "hosts", declared.value?.hosts)?;
-        if hosts.is_empty() {
-            let help = "declare at least one; a version that nothing runs cannot take traffic";
-            self.report(node, Fault::new("a version without hosts", help));
-            return None;
-        }
-        if hosts.len() > limits::MAX_HOSTS {
-            let message = format!("more than {} hosts in one version", limits::MAX_HOSTS);
-            self.report(node, Fault::new(message, "split the service"));
-            return None;
-        }
-        let checked: Vec<Option<Host>> = hosts
-            .into_iter()
-            .map(|host| self.host(host, addresses))
-            .collect();
-        let mut hosts: Vec<Host> = checked.into_iter().collect::<Option<_>>()?;
-        // The order in a file means nothing, so it must not change the revision.
-        hosts.sort();
-        Some(Version { hosts })
-    }
-
-    fn host(
-        &self,
-        declared: Spanned<HostFields>,
-        addresses: &mut BTreeMap<SocketAddr, NodeId>,
-    ) -> Option<Host> {
-        let node = declared.node;
-        let fields = declared.value?;
-        let zone = match fields.zone {
-            None => Some(String::new()),
-            some => self.parsed(some, values::zone),
-        };
-        let (node, text) = self.required(node, "address", fields.address)?;
-        let address = self.accept(node, values::host_address(&text))?;
-        if let Some(first) = addresses.get(&address) {
-            let message = format!(
-                "host {address} stands twice in this service, first at {}",
-                self.tree.place(*first)
-            );
-            let help = "a host runs one version; remove one of them";
-            self.report(node, Fault::new(message, help));
-            return None;
-        }
-        addresses.insert(address, node);
-        Some(Host {
-            address,
-            zone: zone?,
-        })
     }
 
     fn initial(

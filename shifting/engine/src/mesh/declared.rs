@@ -74,6 +74,7 @@ pub(super) struct VersionFields {
 pub(super) struct HostFields {
     pub(super) address: Single,
     pub(super) zone: Single,
+    pub(super) sidecar: Single,
 }
 
 #[derive(Debug, Deserialize)]

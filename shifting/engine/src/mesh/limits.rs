@@ -16,6 +16,8 @@ pub const MAX_NODES: usize = 400_000;
 pub const MAX_DIAGNOSTICS: usize = 1_000;
 /// Characters of a name. Envoy's statistics, metrics and node ids repeat names a lot.
 pub const MAX_NAME_CHARACTERS: usize = 63;
+/// Bytes of a sidecar's node id: what the xDS server accepts of one.
+pub const MAX_NODE_ID_BYTES: usize = 512;
 /// Hosts of one version. A sidecar gets them in one message, which gRPC clients refuse above 4 MiB.
 pub const MAX_HOSTS: usize = 10_000;
 /// Versions of one service. Each is a cluster in every sidecar of its fleets.

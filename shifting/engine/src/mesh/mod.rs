@@ -20,6 +20,7 @@ mod check;
 mod declared;
 mod decode;
 mod diagnostic;
+mod hosts;
 pub mod limits;
 mod model;
 mod neighbours;

@@ -153,6 +153,10 @@ pub struct Host {
     pub address: SocketAddr,
     /// Failure domain; may be empty.
     pub zone: String,
+    /// Node id of the sidecar through which it sends its own requests, if that is told: whatever
+    /// that one sends, this version of the service sends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sidecar: Option<String>,
 }
 
 /// How sidecars speak to a service's hosts.

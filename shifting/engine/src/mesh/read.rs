@@ -38,6 +38,7 @@ pub fn read(files: &[SourceFile]) -> Result<Mesh, Vec<Diagnostic>> {
         services: BTreeMap::new(),
         used_fleets: Vec::new(),
         named_services: Vec::new(),
+        sidecars: BTreeMap::new(),
         mesh: Mesh::default(),
         whole,
     };
@@ -132,6 +133,8 @@ struct Reading<'a> {
     used_fleets: Vec<(String, Place<'a>)>,
     /// The services that others call or that fleets stand beside, and where that is said.
     named_services: Vec<(String, Place<'a>)>,
+    /// The sidecars that hosts send through, and where that is said.
+    sidecars: BTreeMap<String, Place<'a>>,
     mesh: Mesh,
     /// Every document could be read as far as its name and its fleets. Otherwise a reference to nowhere may be a
     /// consequence of another mistake, and is not reported.
@@ -205,6 +208,9 @@ impl<'a> Reading<'a> {
         for Named { name, node } in checked.calls {
             self.named_services.push((name, Place { tree, node }));
         }
+        for Named { name, node } in checked.sidecars {
+            self.sidecar(name, Place { tree, node });
+        }
         let Some(Named { name, node }) = checked.name else {
             self.whole = false;
             return;
@@ -217,6 +223,22 @@ impl<'a> Reading<'a> {
         if let Some(service) = checked.service {
             self.mesh.services.insert(name, service);
         }
+    }
+
+    /// What a sidecar sends is to be one version's doing.
+    fn sidecar(&mut self, name: String, place: Place<'a>) {
+        if let Some(first) = self.sidecars.get(&name) {
+            let message = format!(
+                "sidecar {} stands beside two hosts, first at {}",
+                shown(&name),
+                first.tree.place(first.node)
+            );
+            let help = "nobody could tell whose requests it sends; leave `sidecar` out where hosts \
+                        share one";
+            self.report(place, Fault::new(message, help));
+            return;
+        }
+        self.sidecars.insert(name, place);
     }
 
     fn twice(&self, what: &str, name: &str, first: Place<'a>, second: Place<'a>) {

@@ -248,6 +248,18 @@ pub(super) fn zone(text: &str) -> Result<String, Fault> {
     ))
 }
 
+/// The node id of a sidecar, as it stands in the Envoy's bootstrap.
+pub(super) fn node_id(text: &str) -> Result<String, Fault> {
+    let is_short = (1..=limits::MAX_NODE_ID_BYTES).contains(&text.len());
+    if is_short && !text.chars().any(char::is_control) {
+        return Ok(text.to_owned());
+    }
+    Err(Fault::new(
+        format!("{} is not a sidecar's node id", shown(text)),
+        "write what `--node-id` of `tidegate bootstrap` says: 1 to 512 bytes, no control characters",
+    ))
+}
+
 /// The address of a host: `ip:port`.
 pub(super) fn host_address(text: &str) -> Result<SocketAddr, Fault> {
     let address: SocketAddr = text.parse().map_err(|_| {

@@ -2,18 +2,23 @@
 //! that their services are neighbours (issue 4, item 5).
 //!
 //! Each rollout's own comparison is one margin of the cross table of their arms. Where the cells are
-//! counted, that is where one moves a service's traffic and the other the configuration of a fleet
-//! that sends it requests, a fault is looked for in the cells before anybody is blamed
-//! ([`Crossed`]): who is worse also where the other has no part is at fault, both if both are; the
-//! other holds meanwhile. A margin may be off by the other's fault, so what it says is not held against
-//! a rollout while the other is at fault and it is not, and that is counted anew afterwards: two
-//! tests of alpha instead of one, for those that an operator let overlap.
+//! counted, a fault is looked for in them before anybody is blamed ([`Crossed`]): who is worse also
+//! where the other has no part is at fault, both if both are. Two kinds of pairs are counted:
 //!
-//! Where no cells are counted (a service and its callee: no sidecar is known to be the caller's new
-//! version), or they don't tell, and both margins are suspected, both go back, at once; but neither
-//! is blamed, that is not quarantined, and may be tried again alone.
+//! - A service's version and the configuration of a fleet that sends it requests. The one that is not
+//!   at fault holds meanwhile. A margin may be off by the other's fault, so what it says is not held
+//!   against a rollout while the other is at fault and it is not, and that is counted anew afterwards:
+//!   two tests of alpha instead of one, for those that an operator let overlap.
+//! - A service's version and a caller's, where the mesh says which sidecars send for which version of
+//!   the caller ([`State::callers`]). The table says whom to blame and excuses nobody: what a caller
+//!   does wrong by itself shows in what is asked of it, which is no cell, so a table that is silent
+//!   about it must not delay its way back. What fails only where both new versions meet is nobody's
+//!   fault alone, also when only one of the margins is large enough to tell.
+//!
+//! Where no cells are counted, or they don't tell, and both margins are suspected, both go back, at
+//! once; but neither is blamed, that is not quarantined, and may be tried again alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +30,7 @@ use crate::rollout::{Cause, NoticeLevel, Observation, Phase, Rollout, State};
 use crate::time::Time;
 
 /// The rules that count cells.
-const RULES_OF_TABLES: u32 = 4;
+pub(crate) const RULES_OF_TABLES: u32 = 4;
 
 /// A rollout that went back no longer ago than this may have been what its neighbour suffered from.
 const LATELY_MS: u64 = 60_000;
@@ -35,13 +40,13 @@ const LATELY_MS: u64 = 60_000;
 const EXCUSED_MS: u64 = 30_000;
 
 /// The tables of a configuration rollout with those of its fleet's services that it overlaps, by
-/// service.
+/// service; or of a service's rollout with those of its callers.
 pub(crate) type Tables = BTreeMap<String, Table>;
 
 /// One of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Table {
-    /// Number of the service's rollout.
+    /// Number of the other rollout.
     rival: u64,
     crossed: Crossed,
 }
@@ -76,7 +81,7 @@ impl State {
         tabled.filter(|other| run.is_configuration() && !other.phase.is_final())
     }
 
-    /// The latest rollouts with which a table is kept.
+    /// The latest rollouts with which a table is kept that excuses who is not at fault.
     fn tabled<'a>(&'a self, run: &'a Rollout) -> impl Iterator<Item = &'a Rollout> {
         let touched = run.plan.configuration.iter().flat_map(|it| &it.touched);
         let services = touched
@@ -99,17 +104,24 @@ impl State {
 
     /// Whose cells an observation tells of.
     pub(crate) fn rivals(&self, observation: &Observation) -> Vec<Rival> {
+        let Some(run) = self.latest(&observation.service) else {
+            return Vec::new();
+        };
         let told = observation.fleet.iter().flat_map(|fleet| &fleet.crossed);
-        told.filter_map(|(service, _)| {
-            let mut crossed = self.crossed(self.latest(&observation.service)?);
-            let other = crossed.find(|other| other.plan.service == *service)?;
-            Some(Rival {
-                service: service.clone(),
+        let told: BTreeSet<&String> = told.chain(&observation.callers).map(|it| it.0).collect();
+        if told.is_empty() {
+            return Vec::new();
+        }
+        let callers = self.callers(run).map(|callers| callers.rollout);
+        self.crossed(run)
+            .chain(callers)
+            .filter(|other| told.contains(&other.plan.service))
+            .map(|other| Rival {
+                service: other.plan.service.clone(),
                 number: other.number,
                 rho: other.planned_rung().map_or(1.0, tolerated_odds),
             })
-        })
-        .collect()
+            .collect()
     }
 
     /// The rollout that is under way and at fault by the table, which `run` is not.
@@ -177,14 +189,15 @@ impl State {
         }
     }
 
-    /// What a rollout overlaps and is suspected as well.
+    /// What a rollout overlaps and is suspected as well, or is part of what goes wrong.
     pub(crate) fn suspects<'a>(
         &'a self,
         run: &'a Rollout,
         now: Time,
     ) -> impl Iterator<Item = &'a Rollout> {
         self.rollouts()
-            .filter(move |other| overlap(run, other) && other.is_suspected(now))
+            .filter(move |other| overlap(run, other) && other.is_lately(now))
+            .filter(move |other| other.battery.suspected().is_some() || meet(run, other))
     }
 }
 
@@ -198,44 +211,72 @@ pub(crate) fn overlap(one: &Rollout, other: &Rollout) -> bool {
     beside(one, other) || beside(other, one)
 }
 
-/// The table of two rollouts, and which subject of it the first one is.
-fn table<'a>(one: &'a Rollout, other: &'a Rollout) -> Option<(&'a Crossed, Subject)> {
-    let (fleet, service, subject) = if one.is_configuration() {
-        (one, other, Subject::Revision)
-    } else {
-        (other, one, Subject::Version)
+/// The tables of two rollouts, and which subject of each the first one is. Two services that call each
+/// other have two.
+fn tables<'a>(
+    one: &'a Rollout,
+    other: &'a Rollout,
+) -> impl Iterator<Item = (&'a Crossed, Subject)> {
+    let kept = |keeper: &'a Rollout, rival: &Rollout| {
+        let kept = match &keeper.sidecars {
+            Some(sidecars) => &sidecars.tables,
+            None => &keeper.callers,
+        };
+        let table = kept.get(&rival.plan.service)?;
+        (table.rival == rival.number).then_some(&table.crossed)
     };
-    let table = fleet.sidecars.as_ref()?.tables.get(&service.plan.service)?;
-    (table.rival == service.number).then_some((&table.crossed, subject))
+    let of_one = kept(one, other).map(|crossed| (crossed, keeper_of(one)));
+    let of_other = kept(other, one).map(|crossed| (crossed, keeper_of(other).other()));
+    of_one.into_iter().chain(of_other)
+}
+
+/// A fleet is who sends, in its own tables; a service is who is sent to.
+fn keeper_of(run: &Rollout) -> Subject {
+    match run.is_configuration() {
+        true => Subject::Revision,
+        false => Subject::Version,
+    }
 }
 
 /// The first is worse than what it replaces, also where the other has no part.
 pub(crate) fn is_alone_at_fault(one: &Rollout, other: &Rollout) -> bool {
-    let told = table(one, other).map(|(crossed, subject)| crossed.alone(subject));
-    told.is_some_and(|e| enough(e, HOLD_AT))
+    enough(alone(one, other), HOLD_AT)
+}
+
+/// The largest e-value of that; the tables of two that call each other are about different requests.
+fn alone(one: &Rollout, other: &Rollout) -> f64 {
+    let told = tables(one, other).map(|(crossed, subject)| crossed.alone(subject));
+    told.fold(1.0, f64::max)
+}
+
+/// Requests fail from a caller's new version to a callee's new version that don't fail from or to the
+/// old one.
+fn meet(one: &Rollout, other: &Rollout) -> bool {
+    let services = !one.is_configuration() && !other.is_configuration();
+    services && tables(one, other).any(|(crossed, _)| enough(crossed.meet(), HOLD_AT))
 }
 
 /// What the table says of one that is blamed.
 fn sentence(run: &Rollout, other: &Rollout) -> String {
-    let e = table(run, other).map_or(1.0, |(crossed, subject)| crossed.alone(subject));
     format!(
         "among requests in which `{}` has no part, {} is worse too (e-value {}, {HOLD_AT:.0} tells)",
         other.plan.service,
         run.plan.to,
-        e_value(e)
+        e_value(alone(run, other))
     )
 }
 
 /// What is known of one that is suspected as well.
 fn suspicion(run: &Rollout, other: &Rollout) -> String {
     let (plan, finding) = (&other.plan, other.battery.regression().sentence);
-    let meet = table(run, other).map_or(String::new(), |(crossed, subject)| {
-        if enough(crossed.beside(subject), HOLD_AT) {
-            ", and it is found where both meet only".to_owned()
-        } else {
-            ", and the table of both doesn't tell yet".to_owned()
+    let meet = match tables(run, other).next() {
+        None => "",
+        Some(_) if meet(run, other) => ", and it is found where both meet only",
+        Some((crossed, subject)) if enough(crossed.beside(subject), HOLD_AT) => {
+            ", and it is found where both meet only"
         }
-    });
+        Some(_) => ", and the table of both doesn't tell yet",
+    };
     format!("`{}` to `{}` ({finding}{meet})", plan.service, plan.to)
 }
 
@@ -247,18 +288,20 @@ impl Rollout {
         let horizon = horizon(&self.plan);
         let own = self.planned_rung().map_or(1.0, tolerated_odds);
         let current = observation.epoch == self.epoch && self.is_exposed();
-        let (Some(sidecars), Some(fleet)) = (&mut self.sidecars, &observation.fleet) else {
-            return;
+        let (tables, told) = match (&mut self.sidecars, &observation.fleet) {
+            (Some(sidecars), Some(fleet)) => (&mut sidecars.tables, &fleet.crossed),
+            (None, None) => (&mut self.callers, &observation.callers),
+            _ => return,
         };
         for rival in rivals.iter().filter(|_| current) {
-            let Some(cells) = fleet.crossed.get(&rival.service) else {
+            let Some(cells) = told.get(&rival.service) else {
                 continue;
             };
             let fresh = || Table {
                 rival: rival.number,
                 crossed: Crossed::new(horizon),
             };
-            let table = sidecars.tables.entry(rival.service.clone());
+            let table = tables.entry(rival.service.clone());
             let table = table.or_insert_with(fresh);
             if table.rival != rival.number {
                 *table = fresh();
@@ -316,13 +359,12 @@ impl Rollout {
         self.phase.is_final() || self.phase == Phase::Reverting
     }
 
-    /// Its own numbers speak against it now, or did when it went back lately.
-    fn is_suspected(&self, now: Time) -> bool {
-        let lately = match self.phase {
+    /// It is under way, or went back so lately that its numbers may be about the same fault.
+    fn is_lately(&self, now: Time) -> bool {
+        match self.phase {
             Phase::Committed => false,
             Phase::Reverted => now.since_ms(self.since) < LATELY_MS,
             _ => true,
-        };
-        lately && self.battery.suspected().is_some()
+        }
     }
 }

@@ -214,6 +214,10 @@ pub struct Observation {
     /// for all of them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parts: BTreeMap<String, Ppm>,
+    /// By service whose rollout this one overlaps: what that one's sidecars sent to both versions of
+    /// this one ([`State::callers`](crate::rollout::State::callers)).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub callers: BTreeMap<String, Cells>,
 }
 
 /// What the sidecars of a configuration rollout are like at one tick.

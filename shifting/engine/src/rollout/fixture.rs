@@ -14,6 +14,7 @@ pub(crate) fn mesh() -> Mesh {
             .map(|i| Host {
                 address: std::net::SocketAddr::from(([10, 0, third, i], 80)),
                 zone: String::new(),
+                sidecar: None,
             })
             .collect(),
     };
@@ -130,6 +131,7 @@ pub(crate) fn healthy_fleet(run: &Rollout) -> Observation {
         })),
         witness: None,
         parts: BTreeMap::new(),
+        callers: BTreeMap::new(),
     }
 }
 
@@ -334,6 +336,7 @@ impl World {
             fleet: None,
             witness: None,
             parts: BTreeMap::new(),
+            callers: BTreeMap::new(),
         }
     }
 

@@ -21,7 +21,7 @@
 //! - `gate` and `freeze` what else a rung that passed waits for; `queue` starts that wait
 //! - `turns` when their turn has come; `lease` what a rollout keeps others from, `calls` by which graph;
 //!   `after` what is to be committed before a start; `cap` how many are under way at once, and with how
-//!   much of the traffic; `attribution` who of two that overlap is blamed
+//!   much of the traffic; `attribution` who of two that overlap is blamed, `callers` whose requests tell
 //! - `tick` one observation: `delivery` and `signals` remember what it says, `judge` the verdict,
 //!   `advance` what is asked for to go on, and what it may cost
 //! - `configuration` the same machine with a fleet's sidecars for its subject; `sidecars` who of them
@@ -35,6 +35,7 @@ mod admission;
 mod advance;
 mod after;
 mod attribution;
+mod callers;
 mod calls;
 mod cap;
 mod command;
@@ -77,6 +78,7 @@ mod simulation;
 mod tests;
 
 pub use after::After;
+pub use callers::Callers;
 pub use calls::Call;
 pub use configuration::{
     Change, FleetConfiguration, FleetConfigurations, Pending, Preview, fleet_of, subject,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compile::{CanarySplit, Split};
 use crate::evidence::Battery;
-use crate::rollout::attribution::Excused;
+use crate::rollout::attribution::{Excused, Tables};
 use crate::rollout::cap::Crowded;
 use crate::rollout::delivery::Deliveries;
 use crate::rollout::freeze::Frozen;
@@ -86,6 +86,9 @@ pub struct Rollout {
     /// The services, or fleets, whose rollouts it was found to overlap when both were under way.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(crate) found: BTreeSet<String>,
+    /// The tables with its callers' rollouts that it overlaps.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) callers: Tables,
     pub(crate) history: Arc<Vec<HistoryEntry>>,
 }
 
@@ -224,6 +227,7 @@ impl Rollout {
             parts: BTreeMap::new(),
             excused: None,
             found: BTreeSet::new(),
+            callers: Tables::new(),
             history: Arc::default(),
             plan: Arc::new(plan),
         };

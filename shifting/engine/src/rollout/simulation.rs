@@ -98,6 +98,7 @@ impl Simulation {
             fleet: None,
             witness: None,
             parts: std::collections::BTreeMap::new(),
+            callers: std::collections::BTreeMap::new(),
         }));
     }
 

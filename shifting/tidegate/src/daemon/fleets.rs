@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_engine::compile::cluster_name;
-use tidegate_engine::evidence::{Cell, Cells, Cohorts, Intake, SidecarReport};
+use tidegate_engine::evidence::{Cohorts, Intake, SidecarReport};
 use tidegate_engine::rollout::{
     ArmHealth, Evidence, Exposed, FleetHealth, FleetObservation, NAMED_MAX, Rollout, State, order,
 };
 use tidegate_engine::time::Time;
 use tidegate_xds::server::{ClientKind, ClientStatus};
 
+use super::cross_tables::CrossTables;
 use super::health::Health;
 
 /// Collects what configuration rollouts need of reports. An intake of its own, since counts are
@@ -18,8 +19,6 @@ use super::health::Health;
 #[derive(Debug, Default)]
 pub(super) struct Fleets {
     intake: Intake,
-    /// The same counts once more, by version: for rollouts of services that overlap.
-    crossed: Intake,
     /// A configuration rollout runs.
     attended: bool,
     /// By node id: restarts and connections as of the latest tick.
@@ -58,22 +57,23 @@ impl Fleets {
     pub(super) fn record(&mut self, report: &SidecarReport) {
         if self.attended {
             self.intake.record(report);
-            self.crossed.record(report);
         }
     }
 
     pub(super) fn reconnected(&mut self, sidecar: &str) {
         self.intake.reconnected(sidecar);
-        self.crossed.reconnected(sidecar);
     }
 
     pub(super) fn departed(&mut self, sidecar: &str) {
         self.intake.departed(sidecar);
-        self.crossed.departed(sidecar);
     }
 
     /// One tick of one configuration rollout.
-    pub(super) fn observe(&mut self, look: Look<'_>) -> (Evidence, FleetObservation) {
+    pub(super) fn observe(
+        &mut self,
+        look: Look<'_>,
+        tables: &mut CrossTables,
+    ) -> (Evidence, FleetObservation) {
         let exposed = look.run.exposed_sidecars();
         let connected = look.clients.iter().filter(|status| status.connected);
         let (canary, stable): (BTreeSet<String>, BTreeSet<String>) = connected
@@ -96,44 +96,9 @@ impl Fleets {
         let fleet = FleetObservation {
             next: next(&look, &exposed),
             health: self.health(&look, &exposed),
-            crossed: self.crossed(&look, &canary, &stable),
+            crossed: tables.of_fleet(&look, &canary, &stable),
         };
         (evidence, fleet)
-    }
-
-    /// Of each service whose rollout it overlaps, the requests by revision and version.
-    fn crossed(
-        &mut self,
-        look: &Look<'_>,
-        on_new: &BTreeSet<String>,
-        on_old: &BTreeSet<String>,
-    ) -> BTreeMap<String, Cells> {
-        let overlapped: Vec<&Rollout> = look.state.crossed(look.run).collect();
-        let mut crossed = BTreeMap::new();
-        for plan in overlapped.into_iter().map(Rollout::plan) {
-            let slow = plan.slo.latency.as_ref();
-            let mut by_revision = |version: &str| {
-                let clusters = BTreeSet::from([cluster_name(&plan.service, version)]);
-                let cohorts = Cohorts {
-                    clusters: &clusters,
-                    canary: on_new,
-                    stable: on_old,
-                    threshold_ms: slow.map(|latency| latency.threshold_ms),
-                };
-                let evidence = self.crossed.observe_cohorts(cohorts, look.now);
-                (Cell::of(&evidence.canary), Cell::of(&evidence.stable))
-            };
-            let (both, version) = by_revision(&plan.to);
-            let (revision, neither) = by_revision(&plan.from);
-            let cells = Cells {
-                neither,
-                version,
-                revision,
-                both,
-            };
-            crossed.insert(plan.service.clone(), cells);
-        }
-        crossed
     }
 
     fn health(&mut self, look: &Look<'_>, exposed: &Exposed) -> FleetHealth {

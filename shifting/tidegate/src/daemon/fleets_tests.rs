@@ -62,6 +62,7 @@ struct World {
     state: State,
     now: Time,
     fleets: Fleets,
+    tables: CrossTables,
     health: Health,
     clients: Vec<ClientStatus>,
     needed: BTreeSet<String>,
@@ -73,6 +74,7 @@ impl World {
             state: State::default(),
             now: Time(0),
             fleets: Fleets::default(),
+            tables: CrossTables::default(),
             health: Health::default(),
             needed: clients.iter().map(|it| it.client.node_id.clone()).collect(),
             clients,
@@ -90,6 +92,7 @@ impl World {
 
     fn apply(&mut self, event: Event) {
         self.state = self.state.apply(&event, self.now).unwrap().0;
+        self.tables.attend(&self.state);
         let clusters = self.fleets.attend(&self.state);
         let known = ["checkout/v1", "checkout/v2"].map(str::to_owned);
         assert!(clusters.is_subset(&BTreeSet::from(known)));
@@ -97,14 +100,15 @@ impl World {
 
     fn observe(&mut self) -> (Evidence, FleetObservation) {
         let clients: Vec<&ClientStatus> = self.clients.iter().collect();
-        self.fleets.observe(Look {
+        let look = Look {
             run: self.state.latest("fleet:web").unwrap(),
             state: &self.state,
             clients: &clients,
             needed: &self.needed,
             health: &self.health,
             now: self.now,
-        })
+        };
+        self.fleets.observe(look, &mut self.tables)
     }
 
     fn reports(&mut self, id: &str, uptime_s: u64, responses: [u64; 4]) {
@@ -129,12 +133,14 @@ impl World {
             active: Some(0),
             ..Default::default()
         };
-        self.fleets.record(&SidecarReport {
+        let report = SidecarReport {
             sidecar: id.to_owned(),
             at: self.now,
             upstreams: BTreeMap::from([("checkout/v1".to_owned(), counts)]),
             ..SidecarReport::default()
-        });
+        };
+        self.fleets.record(&report);
+        self.tables.record(&report);
     }
 
     /// Until one sidecar has the new revision; answers which.
@@ -162,6 +168,7 @@ impl World {
                 fleet: Some(Box::new(fleet)),
                 witness: None,
                 parts: std::collections::BTreeMap::new(),
+                callers: std::collections::BTreeMap::new(),
             };
             self.apply(Event::Observed(observation));
         }
@@ -255,7 +262,7 @@ fn requests_to_a_rollout_beside_it_are_counted_by_revision_and_version() {
                 ..Default::default()
             };
             let bad = if id == canary { 2 } else { 1 };
-            world.fleets.record(&SidecarReport {
+            world.tables.record(&SidecarReport {
                 sidecar: id.to_owned(),
                 at: world.now,
                 upstreams: BTreeMap::from([

@@ -15,6 +15,7 @@
 mod a_a;
 mod brain;
 mod calls;
+mod cross_tables;
 mod error;
 mod fleets;
 mod health;

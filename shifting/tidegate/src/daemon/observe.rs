@@ -14,6 +14,7 @@ use tidegate_xds::server::{ClientKind, ClientStatus, Server};
 
 use super::a_a::AaWatch;
 use super::calls::CallWatch;
+use super::cross_tables::CrossTables;
 use super::fleets::{self, Fleets};
 use super::health::Health;
 use super::load::Loads;
@@ -35,6 +36,7 @@ pub(crate) struct Observer {
     meter: Meter,
     health: Health,
     fleets: Fleets,
+    tables: CrossTables,
     calls: CallWatch,
     /// By service: the number of the running rollout, and the sidecars that were connected at some
     /// time of it.
@@ -88,6 +90,7 @@ impl Observer {
         if own {
             self.intake.record(&report);
             self.fleets.record(&report);
+            self.tables.record(&report);
             self.a_a.record(&report);
         }
         if of_load {
@@ -112,6 +115,7 @@ impl Observer {
         self.intake.forget_others(&arms);
         self.loads.attend(state, &arms);
         self.calls.attend(state);
+        self.tables.attend(state);
         let splits = state.splits();
         let stable = splits
             .iter()
@@ -190,7 +194,7 @@ impl Observer {
                     health: &self.health,
                     now,
                 };
-                let (evidence, fleet) = self.fleets.observe(look);
+                let (evidence, fleet) = self.fleets.observe(look, &mut self.tables);
                 observations.push(Observation {
                     service: plan.service.clone(),
                     epoch: run.epoch(),
@@ -199,6 +203,7 @@ impl Observer {
                     fleet: Some(Box::new(fleet)),
                     witness: None,
                     parts: BTreeMap::new(),
+                    callers: BTreeMap::new(),
                 });
                 continue;
             }
@@ -237,6 +242,7 @@ impl Observer {
                 fleet: None,
                 witness: witness.map(Box::new),
                 parts: self.meter.parts(mesh, &plan.service, now),
+                callers: self.tables.of_callers(run, state, now),
             });
         }
         self.scraped
@@ -260,6 +266,7 @@ impl Observer {
                 self.intake.departed(id);
                 self.loads.departed(id);
                 self.fleets.departed(id);
+                self.tables.departed(id);
                 self.a_a.departed(id);
             }
         }
@@ -277,6 +284,7 @@ impl Observer {
             self.intake.reconnected(sidecar);
             self.loads.reconnected(sidecar);
             self.fleets.reconnected(sidecar);
+            self.tables.reconnected(sidecar);
             self.a_a.reconnected(sidecar);
         }
         self.connected = connected;

@@ -116,6 +116,7 @@ impl Recorder {
             fleet: None,
             witness: None,
             parts: BTreeMap::new(),
+            callers: BTreeMap::new(),
         };
         self.accept(Event::Observed(observation));
     }
@@ -350,6 +351,7 @@ impl Recorder {
             })),
             witness: None,
             parts: BTreeMap::new(),
+            callers: BTreeMap::new(),
         };
         self.accept(Event::Observed(observation));
     }

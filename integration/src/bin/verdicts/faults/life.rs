@@ -176,6 +176,7 @@ impl Life<'_> {
             fleet: None,
             witness: None,
             parts: std::collections::BTreeMap::new(),
+            callers: std::collections::BTreeMap::new(),
             delivery,
             evidence,
         }));

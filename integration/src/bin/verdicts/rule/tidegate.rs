@@ -123,6 +123,7 @@ impl Tidegate {
             fleet: None,
             witness: None,
             parts: std::collections::BTreeMap::new(),
+            callers: std::collections::BTreeMap::new(),
             delivery: Delivery {
                 expected: count,
                 acknowledged: count,

@@ -429,6 +429,7 @@ impl World {
             fleet: None,
             witness: None,
             parts: std::collections::BTreeMap::new(),
+            callers: std::collections::BTreeMap::new(),
         }
     }
 

@@ -108,6 +108,7 @@ fn healthy(brain: &Brain) -> Event {
         fleet: None,
         witness: None,
         parts: std::collections::BTreeMap::new(),
+        callers: std::collections::BTreeMap::new(),
     })
 }
 

@@ -95,6 +95,7 @@ impl World {
             })),
             witness: None,
             parts: BTreeMap::new(),
+            callers: BTreeMap::new(),
         }
     }
 }
