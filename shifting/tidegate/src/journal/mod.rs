@@ -20,7 +20,7 @@
 //! SQLite because an operator in trouble can look into it with tools at hand:
 //! `sqlite3 journal.sqlite3 "SELECT revision, event ->> 'event' FROM record"`. Its checks
 //! (STRICT columns, `json_valid`, triggers against UPDATE and DELETE) keep such a visitor from
-//! breaking it by accident. Each record carries the SHA-256 of itself and its predecessor's, and
+//! breaking it by accident. A write that a crash tore is cut off, and somebody is told. Each record carries the SHA-256 of itself and its predecessor's, and
 //! opening verifies all of them: damage is an error with its place and its remedy, never a
 //! silent fresh start.
 //!
@@ -38,6 +38,7 @@ mod head;
 mod lock;
 mod record;
 mod schema;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -92,6 +93,8 @@ impl Journal {
             });
         }
         schema::create_if_missing(dir)?;
+        let log = dir.join("journal.sqlite3-wal");
+        let torn = tail::torn(&log).map_err(|cause| JournalError::io(&log, &cause))?;
         let connection = schema::open(&path)?;
         let mut records = Vec::new();
         let hash = record::read_all(&path, &connection, schema::SCHEMA, |stored| {
@@ -118,6 +121,16 @@ impl Journal {
         };
         if revision > known {
             journal.head.remember(revision)?;
+        }
+        if let Some(torn) = torn {
+            tracing::error!(
+                page = true,
+                "a write to the journal was torn: its log `{}` has no whole record after byte {}, and \
+                 ends there now, at revision {revision}; nothing that was acknowledged is lost. If \
+                 this machine did not crash, look after its disk",
+                log.display(),
+                torn.from
+            );
         }
         Ok((journal, records))
     }
