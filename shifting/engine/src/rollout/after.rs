@@ -1,5 +1,5 @@
-//! Declared order between changes: a start that waits until a version of another service is
-//! committed, and that ends when that one goes back.
+//! Declared order between changes: a start that waits until a version of another service, or the
+//! revision of a fleet's configuration, is committed, and that ends when that one goes back.
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::rollout::queue::{Start, not_now};
 use crate::rollout::state::join;
-use crate::rollout::{Phase, Queued, Refusal, State, Terms};
+use crate::rollout::{Phase, Queued, Refusal, Rollout, State, Terms, fleet_of};
 
 /// Most versions that one start waits for.
 const AFTER_MAX: usize = 8;
@@ -16,9 +16,9 @@ const AFTER_MAX: usize = 8;
 /// A version of another service that is to be committed first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct After {
-    /// The other service.
+    /// The other service, or `fleet:NAME`.
     pub service: String,
-    /// Its version; the one that is under way, or next, when `None`. What waits has one.
+    /// Its version, or revision; the one that is under way, or next, when `None`. What waits has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
 }
@@ -77,16 +77,17 @@ impl State {
                 Some(version) => version.clone(),
                 None => self.under_way(&service)?,
             };
-            let (declared, state) = self.service(&service)?;
-            if !declared.versions.contains_key(&version) {
+            let known = self.versions_of(&service)?;
+            if !known.contains(&version) {
                 return Err(Refusal::UnknownVersion {
                     service,
                     version,
-                    known: join(declared.versions.keys()),
+                    known: join(known.iter()),
                 });
             }
-            let goes_back = |run: &crate::rollout::Rollout| run.phase == Phase::Reverting;
-            let running = state.running().filter(|run| run.plan.to == version);
+            let goes_back = |run: &Rollout| run.phase == Phase::Reverting;
+            let latest = self.latest(&service).filter(|run| !run.phase.is_final());
+            let running = latest.filter(|run| run.plan.to == version);
             if running.is_some_and(goes_back) {
                 return refused(format!("`{version}` of `{service}` is being taken back"));
             }
@@ -103,6 +104,14 @@ impl State {
 
     /// The version that a service moves to, or will next.
     fn under_way(&self, service: &str) -> Result<String, Refusal> {
+        if let Some(fleet) = fleet_of(service) {
+            let next = self.next_settings(fleet);
+            let next = next.ok_or_else(|| self.unknown_fleet(fleet))?;
+            return Ok(match self.latest(service) {
+                Some(run) if !run.phase.is_final() => run.plan.to.clone(),
+                _ => next.revision(fleet),
+            });
+        }
         let (_, state) = self.service(service)?;
         let next = || state.queue.first().map(|next| next.to.clone());
         let running = state.running().map(|run| run.plan.to.clone());
@@ -113,6 +122,33 @@ impl State {
             );
             not_now(service, why)
         })
+    }
+
+    /// The versions that a service declares; of a fleet the revision in force, the one that is under way
+    /// and the one that is to come next.
+    fn versions_of(&self, service: &str) -> Result<BTreeSet<String>, Refusal> {
+        let Some(fleet) = fleet_of(service) else {
+            let (declared, _) = self.service(service)?;
+            return Ok(declared.versions.keys().cloned().collect());
+        };
+        let in_force = self.settings(fleet);
+        let in_force = in_force.ok_or_else(|| self.unknown_fleet(fleet))?;
+        let latest = self.latest(service).filter(|run| !run.phase.is_final());
+        let under_way = latest.map(|run| run.plan.to.clone());
+        let next = self.next_settings(fleet).map(|next| next.revision(fleet));
+        let known = std::iter::once(in_force.revision(fleet));
+        Ok(known.chain(under_way).chain(next).collect())
+    }
+
+    /// Everybody who reaches the service, or is of the fleet, has this version of it.
+    fn is_committed(&self, after: &After) -> bool {
+        let in_force = match fleet_of(&after.service) {
+            Some(fleet) => self
+                .settings(fleet)
+                .map(|settings| settings.revision(fleet)),
+            None => self.stable(&after.service).map(str::to_owned),
+        };
+        after.version.is_some() && in_force == after.version
     }
 
     /// Whether a start of `service` in the queue waits for `goal`, by whatever way.
@@ -129,9 +165,7 @@ impl State {
 
     /// Whether all of it is committed.
     pub(crate) fn is_after(&self, terms: &Terms) -> bool {
-        terms.after.iter().all(|after| {
-            after.version.is_some() && self.stable(&after.service) == after.version.as_deref()
-        })
+        terms.after.iter().all(|after| self.is_committed(after))
     }
 
     /// How far what a start in the queue waits for has come.
@@ -139,11 +173,11 @@ impl State {
         for after in &queued.terms.after {
             let service = after.service.as_str();
             let version = after.version.as_deref().unwrap_or_default();
-            if self.stable(service) == Some(version) {
+            if self.is_committed(after) {
                 continue;
             }
-            let declared = self.service(service).ok();
-            if !declared.is_some_and(|(declared, _)| declared.versions.contains_key(version)) {
+            let known = self.versions_of(service).unwrap_or_default();
+            if !known.contains(version) {
                 return Order::Broken(format!(
                     "`{version}` of `{service}`, which it was to follow, is not declared any more"
                 ));

@@ -170,7 +170,7 @@ impl State {
 
     /// What the next rollout of a fleet's configuration is to bring: of what is declared, what
     /// changes the least critical services.
-    fn next_settings(&self, fleet: &str) -> Option<Settings> {
+    pub(crate) fn next_settings(&self, fleet: &str) -> Option<Settings> {
         let declared = self.declared_settings(fleet)?;
         let step = self
             .settings(fleet)?
@@ -232,7 +232,7 @@ impl State {
         (before != after).then(|| plan::plan(mesh, fleet, before, after))
     }
 
-    fn unknown_fleet(&self, fleet: &str) -> Refusal {
+    pub(crate) fn unknown_fleet(&self, fleet: &str) -> Refusal {
         let known = self.mesh().map(|mesh| join(mesh.fleets.keys()));
         Refusal::UnknownFleet {
             fleet: fleet.to_owned(),

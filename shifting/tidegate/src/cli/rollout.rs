@@ -86,8 +86,8 @@ pub(crate) struct StartArguments {
     /// other
     #[arg(long)]
     overlap: bool,
-    /// Wait until this version of another service is committed [default version: the one under
-    /// way]; dropped when that goes back. May be given several times
+    /// Wait until this version of another service, or revision of `fleet:NAME`, is committed [default:
+    /// the one under way]; dropped when that goes back. May be given several times
     #[arg(long, value_name = "SERVICE[@VERSION]", conflicts_with = "supersede")]
     after: Vec<After>,
     /// Follow it until it ends, as `watch` does

@@ -2,7 +2,7 @@
 
 use super::before::Before;
 use super::{Broken, broken};
-use crate::rollout::{Event, Rollout, State, Turn};
+use crate::rollout::{Event, Rollout, State, Turn, fleet_of};
 
 /// What is to be committed first was committed when a rollout began.
 ///
@@ -31,8 +31,11 @@ pub(super) fn precedes(before: &State, event: &Event) -> Option<String> {
     };
     let mut first = terms.into_iter().flat_map(|terms| &terms.after);
     let lacking = first.find(|after| {
-        let stable = before.stable(&after.service);
-        after.version.is_none() || stable != after.version.as_deref()
+        let in_force = match fleet_of(&after.service) {
+            Some(fleet) => before.settings(fleet).map(|it| it.revision(fleet)),
+            None => before.stable(&after.service).map(str::to_owned),
+        };
+        after.version.is_none() || in_force != after.version
     });
     lacking.map(|after| after.service.clone())
 }

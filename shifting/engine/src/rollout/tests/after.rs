@@ -128,3 +128,66 @@ fn an_order_is_written_as_a_service_and_perhaps_a_version() {
         assert!(text.parse::<After>().is_err(), "{text}");
     }
 }
+
+/// The fleet's new timeout is declared, and has not begun yet.
+fn declared() -> World {
+    let mut before = two().state.mesh().unwrap().clone();
+    let fleet = before.fleets.get_mut("web").unwrap();
+    fleet.rollout = Some(before.services["checkout"].rollout.clone());
+    let mut after = before.clone();
+    let checkout = after.services.get_mut("checkout").unwrap();
+    checkout.traffic.timeout_ms = 10_000;
+    let mut world = World::new(before);
+    world.apply(Event::MeshDeclared { mesh: after }).unwrap();
+    world
+}
+
+#[test]
+fn a_start_waits_until_a_fleets_configuration_is_committed() {
+    let mut alone = declared();
+    alone.apply(start("cart", "v2", &[])).unwrap();
+    assert!(alone.runs("cart"), "nothing else keeps it");
+
+    let mut world = declared();
+    world.apply(start("cart", "v2", &["fleet:web"])).unwrap();
+    let reason = world.state.queue(Some("cart"), world.now)[0].reason.clone();
+    assert!(
+        reason.contains("of `fleet:web` to be committed"),
+        "{reason}"
+    );
+    for _ in 0..600 {
+        world.now = world.now.plus_ms(1000);
+        for event in world.state.due(world.now) {
+            world.apply(event).unwrap();
+        }
+        let Some(run) = world.state.latest("fleet:web") else {
+            continue;
+        };
+        if run.phase() == Phase::Committed {
+            break;
+        }
+        assert!(!world.runs("cart"), "{:?}", run.phase());
+        let observation = healthy_fleet(run);
+        world.apply(Event::Observed(observation)).unwrap();
+    }
+    let run = world.state.latest("fleet:web").unwrap();
+    assert_eq!(run.phase(), Phase::Committed);
+    for event in world.state.due(world.now) {
+        world.apply(event).unwrap();
+    }
+    assert!(world.runs("cart"));
+}
+
+#[test]
+fn a_fleet_or_a_revision_that_nobody_knows_is_refused() {
+    let mut world = declared();
+    let mut refused = |after: &str| world.apply(start("cart", "v2", &[after])).unwrap_err();
+    assert!(matches!(
+        refused("fleet:nowhere"),
+        Refusal::UnknownFleet { .. }
+    ));
+    assert!(matches!(
+        refused("fleet:web@0123"),
+        Refusal::UnknownVersion { .. }
+    ));
+}
