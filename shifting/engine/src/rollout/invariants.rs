@@ -1,5 +1,5 @@
-//! What must hold in every step, as pure predicates: for unit tests, property tests, simulation,
-//! and as alarms in the program.
+//! What must hold in every step, as pure predicates: for unit tests, property tests, the models, the
+//! simulator, and as alarms in the program.
 
 mod attribution;
 mod before;

@@ -4,6 +4,7 @@
 //! It is a thread and not a task because the journal's fsync may stall. While it stalls nothing
 //! is renewed, and the canary falls back to stable by itself: that is wanted.
 
+mod alarm;
 pub(super) mod frozen;
 mod outage;
 pub(super) mod served;
@@ -416,6 +417,9 @@ impl Brain {
         let (mut publishes, mut declares) = (false, false);
         for event in events {
             let follows = state.step(&event, now)?;
+            if alarm::looks_at(&event, &follows) {
+                alarm::look(&self.state, &entries, &event, (&state, now));
+            }
             declares |= matches!(event, Event::MeshDeclared { .. });
             publishes |= declares
                 || follows
