@@ -60,6 +60,7 @@ pub use host_counts::HostCounts;
 pub use host_ratio::HostHistory;
 pub use intake::{Arms, Intake};
 pub use power::{Contrast, seconds_to_breach, tolerated_rate};
+pub use proof::requests_to_prove;
 pub use report::{SidecarReport, Taken, UpstreamCounts};
 pub use values::EValues;
 

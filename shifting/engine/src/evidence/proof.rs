@@ -172,6 +172,40 @@ impl Proof {
     }
 }
 
+/// About how many of the canary's requests it takes to prove that it burns the budget of an objective
+/// less than so many times as fast as is sustainable, if it fails at the same `rate` as stable and
+/// gets this share; `None`: it is never proven.
+#[must_use]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "a rate of a million requests"
+)]
+pub fn requests_to_prove(
+    (objective, burn): (Ppm, u32),
+    rate: f64,
+    share: Ppm,
+    rho: f64,
+) -> Option<u64> {
+    // Arms that were seen for long, of which nothing was bet on yet.
+    let canary = u64::from(share.get()) * 1_000;
+    let stable = u64::from(Ppm::WHOLE.get() - share.get()) * 1_000;
+    let bad = |requests: u64| (requests as f64 * rate.clamp(0.0, 1.0)).round() as u64;
+    let seen = Pair {
+        canary,
+        canary_bad: bad(canary),
+        stable,
+        stable_bad: bad(stable),
+    };
+    let proof = Proof {
+        seen,
+        rho_ppm: to_ppm(rho),
+        ..Proof::new(objective, burn, u32::MAX)
+    };
+    proof.requests_missing(seen)
+}
+
 /// Logarithms, by alternative.
 #[derive(Debug)]
 struct Outlook {

@@ -12,7 +12,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-use crate::evidence::{Contrast, seconds_to_breach, tolerated_rate};
+use crate::evidence::{Contrast, requests_to_prove, seconds_to_breach, tolerated_rate};
 use crate::rollout::{Plan, PlannedRung, tolerated_odds};
 use crate::units::Ppm;
 
@@ -35,6 +35,9 @@ pub struct Outlook {
     pub traffic: Traffic,
     /// The rungs, then the soak.
     pub steps: Vec<StepOutlook>,
+    /// About how long all of it takes if nothing is wrong, without what operators add (gates, freezes),
+    /// seconds; `None`: a step of it is not left by itself.
+    pub total_s: Option<f64>,
     /// What an operator should know before it starts, as sentences.
     pub warnings: Vec<String>,
 }
@@ -50,7 +53,11 @@ pub struct StepOutlook {
     pub canary_rps: f64,
     /// How long the step is watched at least, seconds.
     pub watched_s: f64,
-    /// Requests that go to the canary meanwhile.
+    /// About when it is left by a canary that fails as rarely as stable does: watched, with enough
+    /// requests, and its error rate proven; of latency nothing is known before. `None`: not by
+    /// itself, for stable fails too often.
+    pub left_after_s: Option<f64>,
+    /// Requests that go to the canary until then; while it is watched, if it is not left.
     pub exposed: f64,
     /// What is found how soon.
     pub finds: Vec<Find>,
@@ -98,6 +105,7 @@ pub fn outlook(plan: &Plan, traffic: Traffic) -> Outlook {
     let warnings = warnings(plan, &steps, traffic);
     Outlook {
         traffic,
+        total_s: steps.iter().map(|step| step.left_after_s).sum(),
         steps,
         warnings,
     }
@@ -113,6 +121,13 @@ fn step(plan: &Plan, rung: &PlannedRung, traffic: Traffic) -> StepOutlook {
     let canary_rps = traffic.rps * rung.share.fraction();
     let watched_s = seconds(watched_ms);
     let interval_s = seconds(plan.evidence.interval_ms());
+    let left_after_s = if whole {
+        Some(watched_s)
+    } else {
+        let least_s = least_wait_s(plan.policy.minimum_requests, canary_rps);
+        let proven_s = time_to_prove(plan, rung, traffic);
+        proven_s.map(|proven_s| watched_s.max(least_s).max(proven_s))
+    };
     // A verdict comes with a report.
     let time = |rate: f64| {
         let seconds = time_to_find(plan, rung, traffic, rate)?;
@@ -136,10 +151,27 @@ fn step(plan: &Plan, rung: &PlannedRung, traffic: Traffic) -> StepOutlook {
         share: rung.share,
         canary_rps,
         watched_s,
-        exposed: canary_rps * watched_s,
+        left_after_s,
+        exposed: canary_rps * left_after_s.unwrap_or(watched_s),
         finds,
         least_rate: least_rate(watched_s, time),
     }
+}
+
+/// Seconds until a canary that fails like stable is proven to be good enough for the next step.
+fn time_to_prove(plan: &Plan, rung: &PlannedRung, traffic: Traffic) -> Option<f64> {
+    if plan.policy.rules < 1 {
+        return Some(0.0); // recorded before anything had to be proven
+    }
+    let canary_rps = traffic.rps * rung.share.fraction();
+    let (objective, burn) = (plan.slo.success, plan.policy.advance_burn_rate);
+    let requests = requests_to_prove(
+        (objective, burn),
+        traffic.error_rate,
+        rung.share,
+        tolerated_odds(rung),
+    )?;
+    Some(least_wait_s(requests, canary_rps))
 }
 
 fn time_to_find(plan: &Plan, rung: &PlannedRung, traffic: Traffic, rate: f64) -> Option<f64> {
@@ -226,8 +258,31 @@ fn warnings(plan: &Plan, steps: &[StepOutlook], traffic: Traffic) -> Vec<String>
                 span(waits_s)
             ));
         }
+        warnings.extend(overdue(plan, step));
     }
     warnings
+}
+
+/// A step that waits for its proof until a person is paged, or for ever.
+fn overdue(plan: &Plan, step: &StepOutlook) -> Option<String> {
+    let deadline_s = seconds(plan.policy.hold_deadline_ms);
+    let burn = plan.policy.advance_burn_rate;
+    let remedy = "a larger `advance_burn_rate` asks for less";
+    match step.left_after_s {
+        None => Some(format!(
+            "{} is not left by itself: stable fails too often for a canary like it to be proven to burn \
+             less than {burn} times the objective's budget; {remedy}",
+            step.name
+        )),
+        Some(left_s) if left_s - step.watched_s > deadline_s => Some(format!(
+            "{} is left only after about {}, and pages when it has waited for {}: so long it takes \
+             to prove that the new version burns less than {burn} times the objective's budget; {remedy}",
+            step.name,
+            span(left_s),
+            span(deadline_s)
+        )),
+        Some(_) => None,
+    }
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a count of requests")]

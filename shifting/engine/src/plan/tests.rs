@@ -70,6 +70,43 @@ fn steps_that_cannot_see_the_objective_are_warned_of() {
 }
 
 #[test]
+fn it_says_when_a_healthy_canary_leaves_a_step_and_warns_of_one_that_pages_first() {
+    // The paper's: at 10 canary requests a second and a limit of 0.5%, 0.1% fail: about 125 s.
+    let mut plan = plan();
+    plan.policy.bake_ms = 60_000;
+    plan.policy.advance_burn_rate = 5;
+    let busy = outlook(&plan, BUSY);
+    let left_s = five_percent(&busy).left_after_s.unwrap();
+    assert!((100.0..200.0).contains(&left_s), "{left_s}");
+    assert!((five_percent(&busy).exposed - 10.0 * left_s).abs() < 1e-6);
+    assert!(busy.total_s.unwrap() > 600.0 + left_s);
+    let warned = |outlook: &Outlook, of: &str| outlook.warnings.iter().any(|it| it.contains(of));
+    assert!(!warned(&busy, "pages when"), "{:?}", busy.warnings);
+    // The stricter, the longer; the rarer the requests, too.
+    plan.policy.advance_burn_rate = 2;
+    let strict = outlook(&plan, BUSY);
+    assert!(five_percent(&strict).left_after_s.unwrap() > left_s);
+    let quiet = outlook(&plan, Traffic { rps: 2.0, ..BUSY });
+    assert!(
+        warned(&quiet, "5% is left only after about"),
+        "{:?}",
+        quiet.warnings
+    );
+    // What fails twice as often as it may is not proven to burn less than twice the budget.
+    let failing = Traffic {
+        error_rate: 0.002,
+        ..BUSY
+    };
+    plan.policy.advance_burn_rate = 1;
+    let outlook = outlook(&plan, failing);
+    let odds_alone = five_percent(&outlook).left_after_s.unwrap();
+    assert!(
+        odds_alone > 1_000.0,
+        "the comparison with stable alone: {odds_alone}"
+    );
+}
+
+#[test]
 fn numbers_are_written_as_people_say_them() {
     for (rate, text) in [
         (0.003, "0.3%"),

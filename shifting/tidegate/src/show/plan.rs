@@ -34,6 +34,7 @@ pub fn plan(answer: &PlanAnswer, style: &Style) -> String {
         "step",
         "canary requests/s",
         "watched",
+        "left after about",
         "requests at risk",
         "sees from",
         "failures: reverted after, failed requests",
@@ -43,6 +44,8 @@ pub fn plan(answer: &PlanAnswer, style: &Style) -> String {
             name(step),
             format!("{:.1}", step.canary_rps),
             span(step.watched_s),
+            step.left_after_s
+                .map_or_else(|| "not by itself".to_owned(), span),
             whole(step.exposed),
             step.least_rate
                 .map_or_else(|| "nothing".to_owned(), percent),
@@ -50,6 +53,14 @@ pub fn plan(answer: &PlanAnswer, style: &Style) -> String {
         ]);
     }
     text.push_str(&finish(&table, style));
+    if let Some(total_s) = outlook.total_s {
+        let line = format!(
+            "If it is as good as {}, all of it takes about {}, without gates and freezes.",
+            clean(&plan.from),
+            span(total_s)
+        );
+        paragraph(&mut text, &line, style, Tone::Faint);
+    }
     for warning in plan.warnings.iter().chain(&outlook.warnings) {
         let line = format!("warning: {}", clean(warning));
         paragraph(&mut text, &line, style, Tone::Warning);
@@ -141,6 +152,7 @@ mod tests {
         );
         assert!(text.contains("judged by what sidecars report"), "{text}");
         assert!(text.contains("100%, soak"), "{text}");
+        assert!(text.contains("left after about"), "{text}");
         assert!(text.contains("50%: "), "{text}");
         assert!(text.contains("warning: "), "{text}");
     }
