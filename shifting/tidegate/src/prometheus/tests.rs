@@ -226,3 +226,19 @@ fn names_are_matched_as_they_are() {
     assert!(query.ends_with("[30000ms]"), "{query}");
     assert!(samples_of(["a/b", "c/d"], 60_000).ends_with("[240000ms]"));
 }
+
+#[tokio::test]
+async fn a_prometheus_that_takes_a_question_and_never_answers_is_an_outage_of_its_own() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let questions = super::query::Questions::new();
+    let answer = questions
+        .scrapes(&url, ["checkout/v1", "checkout/v2"], 1_000)
+        .await;
+    let outage = answer.unwrap_err();
+    assert!(matches!(&outage, Outage::TimedOut { url: named } if *named == url));
+    assert!(outage.to_string().contains(&url), "{outage}");
+    drop(silent);
+    let answer = questions.scrapes(&url, ["a/v1", "a/v2"], 1_000).await;
+    assert!(matches!(answer.unwrap_err(), Outage::Unreachable { .. }));
+}
