@@ -184,12 +184,6 @@ impl Crossed {
             Subject::Revision => self.revision_beside.e(),
         }
     }
-
-    /// The e-value of "where both meet it is worse than with either alone": the smaller of two, which
-    /// is one of "not worse than with the one" and of "not worse than with the other".
-    pub(crate) fn meet(&self) -> f64 {
-        self.version_beside.e().min(self.revision_beside.e())
-    }
 }
 
 #[cfg(test)]

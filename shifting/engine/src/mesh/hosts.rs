@@ -1,6 +1,6 @@
 //! The hosts that run a version: where they are, and which sidecar each sends its own requests through.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use super::check::{Check, Named};
@@ -16,6 +16,8 @@ use super::values;
 #[derive(Debug, Default)]
 pub(super) struct SeenHosts {
     addresses: BTreeMap<SocketAddr, NodeId>,
+    /// Of the version that is read: its hosts may share a sidecar.
+    of_version: BTreeSet<String>,
     /// For the checks between documents.
     pub(super) sidecars: Vec<Named>,
 }
@@ -29,6 +31,7 @@ impl Check<'_> {
         seen: &mut SeenHosts,
     ) -> Option<Version> {
         let version = declared.node;
+        seen.of_version.clear();
         let (node, hosts) = self.required(version, "hosts", declared.value?.hosts)?;
         if hosts.is_empty() {
             let help = "declare at least one; a version that nothing runs cannot take traffic";
@@ -81,7 +84,8 @@ impl Check<'_> {
             zone,
             sidecar: sidecar.as_ref().map(|sidecar| sidecar.name.clone()),
         };
-        seen.sidecars.extend(sidecar);
+        seen.sidecars
+            .extend(sidecar.filter(|sidecar| seen.of_version.insert(sidecar.name.clone())));
         Some(host)
     }
 }

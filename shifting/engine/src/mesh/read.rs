@@ -229,12 +229,12 @@ impl<'a> Reading<'a> {
     fn sidecar(&mut self, name: String, place: Place<'a>) {
         if let Some(first) = self.sidecars.get(&name) {
             let message = format!(
-                "sidecar {} stands beside two hosts, first at {}",
+                "sidecar {} stands beside hosts of two versions, first at {}",
                 shown(&name),
                 first.tree.place(first.node)
             );
-            let help = "nobody could tell whose requests it sends; leave `sidecar` out where hosts \
-                        share one";
+            let help = "nobody could tell whose requests it sends; leave `sidecar` out where \
+                        versions share one";
             self.report(place, Fault::new(message, help));
             return;
         }

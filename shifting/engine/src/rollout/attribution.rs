@@ -12,8 +12,8 @@
 //! - A service's version and a caller's, where the mesh says which sidecars send for which version of
 //!   the caller ([`State::callers`]). The table says whom to blame and excuses nobody: what a caller
 //!   does wrong by itself shows in what is asked of it, which is no cell, so a table that is silent
-//!   about it must not delay its way back. What fails only where both new versions meet is nobody's
-//!   fault alone, also when only one of the margins is large enough to tell.
+//!   about it must not delay its way back. Who goes back is not blamed either if the table shows that
+//!   the other one has a part in what fails, also where the margin of that one does not tell.
 //!
 //! Where no cells are counted, or they don't tell, and both margins are suspected, both go back, at
 //! once; but neither is blamed, that is not quarantined, and may be tried again alone.
@@ -165,6 +165,7 @@ impl State {
             .suspects(run, context.now)
             .partition(|other| is_alone_at_fault(run, other));
         let blamed: Vec<String> = own.iter().map(|other| sentence(run, other)).collect();
+        let suspected = shared.iter().any(|it| it.battery.suspected().is_some());
         let shared: Vec<String> = shared.iter().map(|other| suspicion(run, other)).collect();
         let Ok(run) = self.running_mut(service) else {
             return;
@@ -177,9 +178,12 @@ impl State {
                 true => "was let overlap",
                 false => "overlaps",
             };
+            let part = match suspected {
+                true => "is suspected too",
+                false => "has a part in what fails",
+            };
             let text = format!(
-                "it is not blamed, since what it {overlaps} is suspected too: {}; try them one after \
-                 the other",
+                "it is not blamed, since what it {overlaps} {part}: {}; try them one after the other",
                 shared.join(", ")
             );
             run.tell(NoticeLevel::Page, text, context);
@@ -197,7 +201,7 @@ impl State {
     ) -> impl Iterator<Item = &'a Rollout> {
         self.rollouts()
             .filter(move |other| overlap(run, other) && other.is_lately(now))
-            .filter(move |other| other.battery.suspected().is_some() || meet(run, other))
+            .filter(move |other| other.battery.suspected().is_some() || has_part(other, run))
     }
 }
 
@@ -243,17 +247,27 @@ pub(crate) fn is_alone_at_fault(one: &Rollout, other: &Rollout) -> bool {
     enough(alone(one, other), HOLD_AT)
 }
 
-/// The largest e-value of that; the tables of two that call each other are about different requests.
+/// The e-value of that. Two services that call each other have two tables; the mean of both is an
+/// e-value whatever they have in common.
 fn alone(one: &Rollout, other: &Rollout) -> f64 {
-    let told = tables(one, other).map(|(crossed, subject)| crossed.alone(subject));
-    told.fold(1.0, f64::max)
+    mean(one, other, Crossed::alone)
 }
 
-/// Requests fail from a caller's new version to a callee's new version that don't fail from or to the
-/// old one.
-fn meet(one: &Rollout, other: &Rollout) -> bool {
+/// The mean of what the tables say of the first.
+fn mean(one: &Rollout, other: &Rollout, said: impl Fn(&Crossed, Subject) -> f64) -> f64 {
+    let (sum, count) = tables(one, other).fold((0.0, 0.0), |(sum, count), (crossed, subject)| {
+        (sum + said(crossed, subject), count + 1.0)
+    });
+    if count > 0.0 { sum / count } else { 1.0 }
+}
+
+/// Of two services, the table tells that requests fail by the first one's new version, with or without
+/// the other's: also where its own margin is too small to tell, or made of other requests, or where
+/// the other takes everything and has nothing left to be compared with.
+fn has_part(one: &Rollout, other: &Rollout) -> bool {
     let services = !one.is_configuration() && !other.is_configuration();
-    services && tables(one, other).any(|(crossed, _)| enough(crossed.meet(), HOLD_AT))
+    let tells = |said: fn(&Crossed, Subject) -> f64| enough(mean(one, other, said), HOLD_AT);
+    services && (tells(Crossed::alone) || tells(Crossed::beside))
 }
 
 /// What the table says of one that is blamed.
@@ -269,13 +283,14 @@ fn sentence(run: &Rollout, other: &Rollout) -> String {
 /// What is known of one that is suspected as well.
 fn suspicion(run: &Rollout, other: &Rollout) -> String {
     let (plan, finding) = (&other.plan, other.battery.regression().sentence);
-    let meet = match tables(run, other).next() {
-        None => "",
-        Some(_) if meet(run, other) => ", and it is found where both meet only",
-        Some((crossed, subject)) if enough(crossed.beside(subject), HOLD_AT) => {
-            ", and it is found where both meet only"
-        }
-        Some(_) => ", and the table of both doesn't tell yet",
+    let meet = if tables(run, other).next().is_none() {
+        ""
+    } else if enough(mean(run, other, Crossed::beside), HOLD_AT) {
+        ", and it is found where both meet only"
+    } else if has_part(other, run) {
+        ", and what fails is what it has a part in"
+    } else {
+        ", and the table of both doesn't tell yet"
     };
     format!("`{}` to `{}` ({finding}{meet})", plan.service, plan.to)
 }
@@ -286,7 +301,10 @@ impl Rollout {
     /// Counts the cells that an observation tells of.
     pub(crate) fn cross(&mut self, rivals: &[Rival], observation: &Observation) {
         let horizon = horizon(&self.plan);
-        let own = self.planned_rung().map_or(1.0, tolerated_odds);
+        let own = match &observation.fleet {
+            Some(_) => self.planned_rung().map_or(1.0, tolerated_odds),
+            None => self.tolerated(&observation.evidence),
+        };
         let current = observation.epoch == self.epoch && self.is_exposed();
         let (tables, told) = match (&mut self.sidecars, &observation.fleet) {
             (Some(sidecars), Some(fleet)) => (&mut sidecars.tables, &fleet.crossed),

@@ -14,7 +14,14 @@ use super::fleets::Look;
 #[derive(Debug, Default)]
 pub(super) struct CrossTables {
     /// By who is sent to and who sends; the latter is a fleet (`fleet:NAME`) or a service.
-    intakes: BTreeMap<(String, String), Intake>,
+    pairs: BTreeMap<(String, String), Pair>,
+}
+
+#[derive(Debug, Default)]
+struct Pair {
+    intake: Intake,
+    /// The sidecars that count; `None` for all, of which a fleet's arms change by the second.
+    senders: Option<BTreeSet<String>>,
 }
 
 // === impl CrossTables ===
@@ -22,37 +29,43 @@ pub(super) struct CrossTables {
 impl CrossTables {
     /// Which pairs are counted from now on.
     pub(super) fn attend(&mut self, state: &State) {
-        let mut pairs: BTreeSet<(String, String)> = BTreeSet::new();
+        let mut pairs: BTreeMap<(String, String), Option<BTreeSet<String>>> = BTreeMap::new();
         for run in state.active() {
             let name = &run.plan().service;
-            let services = state.crossed(run).map(|other| &other.plan().service);
-            pairs.extend(services.map(|service| (service.clone(), name.clone())));
-            let callers = state
-                .callers(run)
-                .map(|callers| &callers.rollout.plan().service);
-            pairs.extend(callers.map(|caller| (name.clone(), caller.clone())));
+            for service in state.crossed(run).map(|other| &other.plan().service) {
+                pairs.insert((service.clone(), name.clone()), None);
+            }
+            for callers in state.callers(run) {
+                let caller = callers.rollout.plan().service.clone();
+                let senders = callers.on_new.union(&callers.on_old).cloned().collect();
+                pairs.insert((name.clone(), caller), Some(senders));
+            }
         }
-        self.intakes.retain(|pair, _| pairs.contains(pair));
-        for pair in pairs {
-            self.intakes.entry(pair).or_default();
+        self.pairs.retain(|names, _| pairs.contains_key(names));
+        for (names, senders) in pairs {
+            self.pairs.entry(names).or_default().senders = senders;
         }
     }
 
     pub(super) fn record(&mut self, report: &SidecarReport) {
-        for intake in self.intakes.values_mut() {
-            intake.record(report);
+        for pair in self
+            .pairs
+            .values_mut()
+            .filter(|it| it.counts(&report.sidecar))
+        {
+            pair.intake.record(report);
         }
     }
 
     pub(super) fn reconnected(&mut self, sidecar: &str) {
-        for intake in self.intakes.values_mut() {
-            intake.reconnected(sidecar);
+        for pair in self.pairs.values_mut() {
+            pair.intake.reconnected(sidecar);
         }
     }
 
     pub(super) fn departed(&mut self, sidecar: &str) {
-        for intake in self.intakes.values_mut() {
-            intake.departed(sidecar);
+        for pair in self.pairs.values_mut() {
+            pair.intake.departed(sidecar);
         }
     }
 
@@ -87,7 +100,8 @@ impl CrossTables {
                 let caller = &callers.rollout.plan().service;
                 let cells =
                     self.cells(run.plan(), caller, &callers.on_new, &callers.on_old, now)?;
-                Some((caller.clone(), cells))
+                // Most that overlap don't call one another, and this goes into the journal.
+                (cells != Cells::default()).then(|| (caller.clone(), cells))
             })
             .collect()
     }
@@ -101,8 +115,8 @@ impl CrossTables {
         on_old: &BTreeSet<String>,
         now: Time,
     ) -> Option<Cells> {
-        let pair = (plan.service.clone(), sender.to_owned());
-        let intake = self.intakes.get_mut(&pair)?;
+        let names = (plan.service.clone(), sender.to_owned());
+        let intake = &mut self.pairs.get_mut(&names)?.intake;
         let slow = plan.slo.latency.as_ref();
         let mut by_sender = |version: &str| {
             let clusters = BTreeSet::from([cluster_name(&plan.service, version)]);
@@ -123,6 +137,15 @@ impl CrossTables {
             revision,
             both,
         })
+    }
+}
+
+// === impl Pair ===
+
+impl Pair {
+    fn counts(&self, sidecar: &str) -> bool {
+        let senders = self.senders.as_ref();
+        senders.is_none_or(|senders| senders.contains(sidecar))
     }
 }
 
@@ -218,6 +241,6 @@ mod tests {
         // Those that they call count nothing of them.
         let caller = state.latest("one").unwrap();
         let of_caller = tables.of_callers(caller, &state, Time(3_000));
-        assert!(of_caller.values().all(|cells| *cells == Cells::default()));
+        assert!(of_caller.is_empty(), "{of_caller:?}");
     }
 }

@@ -18,6 +18,8 @@ struct Failing {
     both: u64,
     /// What is asked of the new caller, whatever it calls.
     own: u64,
+    /// Whoever asks the caller sees nothing of its failed calls.
+    hidden: bool,
 }
 
 /// `checkout` calls `cart`, and both are at 5% side by side.
@@ -36,20 +38,8 @@ fn overlapping(named: bool) -> World {
     mesh.services.insert("cart".to_owned(), cart);
     mesh.services.insert("checkout".to_owned(), checkout);
     let mut world = World::new(mesh);
-    for (service, overlap) in [("cart", false), ("checkout", true)] {
-        world
-            .apply(Event::Start {
-                service: service.into(),
-                to: "v2".into(),
-                actor: "ann".into(),
-                turn: Turn::Next,
-                terms: Terms {
-                    overlap,
-                    ..Terms::default()
-                },
-            })
-            .unwrap();
-    }
+    start(&mut world, "cart", false);
+    start(&mut world, "checkout", true);
     let judged = |world: &World, name: &str| {
         let run = world.state.latest(name).unwrap();
         run.phase() == Phase::Judging
@@ -62,6 +52,20 @@ fn overlapping(named: bool) -> World {
         }
     }
     panic!("never: {:?}", world.state.statuses(world.now));
+}
+
+fn start(world: &mut World, service: &str, overlap: bool) {
+    let event = Event::Start {
+        service: service.into(),
+        to: "v2".into(),
+        actor: "ann".into(),
+        turn: Turn::Next,
+        terms: Terms {
+            overlap,
+            ..Terms::default()
+        },
+    };
+    world.apply(event).unwrap();
 }
 
 fn cell(requests: u64, failing: u64) -> Cell {
@@ -114,8 +118,13 @@ fn second(world: &mut World, failing: Failing, others: u64) {
     if world.runs("checkout") {
         let mut of_caller = world.healthy_of("checkout");
         let own = new * failing.own / 1_000;
-        of_caller.evidence.canary = arm(&[cells.revision, cells.both], 0, own);
-        of_caller.evidence.stable = arm(&[cells.neither, cells.version], 0, 0);
+        let seen = |cell: Cell| Cell {
+            bad: if failing.hidden { 0 } else { cell.bad },
+            ..cell
+        };
+        let calls = [cells.revision, cells.both].map(seen);
+        of_caller.evidence.canary = arm(&calls, 0, own);
+        of_caller.evidence.stable = arm(&[cells.neither, cells.version].map(seen), 0, 0);
         // It calls nobody whose rollout is under way but `cart`, which calls nobody.
         let counted = world.state.callers(world.state.latest("checkout").unwrap());
         assert_eq!(counted.count(), 0);
@@ -169,7 +178,7 @@ fn both_are_blamed_when_both_are_worse_without_the_other_where_the_mesh_tells_wh
         callee: 200,
         caller: 200,
         both: 360,
-        own: 0,
+        ..Failing::default()
     };
     for (named, expected) in [(false, [SHARED; 2]), (true, [ALONE; 2])] {
         let world = after_two_minutes(named, failing, 0);
@@ -194,6 +203,51 @@ fn what_fails_only_where_both_meet_is_nobodys_fault_also_when_only_one_is_suspec
         let pages = world.pages().join("\n");
         let told = pages.contains("where both meet only");
         assert_eq!(told, named, "{pages}");
+        let lost = pages.contains("has a part in what fails: `cart`");
+        assert_eq!(lost, named && others > 0, "{pages}");
+    }
+}
+
+/// Where the callee takes everything there is nothing left to compare it with: it goes back for the
+/// objective alone.
+#[test]
+fn a_callee_at_100_percent_is_not_blamed_for_a_caller_whose_own_margin_is_silent() {
+    for (named, expected) in [(false, ALONE), (true, SHARED)] {
+        let mut world = overlapping(named);
+        let mut mesh = world.state.mesh().unwrap().clone();
+        for service in mesh.services.values_mut() {
+            service.rollout.bake_ms = 5_000;
+        }
+        let mut world = {
+            world.state = State::default();
+            world.apply(Event::MeshAccepted { mesh }).unwrap();
+            world
+        };
+        start(&mut world, "cart", false);
+        for _ in 0..300 {
+            if world.state.latest("cart").unwrap().share() == Ppm::WHOLE {
+                break;
+            }
+            second(&mut world, Failing::default(), 0);
+        }
+        start(&mut world, "checkout", true);
+        for _ in 0..120 {
+            second(&mut world, Failing::default(), 0);
+            if world.state.latest("checkout").unwrap().phase() == Phase::Judging {
+                break;
+            }
+        }
+        assert_eq!(world.state.latest("cart").unwrap().share(), Ppm::WHOLE);
+        let failing = Failing {
+            caller: 900,
+            both: 900,
+            hidden: true,
+            ..Failing::default()
+        };
+        for _ in 0..60 {
+            second(&mut world, failing, 0);
+        }
+        assert_eq!(causes(&world), [expected, None], "named: {named}");
     }
 }
 
