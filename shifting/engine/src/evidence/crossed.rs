@@ -23,9 +23,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::difference::Difference;
 use super::regression::{Bets, Pair, Regression};
 use super::wealth::mix;
 use crate::rollout::ArmCounts;
+use crate::time::Time;
 
 /// One cell's requests in one interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -68,6 +70,16 @@ pub(crate) enum Subject {
 struct Stratum {
     errors: Regression,
     slow: Regression,
+    /// Whether it still matters; else a past burst would tell for ever where nothing fails any more.
+    /// The tables with fleets began without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    differences: Option<Box<Differences>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+struct Differences {
+    errors: Difference,
+    slow: Difference,
 }
 
 /// The tests on the table of two rollouts, from when both expose something.
@@ -114,10 +126,11 @@ impl Stratum {
         Self {
             errors: Regression::new(Bets::Dense, horizon),
             slow: Regression::new(Bets::Dense, horizon),
+            differences: None,
         }
     }
 
-    fn observe(&mut self, new: Cell, old: Cell, rho: f64) {
+    fn observe(&mut self, new: Cell, old: Cell, rho: f64, now: Time) {
         let errors = Pair {
             canary: new.requests,
             canary_bad: new.bad,
@@ -132,10 +145,18 @@ impl Stratum {
         };
         self.errors.observe(errors, rho);
         self.slow.observe(slow, rho);
+        if let Some(differences) = &mut self.differences {
+            differences.errors.observe(errors, now);
+            differences.slow.observe(slow, now);
+        }
     }
 
     /// The weighted mean of e-values is one.
     fn e(&self) -> f64 {
+        let matters = |it: &Differences| it.errors.matters() || it.slow.matters();
+        if !self.differences.as_deref().is_none_or(matters) {
+            return 1.0;
+        }
         let part = self.errors.bets().errors_part();
         mix(part, self.errors.e(), self.slow.e())
     }
@@ -155,18 +176,32 @@ impl Crossed {
         }
     }
 
+    /// The same for two services: what does not matter any more tells nothing.
+    pub(crate) fn of_services(horizon: u32) -> Self {
+        let stratum = || Stratum {
+            differences: Some(Box::default()),
+            ..Stratum::new(horizon)
+        };
+        Self {
+            version_alone: stratum(),
+            revision_alone: stratum(),
+            version_beside: stratum(),
+            revision_beside: stratum(),
+        }
+    }
+
     /// One tick. `rho` is the odds ratio that is tolerated of both.
-    pub(crate) fn observe(&mut self, cells: &Cells, rho: f64) {
+    pub(crate) fn observe(&mut self, cells: &Cells, rho: f64, now: Time) {
         let Cells {
             neither,
             version,
             revision,
             both,
         } = *cells;
-        self.version_alone.observe(version, neither, rho);
-        self.revision_alone.observe(revision, neither, rho);
-        self.version_beside.observe(both, revision, rho);
-        self.revision_beside.observe(both, version, rho);
+        self.version_alone.observe(version, neither, rho, now);
+        self.revision_alone.observe(revision, neither, rho, now);
+        self.version_beside.observe(both, revision, rho, now);
+        self.revision_beside.observe(both, version, rho, now);
     }
 
     /// The e-value of "it is worse, also where the other has no part".

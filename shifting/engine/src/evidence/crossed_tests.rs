@@ -44,7 +44,7 @@ fn found(rates: Rates) -> [usize; 3] {
         let (mut random, mut crossed) = (Random::new(seed), Crossed::new(120));
         let mut ever = [false; 3];
         for _ in 0..120 {
-            crossed.observe(&second(rates, &mut random), RHO);
+            crossed.observe(&second(rates, &mut random), RHO, Time(0));
             let beside = [Subject::Version, Subject::Revision].map(|it| crossed.beside(it));
             ever[0] |= enough(crossed.alone(Subject::Version), HOLD_AT);
             ever[1] |= enough(crossed.alone(Subject::Revision), HOLD_AT);
@@ -133,7 +133,7 @@ fn the_others_fault_does_not_weaken_what_is_promised() {
         let (mut random, mut crossed) = (Random::new(seed), Crossed::new(600));
         let mut most: f64 = 0.0;
         for _ in 0..600 {
-            crossed.observe(&second(rates, &mut random), RHO);
+            crossed.observe(&second(rates, &mut random), RHO, Time(0));
             most = most.max(crossed.alone(Subject::Version));
         }
         held += usize::from(enough(most, HOLD_AT));
@@ -145,7 +145,7 @@ fn the_others_fault_does_not_weaken_what_is_promised() {
 #[test]
 fn empty_cells_tell_nothing_and_slowness_counts_too() {
     let mut crossed = Crossed::new(120);
-    crossed.observe(&Cells::default(), RHO);
+    crossed.observe(&Cells::default(), RHO, Time(0));
     assert!((crossed.alone(Subject::Version) - 1.0).abs() < 1e-9);
     let cell = |requests, slow| Cell {
         requests,
@@ -159,7 +159,37 @@ fn empty_cells_tell_nothing_and_slowness_counts_too() {
             version: cell(10, 5),
             ..Cells::default()
         };
-        crossed.observe(&cells, RHO);
+        crossed.observe(&cells, RHO, Time(0));
     }
     assert!(enough(crossed.alone(Subject::Version), HOLD_AT));
+}
+
+/// Hosts that warm up fail for two seconds; an hour later nobody is blamed for that.
+#[test]
+fn between_services_a_past_burst_does_not_tell_for_ever() {
+    let cell = |requests: u64, bad: u64| Cell {
+        requests,
+        bad,
+        ..Cell::default()
+    };
+    let told = |mut crossed: Crossed| {
+        let mut tell = |seconds: u64, bad: u64, from: u64| {
+            for second in from..from + seconds {
+                let cells = Cells {
+                    neither: cell(950, 0),
+                    version: cell(50, bad),
+                    ..Cells::default()
+                };
+                crossed.observe(&cells, RHO, Time(second * 1_000));
+            }
+            enough(crossed.alone(Subject::Version), HOLD_AT)
+        };
+        (tell(2, 10, 0), tell(600, 0, 2))
+    };
+    assert_eq!(told(Crossed::of_services(3_600)), (true, false));
+    assert_eq!(
+        told(Crossed::new(3_600)),
+        (true, true),
+        "as journals have it"
+    );
 }

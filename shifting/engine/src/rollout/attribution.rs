@@ -299,7 +299,7 @@ fn suspicion(run: &Rollout, other: &Rollout) -> String {
 
 impl Rollout {
     /// Counts the cells that an observation tells of.
-    pub(crate) fn cross(&mut self, rivals: &[Rival], observation: &Observation) {
+    pub(crate) fn cross(&mut self, rivals: &[Rival], observation: &Observation, now: Time) {
         let horizon = horizon(&self.plan);
         let own = match &observation.fleet {
             Some(_) => self.planned_rung().map_or(1.0, tolerated_odds),
@@ -315,16 +315,20 @@ impl Rollout {
             let Some(cells) = told.get(&rival.service) else {
                 continue;
             };
+            let crossed = || match observation.fleet {
+                Some(_) => Crossed::new(horizon),
+                None => Crossed::of_services(horizon),
+            };
             let fresh = || Table {
                 rival: rival.number,
-                crossed: Crossed::new(horizon),
+                crossed: crossed(),
             };
             let table = tables.entry(rival.service.clone());
             let table = table.or_insert_with(fresh);
             if table.rival != rival.number {
                 *table = fresh();
             }
-            table.crossed.observe(cells, own.max(rival.rho));
+            table.crossed.observe(cells, own.max(rival.rho), now);
         }
     }
 

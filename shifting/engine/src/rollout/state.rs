@@ -386,7 +386,7 @@ impl State {
         let rollout = self.running_mut(service)?;
         let before = rollout.phase;
         rollout.parts.clone_from(&observation.parts);
-        rollout.cross(&rivals, observation);
+        rollout.cross(&rivals, observation, context.now);
         rollout.note_rival(at_fault, over, context.now);
         rollout.no_way_back = no_way_back;
         rollout.tick(observation, context);
