@@ -17,6 +17,9 @@ use crate::rollout::{ArmCounts, BudgetStatus, Evidence};
 use crate::time::Time;
 use crate::units::Ppm;
 
+/// The rules by which a small difference below the promised threshold tells nothing.
+const RULES_OF_GUARDED_EDGES: u32 = 5;
+
 /// E-value of a slight suspicion.
 const SLIGHT: f64 = 2.0;
 
@@ -108,10 +111,12 @@ impl Battery {
     /// Fixes the edges at which latency is compared besides the objective's threshold: those next
     /// to the median and the slowest tenth and hundredth of `stable`, which is what was counted
     /// before the canary's first request. Without a latency objective there are none.
-    pub fn freeze_edges(&mut self, slo: &Slo, stable: &ArmCounts) {
+    pub fn freeze_edges(&mut self, rules: u32, slo: &Slo, stable: &ArmCounts) {
+        let guarded = rules >= RULES_OF_GUARDED_EDGES;
         self.edges = slo.latency.as_ref().map_or_else(Vec::new, |objective| {
             let bets = self.errors.regression.bets();
-            Edge::freeze(stable, objective.threshold_ms, bets, self.horizon)
+            let terms = (bets, self.horizon);
+            Edge::freeze(stable, objective.threshold_ms, guarded, terms)
         });
     }
 
@@ -213,14 +218,14 @@ impl Battery {
     #[allow(clippy::cast_precision_loss, reason = "a handful of edges")]
     pub(super) fn slower(&self) -> Option<f64> {
         let threshold = self.latency.as_ref()?.regression.e();
-        let edges = self.edges.iter().map(|edge| edge.regression.e());
+        let edges = self.edges.iter().map(Edge::e);
         Some((threshold + edges.sum::<f64>()) / (1 + self.edges.len()) as f64)
     }
 
     /// The further edge that speaks more against the canary than the objective's threshold does.
     fn worst_edge(&self) -> Option<&Edge> {
         let threshold = self.latency.as_ref()?.regression.e();
-        let e = |edge: &&Edge| edge.regression.e();
+        let e = |edge: &&Edge| edge.e();
         self.edges
             .iter()
             .max_by(|a, b| e(a).total_cmp(&e(b)))

@@ -35,9 +35,14 @@ impl Difference {
 
     /// Whether the canary is worse by enough to matter.
     pub(crate) fn matters(&self) -> bool {
+        self.is_at_least(LEAST)
+    }
+
+    /// Whether the canary's rate is above stable's by so much, since the start or lately.
+    pub(crate) fn is_at_least(&self, least: f64) -> bool {
         let mut window = self.previous;
         window.add(self.current);
-        excess(self.total) >= LEAST || excess(window) >= LEAST
+        excess(self.total) >= least || excess(window) >= least
     }
 
     pub(crate) fn total(&self) -> Pair {

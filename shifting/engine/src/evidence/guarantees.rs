@@ -102,7 +102,7 @@ fn certain<const MARKS: usize>(edge: &Edge, runs: u64, marks: [f64; MARKS]) -> [
         let mut random = Random::new(run);
         let mut battery = Battery::new(&slo(), 600);
         let before = draw(&mut random, (10_000, edge.stable.1));
-        battery.freeze_edges(&slo(), &before);
+        battery.freeze_edges(crate::mesh::RULES, &slo(), &before);
         battery.expect_share(edge.wanted);
         battery.ask_for_proof(&slo(), 5);
         let mut highest = [f64::NEG_INFINITY; 7];

@@ -27,7 +27,9 @@ impl Rollout {
     /// Before the canary's first request.
     pub(crate) fn fix_edges(&mut self) {
         if self.has_rules() {
-            self.battery.freeze_edges(&self.plan.slo, &self.stable);
+            let rules = self.plan.policy.rules;
+            self.battery
+                .freeze_edges(rules, &self.plan.slo, &self.stable);
             self.fix_edges_of_witness();
         }
     }

@@ -148,7 +148,7 @@ impl Rollout {
         if let Some(witness) = self.witness.as_deref_mut() {
             witness
                 .battery
-                .freeze_edges(&self.plan.slo, &witness.stable);
+                .freeze_edges(self.plan.policy.rules, &self.plan.slo, &witness.stable);
         }
     }
 

@@ -222,7 +222,7 @@ impl Trial {
             self.before -= 1;
             if self.before == 0 {
                 self.battery
-                    .freeze_edges(&settings.slo, &self.counted_before);
+                    .freeze_edges(settings.rules, &settings.slo, &self.counted_before);
                 self.since = now;
             }
             return;
