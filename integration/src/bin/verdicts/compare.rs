@@ -21,7 +21,7 @@ const MEDIANS_S: [(&str, f64); 3] = [
 const FAILED_MAX: f64 = 25.0;
 
 /// Healthy rollouts that may be reverted, of a thousand.
-const FALSE_MAX: f64 = 1.0;
+pub(crate) const FALSE_MAX: f64 = 1.0;
 
 /// Seeds of reverted rollouts that are named.
 const NAMED: usize = 5;
@@ -208,7 +208,7 @@ fn outage(found: &Found, report: &mut Report) {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of rollouts")]
-fn per_thousand(count: usize, all: usize) -> f64 {
+pub(crate) fn per_thousand(count: usize, all: usize) -> f64 {
     count as f64 * 1_000.0 / all.max(1) as f64
 }
 

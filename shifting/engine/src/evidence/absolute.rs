@@ -1,7 +1,7 @@
 //! Does an arm breach the objective, whatever the other does? (evidence §4.3)
 //!
 //! Below 100% a breach without a regression is the environment's fault, and the canary is not
-//! blamed; at 100% there is no stable arm any more and this is the test that reverts.
+//! blamed; at 100% there is no stable arm any more, and this is the test that goes a rung back, to ask it.
 
 use serde::{Deserialize, Serialize};
 

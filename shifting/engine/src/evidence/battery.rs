@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::absolute::Absolute;
 use super::advance::{Proofs, Shortfall};
-use super::budget::Budget;
+use super::budget::{Beside, Budget};
 use super::difference::Difference;
 use super::edges::Edge;
 use super::judged::Judged;
@@ -19,6 +19,9 @@ use crate::units::Ppm;
 
 /// The rules by which a small difference below the promised threshold tells nothing.
 const RULES_OF_GUARDED_EDGES: u32 = 5;
+
+/// The rules by which what fails at 100% is the canary's fault only once stable was asked.
+pub(crate) const RULES_OF_ASKING_STABLE: u32 = 6;
 
 /// E-value of a slight suspicion.
 const SLIGHT: f64 = 2.0;
@@ -78,6 +81,9 @@ pub struct Battery {
     /// Evidence to advance; `None` where none is asked for.
     pub(super) proofs: Option<Proofs>,
     pub(super) budget: Budget,
+    /// [`RULES_OF_ASKING_STABLE`] are in force.
+    #[serde(default)]
+    pub(super) asks_stable: bool,
     pub(super) horizon: u32,
 }
 
@@ -104,6 +110,7 @@ impl Battery {
             share: ShareTest::new(Ppm::ZERO, horizon),
             proofs: None,
             budget: Budget::default(),
+            asks_stable: rules >= RULES_OF_ASKING_STABLE,
             horizon,
         }
     }
@@ -145,8 +152,12 @@ impl Battery {
     pub fn observe(&mut self, evidence: &Evidence, rho: f64, now: Time) {
         let (errors, slow) = pairs(evidence);
         let before = self.errors.difference.total();
-        let alone = self.share.wants_everything();
-        self.budget.observe(errors, before, alone, now);
+        let beside = match (self.share.wants_everything(), self.asks_stable) {
+            (false, _) => Beside::Stable,
+            (true, false) => Beside::Nobody,
+            (true, true) => Beside::NobodyApart,
+        };
+        self.budget.observe(errors, before, beside, now);
         self.errors.observe(errors, rho, now);
         if let Some(latency) = &mut self.latency {
             latency.observe(slow, rho, now);
@@ -170,18 +181,22 @@ impl Battery {
         BudgetStatus {
             spent: self.budget.spent(),
             allowed: self.budget.allowed(budget, slo.success),
-            exceeded: self.budget.exceeded(budget, slo.success),
+            exceeded: self.over_budget(budget, slo),
         }
     }
 
     /// The rollout cost more than it may.
     #[must_use]
     pub fn over_budget(&self, budget: ErrorBudget, slo: &Slo) -> bool {
-        self.budget.exceeded(budget, slo.success)
+        let alone = self.share.wants_everything();
+        self.budget.exceeded(budget, slo.success, alone)
     }
 
     /// Starts to test the share of a new exposure.
     pub fn expect_share(&mut self, wanted: Ppm) {
+        if wanted == Ppm::WHOLE && !self.share.wants_everything() {
+            self.budget.forget_alone();
+        }
         self.share = ShareTest::new(wanted, self.horizon);
     }
 

@@ -28,6 +28,16 @@ const DEVIATIONS: i128 = 4;
 /// Time between two ticks that counts as traffic watched.
 const STEP_MAX_MS: u64 = 3_000;
 
+/// Who serves beside the canary in a tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beside {
+    Stable,
+    /// Nobody: it has everything.
+    Nobody,
+    /// Nobody, and what fails is put aside until it is known whose fault it is.
+    NobodyApart,
+}
+
 /// Failed requests that a rollout has cost.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Budget {
@@ -35,18 +45,37 @@ pub(crate) struct Budget {
     excess: i64,
     /// Variance of `excess` if both arms are alike, millionths.
     variance: i64,
+    /// The same two, of the time at 100%, which is held against the canary only while it lasts: nobody
+    /// can tell there whose fault a failure is.
+    #[serde(default, skip_serializing_if = "Sums::is_nothing")]
+    alone: Sums,
     /// Requests of both arms while time was watched, and the time.
     requests: u64,
     watched_ms: u64,
     latest: Option<Time>,
 }
 
+/// Failures beyond stable's rate, and their variance, millionths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+struct Sums {
+    excess: i64,
+    variance: i64,
+}
+
+// === impl Sums ===
+
+impl Sums {
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 // === impl Budget ===
 
 impl Budget {
     /// One tick. `before`: what was counted before it in the whole rollout. Stable's rate is that
-    /// of the tick; where it has no requests, and at 100% (`alone`), that of before.
-    pub(crate) fn observe(&mut self, pair: Pair, before: Pair, alone: bool, now: Time) {
+    /// of the tick; where it has no requests, and at 100%, that of before.
+    pub(crate) fn observe(&mut self, pair: Pair, before: Pair, beside: Beside, now: Time) {
         if let Some(latest) = self.latest {
             let step_ms = now.since_ms(latest).min(STEP_MAX_MS);
             self.watched_ms = self.watched_ms.saturating_add(step_ms);
@@ -56,7 +85,7 @@ impl Budget {
             }
         }
         self.latest = Some(now);
-        let own = !alone && pair.stable > 0;
+        let own = beside == Beside::Stable && pair.stable > 0;
         let (stable, stable_bad) = if own {
             (pair.stable, pair.stable_bad)
         } else {
@@ -77,13 +106,24 @@ impl Budget {
         let add = |sum: &mut i64, more: i128| {
             *sum = sum.saturating_add(i64::try_from(more).unwrap_or(i64::MAX));
         };
-        add(&mut self.excess, excess);
-        add(&mut self.variance, variance);
+        if beside == Beside::NobodyApart {
+            add(&mut self.alone.excess, excess);
+            add(&mut self.alone.variance, variance);
+        } else {
+            add(&mut self.excess, excess);
+            add(&mut self.variance, variance);
+        }
+    }
+
+    /// The canary gets everything, again: what failed when it had everything before was not its fault.
+    pub(crate) fn forget_alone(&mut self) {
+        self.alone = Sums::default();
     }
 
     /// Failed requests that the rollout cost; nothing when the canary is the better one.
     pub(crate) fn spent(&self) -> u64 {
-        u64::try_from(i128::from(self.excess) / MICRO).unwrap_or(0)
+        let both = i128::from(self.excess) + i128::from(self.alone.excess);
+        u64::try_from(both / MICRO).unwrap_or(0)
     }
 
     /// Failed requests that it may cost.
@@ -99,18 +139,23 @@ impl Budget {
         u64::try_from(allowed).unwrap_or(u64::MAX).max(LEAST)
     }
 
-    /// It cost more than it may, and not by chance.
-    pub(crate) fn exceeded(&self, budget: ErrorBudget, objective: Ppm) -> bool {
+    /// It cost more than it may, and not by chance. `alone`: it has everything now.
+    pub(crate) fn exceeded(&self, budget: ErrorBudget, objective: Ppm, alone: bool) -> bool {
+        let (mut excess, mut variance) = (i128::from(self.excess), i128::from(self.variance));
+        if alone {
+            excess += i128::from(self.alone.excess);
+            variance += i128::from(self.alone.variance);
+        }
         let least = match budget {
             ErrorBudget::Requests(requests) => requests,
             ErrorBudget::Share(_) => LEAST,
         };
-        if i128::from(self.excess) <= i128::from(least) * MICRO {
+        if excess <= i128::from(least) * MICRO {
             return false; // nearly always, and without a division
         }
-        let deviation = (i128::from(self.variance.max(0)) * MICRO).isqrt();
+        let deviation = (variance.max(0) * MICRO).isqrt();
         let allowed = i128::from(self.allowed(budget, objective)) * MICRO;
-        i128::from(self.excess) - DEVIATIONS * deviation > allowed
+        excess - DEVIATIONS * deviation > allowed
     }
 }
 
@@ -141,9 +186,9 @@ mod tests {
                 stable: stable.0,
                 stable_bad: random.binomial(stable.0, stable.1),
             };
-            budget.observe(pair, before, false, Time(second * 1_000));
+            budget.observe(pair, before, Beside::Stable, Time(second * 1_000));
             before.add(pair);
-            budget.exceeded(one_percent(), Ppm::new(OBJECTIVE).unwrap())
+            budget.exceeded(one_percent(), Ppm::new(OBJECTIVE).unwrap(), false)
         })
     }
 
@@ -157,7 +202,7 @@ mod tests {
                 stable: 190,
                 stable_bad: 0,
             };
-            budget.observe(pair, Pair::default(), false, Time(second * 1_000));
+            budget.observe(pair, Pair::default(), Beside::Stable, Time(second * 1_000));
         }
         let objective = Ppm::new(OBJECTIVE).unwrap();
         assert_eq!(budget.allowed(one_percent(), objective), 5_184);
@@ -202,7 +247,7 @@ mod tests {
                 stable: 1,
                 stable_bad: 1,
             };
-            alone.observe(pair, before, true, second);
+            alone.observe(pair, before, Beside::Nobody, second);
             second = second.plus_ms(1_000);
         }
         assert_eq!(alone.spent(), 5_000);
@@ -212,7 +257,7 @@ mod tests {
             canary_bad: 100,
             ..Pair::default()
         };
-        unknown.observe(pair, Pair::default(), true, Time(0));
+        unknown.observe(pair, Pair::default(), Beside::Nobody, Time(0));
         assert_eq!(unknown.spent(), 0, "nothing to compare with");
     }
 
@@ -226,9 +271,9 @@ mod tests {
             stable_bad: 0,
         };
         for now in [0, 1_000, 3_600_000, 5] {
-            budget.observe(huge, huge, false, Time(now));
+            budget.observe(huge, huge, Beside::Stable, Time(now));
         }
         assert_eq!(budget.watched_ms, 4_000);
-        assert!(budget.exceeded(ErrorBudget::Requests(1), Ppm::WHOLE));
+        assert!(budget.exceeded(ErrorBudget::Requests(1), Ppm::WHOLE, false));
     }
 }

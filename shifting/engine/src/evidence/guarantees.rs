@@ -254,5 +254,5 @@ fn a_rollout_is_judged_by_the_mixture_of_the_rules_it_started_with() {
             assert!((is - wanted.ln()).abs() < 1e-9, "{rules}: {is} {wanted}");
         }
     }
-    assert_eq!(Battery::new(&slo(), 600), Battery::by_rules(2, &slo(), 600));
+    assert_eq!(Battery::new(&slo(), 600), Battery::by_rules(6, &slo(), 600));
 }

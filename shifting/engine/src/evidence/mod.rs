@@ -52,6 +52,7 @@ mod wealth;
 
 pub use a_a::{AaAlarm, AaRate, AaSettings, AaState, AaStatus, AaTrials};
 pub use advance::Shortfall;
+pub(crate) use battery::RULES_OF_ASKING_STABLE;
 pub use battery::{Battery, Finding, Metric};
 pub use cohorts::Cohorts;
 pub use crossed::{Cell, Cells};

@@ -261,8 +261,10 @@ fn quarantine_ms_default() -> u64 {
 /// to advance, keeps the error budget, compares latency at several edges, and holds at saturation; 2
 /// bets more on failures, from the first tick, and where 1% to 5% fail; 3 blames neither of two
 /// rollouts that overlap when both are suspected; 4 looks first, where it can, who of them is worse
-/// without the other; 5 reverts nothing for a few slow answers below the promised threshold.
-pub const RULES: u32 = 5;
+/// without the other; 5 reverts nothing for a few slow answers below the promised threshold; 6 goes
+/// one step back from 100% to ask stable before it blames the canary for what fails there, and blames
+/// nobody when neither version answers.
+pub const RULES: u32 = 6;
 
 /// Failed requests that one rollout may cost more than the old version would have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

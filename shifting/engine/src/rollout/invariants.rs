@@ -8,6 +8,7 @@ mod leases;
 mod memory;
 mod order;
 mod waits;
+mod watched;
 mod witness;
 
 use crate::evidence::FRESH_ENOUGH_PPM;
@@ -184,6 +185,7 @@ fn check_rollout(
     if rollout.phase == Phase::Committed {
         return Ok(()); // decided by the soak; what is behind is listed
     }
+    watched::advanced(earlier, observation, rollout)?;
     witness::advanced(earlier, rollout)?;
     if is > was
         && let Some(crowded) = &before.crowded

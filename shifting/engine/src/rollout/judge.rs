@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::evidence::{HOLD_AT, REVERT_AT};
+use crate::evidence::{HOLD_AT, REVERT_AT, RULES_OF_ASKING_STABLE};
 use crate::rollout::advance::PROOF;
 use crate::rollout::delivery::list;
 use crate::rollout::signals::{fresh, seen};
@@ -33,6 +33,9 @@ const TRAFFIC_MS: u64 = 20_000;
 /// A share that is off for so long reverts.
 const SHARE_OFF_MS: u64 = 30_000;
 
+/// The hold while neither version answers.
+pub(crate) const ANSWERS: &str = "answers";
+
 /// Longest text of a rejection in a sentence; the whole one is in the status.
 const REJECTION_CHARS: usize = 300;
 
@@ -46,6 +49,14 @@ pub(crate) struct Hold {
     pub(crate) stops_clock: bool,
     /// What an operator can do, where the kind does not say it.
     pub(crate) command: Option<String>,
+}
+
+/// What speaks against the canary so much that it goes back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) reason: String,
+    /// It was found at 100%, where no other version shows whose fault it is.
+    pub(crate) alone: bool,
 }
 
 /// What this tick knows beyond what is remembered.
@@ -84,6 +95,17 @@ impl Hold {
     pub(crate) fn clock_runs(mut self) -> Self {
         self.stops_clock = false;
         self
+    }
+}
+
+// === impl Fault ===
+
+impl From<String> for Fault {
+    fn from(reason: String) -> Self {
+        Self {
+            reason,
+            alone: false,
+        }
     }
 }
 
@@ -141,21 +163,30 @@ impl Rollout {
     }
 
     /// The service's own numbers, or their absence, speak against the canary.
-    pub(crate) fn service_fault(&self, look: Look<'_>) -> Option<String> {
+    pub(crate) fn service_fault(&self, look: Look<'_>) -> Option<Fault> {
         let now = look.now;
         if let Some(fault) = self.sidecars.as_ref().and_then(|it| it.health.fault(now)) {
-            return Some(fault);
+            return Some(fault.into());
         }
         if !self.is_excused(now)
             && let Some(finding) = self.battery.regressed()
         {
-            return Some(format!(
+            let reason = format!(
                 "{}: {}; e-value {}, revert at {REVERT_AT:.0}",
                 finding.metric,
                 finding.sentence,
                 e_value(finding.e_value)
-            ));
+            );
+            return Some(reason.into());
         }
+        let alone = self.takes_everything();
+        self.numbers_fault(look)
+            .map(|reason| Fault { reason, alone })
+            .or_else(|| self.silence_fault(look).map(Fault::from))
+    }
+
+    /// What it does, seen by itself.
+    fn numbers_fault(&self, look: Look<'_>) -> Option<String> {
         if self.takes_everything()
             && let Some(finding) = self.battery.canary_breach()
         {
@@ -166,18 +197,20 @@ impl Rollout {
                 e_value(finding.e_value)
             ));
         }
-        if let Some(requests) =
-            self.signals
-                .black_hole(&self.stable, look.evidence.interval_ms(), now)
+        if let Some(requests) = self.black_hole(look)
+            && self.stable_is_silent().is_none()
         {
             return Some(format!(
                 "black hole: {requests} requests went to {} and none was answered",
                 self.plan.to
             ));
         }
-        if let Some(reason) = self.budget_fault() {
-            return Some(reason);
-        }
+        self.budget_fault()
+    }
+
+    /// Too little is heard of it.
+    fn silence_fault(&self, look: Look<'_>) -> Option<String> {
+        let now = look.now;
         if since(self.signals.asymmetric_since, ASYMMETRIC_MS, now) {
             let silent: Vec<&str> = look.evidence.silent.iter().map(String::as_str).collect();
             let who = if silent.is_empty() {
@@ -210,6 +243,7 @@ impl Rollout {
             .or_else(|| self.delivery_doubt(look))
             .or_else(|| self.silence_doubt(look))
             .or_else(|| self.traffic_doubt(look))
+            .or_else(|| self.answers_doubt(look))
             .or_else(|| self.saturation_doubt())
             .or_else(|| self.environment_doubt())
             .or_else(|| self.overlap_doubt())
@@ -351,6 +385,29 @@ impl Rollout {
             );
             Hold::new("saturation", reason)
         })
+    }
+
+    /// The canary's requests without any answer, for too long.
+    fn black_hole(&self, look: Look<'_>) -> Option<u64> {
+        let interval_ms = look.evidence.interval_ms();
+        self.signals.black_hole(&self.stable, interval_ms, look.now)
+    }
+
+    /// Stable's requests without any answer, where that is asked.
+    fn stable_is_silent(&self) -> Option<u64> {
+        let asks = self.plan.policy.rules >= RULES_OF_ASKING_STABLE && !self.takes_everything();
+        asks.then(|| self.signals.stable_unanswered()).flatten()
+    }
+
+    /// Neither version answers: what both wait for is gone, which is no fault of the canary's.
+    fn answers_doubt(&self, look: Look<'_>) -> Option<Hold> {
+        let (canary, stable) = (self.black_hole(look)?, self.stable_is_silent()?);
+        let (from, to) = (&self.plan.from, &self.plan.to);
+        let reason = format!(
+            "neither version answers: {canary} requests went to {to} and {stable} to {from} since \
+             the latest answer; nothing is blamed on {to}"
+        );
+        Some(Hold::new(ANSWERS, reason))
     }
 
     fn environment_doubt(&self) -> Option<Hold> {

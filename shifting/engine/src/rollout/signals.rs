@@ -41,6 +41,9 @@ pub(crate) struct Signals {
     /// The canary's requests since its latest answer, over this many ticks, since then.
     unanswered: (u64, u32),
     unanswered_since: Option<Time>,
+    /// The same of stable.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    stable_unanswered: (u64, u32),
     /// Issued by canary and stable in the latest ticks.
     recent: VecDeque<(u64, u64)>,
     /// Ticks in a row at which the canary was saturated.
@@ -81,6 +84,7 @@ impl Signals {
         let asymmetric = !everything && stable_fresh && !canary_fresh;
         keep(&mut self.asymmetric_since, asymmetric, now);
         self.observe_answers(canary, now);
+        count_unanswered(&mut self.stable_unanswered, stable);
         self.saturated = if !everything && saturated(canary, stable) {
             self.saturated.saturating_add(1)
         } else {
@@ -101,14 +105,19 @@ impl Signals {
     }
 
     fn observe_answers(&mut self, canary: &ArmCounts, now: Time) {
-        if canary.requests > canary.lost {
-            self.unanswered = (0, 0);
-            self.unanswered_since = None;
-        } else if canary.issued > 0 || self.unanswered.0 > 0 {
-            self.unanswered.0 = self.unanswered.0.saturating_add(canary.issued);
-            self.unanswered.1 = self.unanswered.1.saturating_add(1);
-            self.unanswered_since.get_or_insert(now);
+        count_unanswered(&mut self.unanswered, canary);
+        match self.unanswered {
+            (0, 0) => self.unanswered_since = None,
+            _ => {
+                self.unanswered_since.get_or_insert(now);
+            }
         }
+    }
+
+    /// Stable's requests since its latest answer; `None` when it answers, or has no requests.
+    pub(crate) fn stable_unanswered(&self) -> Option<u64> {
+        let (requests, ticks) = self.stable_unanswered;
+        (requests > 0 && ticks >= BLACK_HOLE_TICKS).then_some(requests)
     }
 
     /// How many requests the canary swallowed without any answer, for longer than nearly all of
@@ -151,6 +160,20 @@ impl Signals {
             reports: self.reports,
             ..Self::default()
         };
+    }
+}
+
+fn is_nothing(unanswered: &(u64, u32)) -> bool {
+    *unanswered == (0, 0)
+}
+
+/// Counts an arm's requests, and ticks, since its latest answer.
+fn count_unanswered(unanswered: &mut (u64, u32), arm: &ArmCounts) {
+    if arm.requests > arm.lost {
+        *unanswered = (0, 0);
+    } else if arm.issued > 0 || unanswered.0 > 0 {
+        unanswered.0 = unanswered.0.saturating_add(arm.issued);
+        unanswered.1 = unanswered.1.saturating_add(1);
     }
 }
 

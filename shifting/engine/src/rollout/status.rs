@@ -196,7 +196,7 @@ pub enum Decision {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
     /// `bake`, `acknowledge`, `traffic`, `share`, `requests`, `evidence`, `proof`, `silence`,
-    /// `saturation`, `environment`, `overlap`, `sources`, `paused`, `disconnected`, `way back`,
+    /// `saturation`, `environment`, `answers`, `overlap`, `sources`, `paused`, `disconnected`, `way back`,
     /// `wait` (of a gate), `approval`, `freeze`, `cap`: for programs.
     pub kind: String,
     /// A sentence.

@@ -8,6 +8,7 @@ use crate::units::Ppm;
 mod acceptance;
 mod advance;
 mod after;
+mod alone;
 mod callers;
 mod calls;
 mod cap;

@@ -1,15 +1,14 @@
 //! One observation of a running rollout.
 
-use crate::evidence::{HOLD_AT, REVERT_AT, enough};
+use crate::evidence::{HOLD_AT, REVERT_AT, RULES_OF_ASKING_STABLE, enough};
 use crate::rollout::delivery::list;
-use crate::rollout::judge::{Hold, Look};
+use crate::rollout::judge::{ANSWERS, Fault, Hold, Look};
 use crate::rollout::run::Context;
 use crate::rollout::signals::{fresh, seen};
 use crate::rollout::{Evidence, NoticeLevel, Observation, Phase, PlannedRung, Rollout};
-use crate::time::Time;
 
 /// A tick stands for at most this much watched time.
-const STEP_MAX_MS: u64 = 3_000;
+pub(crate) const STEP_MAX_MS: u64 = 3_000;
 
 /// Ticks that are further apart than this (or the dead man's time, if that is shorter) leave a
 /// hole in which anything may have happened.
@@ -166,6 +165,7 @@ impl Rollout {
             _ => return,
         };
         self.environment = true;
+        self.asked_stable = false; // and stable answered
         let text = format!(
             "{} breach the objective, and not the canary's alone: {}; held at {}, nothing is \
              blamed on {}",
@@ -192,9 +192,10 @@ impl Rollout {
     fn judge(&mut self, look: Look<'_>, step_ms: u64, context: &mut Context) {
         let fault = self
             .delivery_fault(look.now)
+            .map(Fault::from)
             .or_else(|| self.service_fault(look));
-        if let Some(reason) = fault {
-            self.revert(self.cause(look.now), reason, NoticeLevel::Warning, context);
+        if let Some(fault) = fault {
+            self.answer(fault, context);
             return;
         }
         let doubt = self.doubt(look);
@@ -216,12 +217,33 @@ impl Rollout {
         }
     }
 
+    /// Goes back: to 0; or, for what was seen at 100% alone, first to where stable can be asked. What
+    /// shows only at 100%, and there again, is the canary's fault.
+    fn answer(&mut self, fault: Fault, context: &mut Context) {
+        let asks = self.plan.policy.rules >= RULES_OF_ASKING_STABLE;
+        if asks && fault.alone && self.rung > 0 && !self.asked_stable {
+            self.ask_stable(&fault.reason, context);
+            return;
+        }
+        let mut reason = fault.reason;
+        if fault.alone && self.asked_stable {
+            reason.push_str(", for the second time; with less it was no worse than ");
+            reason.push_str(&self.plan.from);
+        }
+        self.revert(
+            self.cause(context.now),
+            reason,
+            NoticeLevel::Warning,
+            context,
+        );
+    }
+
     /// Waits, and tells people once when that has lasted too long.
     fn hold(&mut self, hold: Hold, step_ms: u64, context: &mut Context) {
         if hold.kind == "bake" {
             self.clock.noted = None;
         } else {
-            self.note_hold(&hold, context.now);
+            self.note_hold(&hold, context);
         }
         if !hold.is_planned() {
             self.clock.held_ms = self.clock.held_ms.saturating_add(step_ms);
@@ -242,7 +264,8 @@ impl Rollout {
 
     /// A sentence when the kind of hold changes. The usual course of a new exposure (to be
     /// acknowledged, reported and seen in the traffic) is none.
-    fn note_hold(&mut self, hold: &Hold, now: Time) {
+    fn note_hold(&mut self, hold: &Hold, context: &mut Context) {
+        let now = context.now;
         let usual = match hold.kind {
             "acknowledge" | "paused" => true,
             "evidence" => self.phase == Phase::Preparing,
@@ -251,15 +274,24 @@ impl Rollout {
         };
         if !usual && self.clock.noted.as_deref() != Some(hold.kind) {
             self.clock.noted = Some(hold.kind.to_owned());
-            self.note(format!("held ({}): {}", hold.kind, hold.reason), now);
+            let text = format!("held ({}): {}", hold.kind, hold.reason);
+            if hold.kind == ANSWERS {
+                self.tell(NoticeLevel::Page, text, context);
+            } else {
+                self.note(text, now);
+            }
         }
     }
 
     /// The share stays at 100% until every connected sidecar has the route, or its time is over.
     /// A sidecar that rejects the route would be left on the old version alone: everyone goes back.
     fn commit(&mut self, look: Look<'_>, context: &mut Context) {
-        if let Some(reason) = self.rejection_fault().or_else(|| self.service_fault(look)) {
-            self.revert(self.cause(look.now), reason, NoticeLevel::Warning, context);
+        let fault = self
+            .rejection_fault()
+            .map(Fault::from)
+            .or_else(|| self.service_fault(look));
+        if let Some(fault) = fault {
+            self.answer(fault, context);
             return;
         }
         let settled = look.now >= self.not_before;

@@ -23,6 +23,7 @@ use tidegate_integration::bench::report::{Goal, Report, Row, Section};
 
 use self::life::{Beginning, End, live};
 use self::plan::{Canary, Interval};
+use crate::compare::{FALSE_MAX, per_thousand};
 use crate::crew::Crew;
 use crate::random::Coins;
 
@@ -82,6 +83,16 @@ pub(crate) fn faults(seed: u64, rollouts: usize, crew: &Crew, report: &mut Repor
             }
         }
     }
+    let innocent = lived.iter().flat_map(|lived| &lived.ends);
+    let innocent = innocent.filter(|end| matches!(end.canary, Canary::Healthy | Canary::Incident));
+    let (all, blamed) = innocent.fold((0, 0), |(all, blamed), end| {
+        (all + 1, blamed + usize::from(end.blamed))
+    });
+    report.goals.push(Goal::at_most(
+        "of 1,000 with faults, healthy or failing as stable does: blamed for errors".to_owned(),
+        per_thousand(blamed, all),
+        FALSE_MAX,
+    ));
     #[expect(clippy::cast_precision_loss, reason = "a count of rollouts")]
     report.goals.push(Goal::at_most(
         format!(
@@ -173,6 +184,7 @@ fn outcomes(lived: &[Lived]) -> Section {
                     .with("promoted", count(&|end| end.phase == Phase::Committed))
                     .with("reverted", count(&|end| end.phase == Phase::Reverted))
                     .with("held", count(&|end| !end.phase.is_final()))
+                    .with("blamed for others' errors", count(&|end| end.blamed))
                     .with("wrong", count(&|end| end.wrong.is_some())),
             );
         }

@@ -45,6 +45,7 @@ pub(super) struct Stood {
     pub(super) epoch: u64,
     pub(super) exposed: Ppm,
     pub(super) paused: bool,
+    pub(super) watch: Watch,
     pub(super) gate: Gate,
     pub(super) gate_ms: u64,
     pub(super) approved: bool,
@@ -52,6 +53,15 @@ pub(super) struct Stood {
     /// The service of what it overlaps and is at fault by the table of both, while it is exposed.
     pub(super) beside_fault: Option<String>,
     pub(super) witness: Option<Heard>,
+}
+
+/// What the rung, or the soak, was watched for.
+#[derive(Debug)]
+pub(super) struct Watch {
+    pub(super) acknowledged: Option<Time>,
+    pub(super) last_tick: Time,
+    pub(super) baked_ms: u64,
+    pub(super) canary_requests: u64,
 }
 
 /// The witness of a rollout, given what it says at this tick.
@@ -169,6 +179,12 @@ impl Stood {
             epoch: rollout.epoch,
             exposed: exposure(state, rollout),
             paused: rollout.paused.is_some(),
+            watch: Watch {
+                acknowledged: rollout.clock.acknowledged,
+                last_tick: rollout.last_tick,
+                baked_ms: rollout.clock.baked_ms,
+                canary_requests: rollout.clock.canary_requests,
+            },
             gate: rollout.gate_here(),
             gate_ms: rollout.clock.gate_ms,
             approved: rollout.is_approved(),

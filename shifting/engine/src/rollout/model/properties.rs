@@ -5,7 +5,7 @@ use super::world::{Weather, World};
 use crate::rollout::{Decision, Event, Phase, State};
 use crate::units::Ppm;
 
-/// Seconds within which half of the canary failing must take it back. Evidence of a second may be
+/// Seconds within which half of the canary failing must take it back, or a rung back from 100%. Evidence of a second may be
 /// clipped, and three of them are needed.
 const FAILING_MAX: u8 = 6;
 /// Seconds in which a revert or a healthy rollout must be over.
@@ -65,7 +65,8 @@ pub(super) fn of_step(
         }
         Event::Observed(observation) => {
             let bad = observation.evidence.canary.bad > 0;
-            let late = world.failing > FAILING_MAX && bad && !going_back;
+            let reacts = going_back || is.share() < was.share();
+            let late = world.failing > FAILING_MAX && bad && !reacts;
             let exposed = matches!(was.phase(), Phase::Judging | Phase::Soaking);
             if late && exposed {
                 return Some(format!(
@@ -83,9 +84,10 @@ pub(super) fn of_step(
             if blamed && healthy && was.revert_reason.is_none() {
                 return Some("a healthy canary was blamed for errors".to_owned());
             }
-            // At 100% there is no other arm, and the objective alone decides.
-            let compared = was.share() < Ppm::WHOLE && was.revert_reason.is_none();
-            let both = world.weather == Weather::BothFail && blamed && compared;
+            // At 100% there is no other arm: what fails there a second time, and with less does not,
+            // is its fault.
+            let first = !was.asked_stable && was.revert_reason.is_none();
+            let both = world.weather == Weather::BothFail && blamed && first;
             both.then(|| "T6: a fault of both arms was blamed on the canary".to_owned())
         }
         _ => None,

@@ -92,25 +92,6 @@ fn a_broken_stable_version_does_not_hold_its_own_replacement() {
 }
 
 #[test]
-fn at_everything_the_objective_alone_reverts() {
-    for at in [Phase::Soaking, Phase::Committing] {
-        let mut world = World::started();
-        world.reach_phase(at);
-        for _ in 0..12 {
-            if world.phase() == at {
-                world.tick(|o| {
-                    o.evidence.canary.bad = o.evidence.canary.requests / 2;
-                    o.delivery.acknowledged = 2;
-                    o.delivery.behind = vec!["web-3".into()];
-                });
-            }
-        }
-        assert_eq!(world.phase(), Phase::Reverting, "{at:?}");
-        assert!(world.reason().contains("at 100%"), "{}", world.reason());
-    }
-}
-
-#[test]
 fn one_burst_never_reverts() {
     let mut world = World::started();
     world.reach("5%");

@@ -4,7 +4,8 @@ use super::faults::Fault;
 use super::world::{SIDECARS, Sidecar, WEB, Weather, World, timeout};
 use crate::rollout::{Decision, Event, Observation, Phase, Rollout, State};
 
-/// Seconds within which half of the candidate's requests failing must take it back.
+/// Seconds within which half of the candidate's requests failing must take it back, or a rung back
+/// from 100%.
 const FAILING_MAX: u8 = 6;
 /// Seconds in which a revert or a healthy rollout must be over.
 const REVERT_MAX: usize = 45;
@@ -75,7 +76,7 @@ impl World {
         let revert = is.phase() == Phase::Reverting || is.phase() == Phase::Reverted;
         let judged = matches!(was.phase(), Phase::Judging | Phase::Soaking);
         let failing = seen.evidence.canary.bad > 0 && self.failing > FAILING_MAX;
-        if failing && judged && !revert {
+        if failing && judged && !revert && is.share() >= was.share() {
             let seconds = self.failing;
             return Some(format!(
                 "L2: half of it fails for {seconds} s, and it stays"
@@ -106,7 +107,7 @@ impl World {
         let blamed = was.revert_reason.is_none()
             && errors.is_some_and(|reason| reason.starts_with("errors"));
         let healthy = matches!(self.weather, Weather::Healthy) && self.failing == 0;
-        let both = self.weather == Weather::AllFail && alone;
+        let both = self.weather == Weather::AllFail && (alone || !was.asked_stable);
         (blamed && (healthy || both)).then(|| format!("T6: blamed for errors: {:?}", self.weather))
     }
 
