@@ -1,8 +1,9 @@
 //! What tests share on one machine: cores, ports, time and luck.
 
+use std::collections::BTreeSet;
 use std::env;
-use std::fs::{File, OpenOptions};
-use std::net::{SocketAddr, TcpListener};
+use std::fs::{self, File, OpenOptions};
+use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
@@ -44,18 +45,33 @@ pub fn runtime() -> &'static Runtime {
 
 /// A loopback address nobody listens at. Below the range from which the kernel takes ports for
 /// outgoing connections, so that it stays free until it is used, also across a restart.
+///
+/// It is not tried out: another thread that starts a program at that moment hands the listening socket
+/// down, and for as long as that program has not begun the address is taken.
 #[must_use]
 pub fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = u16::try_from(std::process::id() % 100).unwrap() * 100;
-    for _ in 0..10_000 {
-        let offset = (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
-        let address = SocketAddr::from(([127, 0, 0, 1], 20_000 + offset));
-        if TcpListener::bind(address).is_ok() {
-            return address;
-        }
-    }
-    panic!("no free port between 20000 and 30000");
+    let taken = listening_ports();
+    let port = std::iter::repeat_with(|| NEXT.fetch_add(1, Ordering::Relaxed))
+        .map(|next| 20_000 + (first + next) % 10_000)
+        .take(10_000)
+        .find(|port| !taken.contains(port))
+        .expect("a free port between 20000 and 30000");
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// Ports at which somebody listens on this machine, by the kernel's own table.
+fn listening_ports() -> BTreeSet<u16> {
+    const LISTENING: &str = "0A";
+    let of_version_6 = fs::read_to_string("/proc/net/tcp6").unwrap_or_default(); // not everywhere
+    let table = fs::read_to_string("/proc/net/tcp").unwrap() + &of_version_6;
+    let ports = table.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (_, port) = fields.next()?.rsplit_once(':')?;
+        (fields.nth(1)? == LISTENING).then(|| u16::from_str_radix(port, 16).unwrap())
+    });
+    ports.collect()
 }
 
 /// Waits until `condition` gives something.
@@ -133,5 +149,21 @@ impl Random {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (z ^ (z >> 31)) % end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn who_listens_is_in_the_table_until_it_ends() {
+        let listener = TcpListener::bind(free_address()).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(listening_ports().contains(&port));
+        drop(listener);
+        assert!(!listening_ports().contains(&port));
     }
 }

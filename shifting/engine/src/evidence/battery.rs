@@ -82,7 +82,7 @@ pub struct Battery {
     pub(super) proofs: Option<Proofs>,
     pub(super) budget: Budget,
     /// [`RULES_OF_ASKING_STABLE`] are in force.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) asks_stable: bool,
     pub(super) horizon: u32,
 }
@@ -179,7 +179,7 @@ impl Battery {
     #[must_use]
     pub fn budget(&self, budget: ErrorBudget, slo: &Slo) -> BudgetStatus {
         BudgetStatus {
-            spent: self.budget.spent(),
+            spent: self.budget.spent(self.share.wants_everything()),
             allowed: self.budget.allowed(budget, slo.success),
             exceeded: self.over_budget(budget, slo),
         }
@@ -318,6 +318,17 @@ impl Battery {
         for judged in std::iter::once(&mut self.errors).chain(self.latency.as_mut()) {
             judged.canary.restart(horizon);
             judged.stable.restart(horizon);
+        }
+    }
+
+    /// The canary had everything, and stable is to show whose fault that was: what was counted since
+    /// then, and before, is no comparison. What bets won of it when it was one stays.
+    pub(crate) fn compare_anew(&mut self) {
+        self.forget_breaches();
+        let judged = std::iter::once(&mut self.errors).chain(self.latency.as_mut());
+        let edges = self.edges.iter_mut().map(|edge| &mut edge.difference);
+        for difference in judged.map(|judged| &mut judged.difference).chain(edges) {
+            *difference = Difference::default();
         }
     }
 

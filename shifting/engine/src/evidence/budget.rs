@@ -120,10 +120,19 @@ impl Budget {
         self.alone = Sums::default();
     }
 
-    /// Failed requests that the rollout cost; nothing when the canary is the better one.
-    pub(crate) fn spent(&self) -> u64 {
-        let both = i128::from(self.excess) + i128::from(self.alone.excess);
-        u64::try_from(both / MICRO).unwrap_or(0)
+    /// Failures beyond stable's rate, and their variance, that count now. `alone`: it has everything.
+    fn sums(&self, alone: bool) -> (i128, i128) {
+        let aside = if alone { self.alone } else { Sums::default() };
+        (
+            i128::from(self.excess) + i128::from(aside.excess),
+            i128::from(self.variance) + i128::from(aside.variance),
+        )
+    }
+
+    /// Failed requests that the rollout cost; nothing when the canary is the better one. `alone`: it
+    /// has everything now.
+    pub(crate) fn spent(&self, alone: bool) -> u64 {
+        u64::try_from(self.sums(alone).0 / MICRO).unwrap_or(0)
     }
 
     /// Failed requests that it may cost.
@@ -141,11 +150,7 @@ impl Budget {
 
     /// It cost more than it may, and not by chance. `alone`: it has everything now.
     pub(crate) fn exceeded(&self, budget: ErrorBudget, objective: Ppm, alone: bool) -> bool {
-        let (mut excess, mut variance) = (i128::from(self.excess), i128::from(self.variance));
-        if alone {
-            excess += i128::from(self.alone.excess);
-            variance += i128::from(self.alone.variance);
-        }
+        let (excess, variance) = self.sums(alone);
         let least = match budget {
             ErrorBudget::Requests(requests) => requests,
             ErrorBudget::Share(_) => LEAST,
@@ -207,7 +212,7 @@ mod tests {
         let objective = Ppm::new(OBJECTIVE).unwrap();
         assert_eq!(budget.allowed(one_percent(), objective), 5_184);
         assert_eq!(budget.allowed(ErrorBudget::Requests(7), objective), 7);
-        assert_eq!(budget.spent(), 0);
+        assert_eq!(budget.spent(false), 0);
     }
 
     #[test]
@@ -250,7 +255,7 @@ mod tests {
             alone.observe(pair, before, Beside::Nobody, second);
             second = second.plus_ms(1_000);
         }
-        assert_eq!(alone.spent(), 5_000);
+        assert_eq!(alone.spent(false), 5_000);
         let mut unknown = Budget::default();
         let pair = Pair {
             canary: 100,
@@ -258,7 +263,7 @@ mod tests {
             ..Pair::default()
         };
         unknown.observe(pair, Pair::default(), Beside::Nobody, Time(0));
-        assert_eq!(unknown.spent(), 0, "nothing to compare with");
+        assert_eq!(unknown.spent(false), 0, "nothing to compare with");
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::evidence::{HOLD_AT, REVERT_AT, RULES_OF_ASKING_STABLE};
+use crate::evidence::{HOLD_AT, REVERT_AT};
 use crate::rollout::advance::PROOF;
 use crate::rollout::delivery::list;
 use crate::rollout::signals::{fresh, seen};
@@ -198,7 +198,7 @@ impl Rollout {
             ));
         }
         if let Some(requests) = self.black_hole(look)
-            && self.stable_is_silent().is_none()
+            && self.stable_is_silent(look).is_none()
         {
             return Some(format!(
                 "black hole: {requests} requests went to {} and none was answered",
@@ -394,14 +394,16 @@ impl Rollout {
     }
 
     /// Stable's requests without any answer, where that is asked.
-    fn stable_is_silent(&self) -> Option<u64> {
-        let asks = self.plan.policy.rules >= RULES_OF_ASKING_STABLE && !self.takes_everything();
-        asks.then(|| self.signals.stable_unanswered()).flatten()
+    fn stable_is_silent(&self, look: Look<'_>) -> Option<u64> {
+        let interval_ms = look.evidence.interval_ms();
+        self.signals
+            .stable_is_silent(&self.stable, interval_ms, look.now)
+            .filter(|_| !self.takes_everything())
     }
 
     /// Neither version answers: what both wait for is gone, which is no fault of the canary's.
     fn answers_doubt(&self, look: Look<'_>) -> Option<Hold> {
-        let (canary, stable) = (self.black_hole(look)?, self.stable_is_silent()?);
+        let (canary, stable) = (self.black_hole(look)?, self.stable_is_silent(look)?);
         let (from, to) = (&self.plan.from, &self.plan.to);
         let reason = format!(
             "neither version answers: {canary} requests went to {to} and {stable} to {from} since \
@@ -412,14 +414,15 @@ impl Rollout {
 
     fn environment_doubt(&self) -> Option<Hold> {
         self.environment.then(|| {
-            Hold::new(
-                "environment",
-                format!(
-                    "the objective is breached, and not by {} alone: {}",
-                    self.plan.to,
-                    self.battery.regression().sentence
-                ),
-            )
+            let mut reason = format!(
+                "the objective is breached, and not by {} alone: {}",
+                self.plan.to,
+                self.battery.regression().sentence
+            );
+            if self.asks.need_a_person() {
+                reason.push_str("; it is the second time that this began at 100%: find out why");
+            }
+            Hold::new("environment", reason)
         })
     }
 

@@ -34,6 +34,7 @@
 mod admission;
 mod advance;
 mod after;
+mod alone;
 mod attribution;
 mod callers;
 mod calls;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compile::{CanarySplit, Split};
 use crate::evidence::Battery;
+use crate::rollout::alone::Asks;
 use crate::rollout::attribution::{Excused, Tables};
 use crate::rollout::cap::Crowded;
 use crate::rollout::delivery::Deliveries;
@@ -60,8 +61,8 @@ pub struct Rollout {
     /// Both arms, or the objective without a regression: not the canary's fault.
     pub(crate) environment: bool,
     /// It failed at 100%, and was taken back to where stable shows whose fault that is.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) asked_stable: bool,
+    #[serde(default, skip_serializing_if = "Asks::are_none")]
+    pub(crate) asks: Asks,
     pub(crate) paused: Option<Paused>,
     pub(crate) decision: Decision,
     pub(crate) revert_reason: Option<String>,
@@ -216,7 +217,7 @@ impl Rollout {
             canary: ArmCounts::default(),
             stable: ArmCounts::default(),
             environment: false,
-            asked_stable: false,
+            asks: Asks::default(),
             paused: None,
             decision: Decision::Done,
             revert_reason: None,
@@ -442,19 +443,6 @@ impl Rollout {
         self.approvals.retain(|given| given.rung < self.rung);
         let text = format!("one rung back, to {}: {reason}", self.rung_name());
         self.tell(NoticeLevel::Page, text, context);
-    }
-
-    /// Something fails at 100%, where nothing is left to compare with. One rung down stable has
-    /// requests again, and tells whether it is the canary's fault (evidence §4.8: what is watched after
-    /// 100% is watched against the still-warm old version).
-    pub(crate) fn ask_stable(&mut self, reason: &str, context: &mut Context) {
-        self.asked_stable = true;
-        self.battery.forget_breaches();
-        self.forget_breaches_of_witness();
-        let (from, to) = (&self.plan.from, &self.plan.to);
-        let why = format!("{reason}; {from} beside it will tell whether that is {to}'s fault");
-        self.step_back(&why, context);
-        self.decision = self.first_wait(context.now);
     }
 
     /// It is over.

@@ -19,6 +19,9 @@ const BLACK_HOLE_REQUESTS: u64 = 20;
 const BLACK_HOLE_TICKS: u32 = 2;
 const BLACK_HOLE_INTERVALS: u64 = 3;
 
+/// One request without an answer may be a long one; with so many stable answers nothing, either.
+const SILENT_REQUESTS: u64 = 2;
+
 /// So many times as many requests in flight for each one issued, for so many ticks, are a
 /// saturated canary (evidence §4.6); fewer in flight than this are chance.
 const SATURATED: u128 = 3;
@@ -41,9 +44,9 @@ pub(crate) struct Signals {
     /// The canary's requests since its latest answer, over this many ticks, since then.
     unanswered: (u64, u32),
     unanswered_since: Option<Time>,
-    /// The same of stable.
-    #[serde(default, skip_serializing_if = "is_nothing")]
-    stable_unanswered: (u64, u32),
+    /// Stable's requests since its latest answer, and since when; only where that is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stable_unanswered: Option<(u64, Time)>,
     /// Issued by canary and stable in the latest ticks.
     recent: VecDeque<(u64, u64)>,
     /// Ticks in a row at which the canary was saturated.
@@ -84,7 +87,6 @@ impl Signals {
         let asymmetric = !everything && stable_fresh && !canary_fresh;
         keep(&mut self.asymmetric_since, asymmetric, now);
         self.observe_answers(canary, now);
-        count_unanswered(&mut self.stable_unanswered, stable);
         self.saturated = if !everything && saturated(canary, stable) {
             self.saturated.saturating_add(1)
         } else {
@@ -105,19 +107,37 @@ impl Signals {
     }
 
     fn observe_answers(&mut self, canary: &ArmCounts, now: Time) {
-        count_unanswered(&mut self.unanswered, canary);
-        match self.unanswered {
-            (0, 0) => self.unanswered_since = None,
-            _ => {
-                self.unanswered_since.get_or_insert(now);
-            }
+        if canary.requests > canary.lost {
+            self.unanswered = (0, 0);
+            self.unanswered_since = None;
+        } else if canary.issued > 0 || self.unanswered.0 > 0 {
+            self.unanswered.0 = self.unanswered.0.saturating_add(canary.issued);
+            self.unanswered.1 = self.unanswered.1.saturating_add(1);
+            self.unanswered_since.get_or_insert(now);
         }
     }
 
-    /// Stable's requests since its latest answer; `None` when it answers, or has no requests.
-    pub(crate) fn stable_unanswered(&self) -> Option<u64> {
-        let (requests, ticks) = self.stable_unanswered;
-        (requests > 0 && ticks >= BLACK_HOLE_TICKS).then_some(requests)
+    /// One tick of stable, of which it is asked whether it answers.
+    pub(crate) fn observe_stable_answers(&mut self, stable: &ArmCounts, now: Time) {
+        if stable.requests > stable.lost {
+            self.stable_unanswered = None;
+        } else if stable.issued > 0 {
+            let (requests, _) = self.stable_unanswered.get_or_insert((0, now));
+            *requests = requests.saturating_add(stable.issued);
+        }
+    }
+
+    /// Stable's requests without an answer, when it has given none for the latter half of the time
+    /// that makes the canary's a black hole.
+    pub(crate) fn stable_is_silent(
+        &self,
+        stable: &ArmCounts,
+        interval_ms: u64,
+        now: Time,
+    ) -> Option<u64> {
+        let (requests, since) = self.stable_unanswered?;
+        let patience_ms = patience_ms(stable).max(BLACK_HOLE_INTERVALS * interval_ms);
+        (requests >= SILENT_REQUESTS && now.since_ms(since) >= patience_ms / 2).then_some(requests)
     }
 
     /// How many requests the canary swallowed without any answer, for longer than nearly all of
@@ -160,20 +180,6 @@ impl Signals {
             reports: self.reports,
             ..Self::default()
         };
-    }
-}
-
-fn is_nothing(unanswered: &(u64, u32)) -> bool {
-    *unanswered == (0, 0)
-}
-
-/// Counts an arm's requests, and ticks, since its latest answer.
-fn count_unanswered(unanswered: &mut (u64, u32), arm: &ArmCounts) {
-    if arm.requests > arm.lost {
-        *unanswered = (0, 0);
-    } else if arm.issued > 0 || unanswered.0 > 0 {
-        unanswered.0 = unanswered.0.saturating_add(arm.issued);
-        unanswered.1 = unanswered.1.saturating_add(1);
     }
 }
 

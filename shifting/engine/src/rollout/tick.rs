@@ -1,6 +1,6 @@
 //! One observation of a running rollout.
 
-use crate::evidence::{HOLD_AT, REVERT_AT, RULES_OF_ASKING_STABLE, enough};
+use crate::evidence::{HOLD_AT, REVERT_AT, enough};
 use crate::rollout::delivery::list;
 use crate::rollout::judge::{ANSWERS, Fault, Hold, Look};
 use crate::rollout::run::Context;
@@ -93,6 +93,9 @@ impl Rollout {
             sum.add(arm);
         }
         self.signals.observe(evidence, self.takes_everything(), now);
+        if self.asks_stable() {
+            self.signals.observe_stable_answers(&evidence.stable, now);
+        }
         if look.acknowledged {
             self.clock.acknowledged.get_or_insert(now);
         }
@@ -102,12 +105,17 @@ impl Rollout {
         ) {
             return;
         }
-        let rho = self.tolerated(evidence);
-        if self.clock.acknowledged.is_some_and(|at| at < now) {
-            self.battery.observe_proof(evidence, rho);
+        let settle_ms = SETTLE_INTERVALS * evidence.interval_ms();
+        let acknowledged = self.clock.acknowledged;
+        let settled = acknowledged.is_some_and(|at| now.since_ms(at) > settle_ms);
+        if !self.is_late(look, settled) {
+            let rho = self.tolerated(evidence);
+            if acknowledged.is_some_and(|at| at < now) {
+                self.battery.observe_proof(evidence, rho);
+            }
+            self.battery.observe(evidence, rho, now);
         }
-        self.battery.observe(evidence, rho, now);
-        let Some(acknowledged) = self.clock.acknowledged else {
+        let Some(acknowledged) = acknowledged else {
             return;
         };
         if acknowledged < now {
@@ -115,10 +123,9 @@ impl Rollout {
             let requests = self.clock.canary_requests;
             self.clock.canary_requests = requests.saturating_add(evidence.canary.requests);
         }
-        let settle_ms = SETTLE_INTERVALS * evidence.interval_ms();
         // Whose requests come through which sidecar is nobody's decision.
         let decided = !self.is_configuration();
-        if decided && look.acknowledged && now.since_ms(acknowledged) > settle_ms {
+        if decided && look.acknowledged && settled {
             self.battery.observe_share(evidence);
         }
         let off = enough(self.battery.share().0, REVERT_AT);
@@ -150,7 +157,7 @@ impl Rollout {
     /// Below 100%, a breach that the canary does not have alone is not its fault (evidence §4.3).
     /// A stable version that is broken alone does not hold what replaces it.
     fn look_at_environment(&mut self, context: &mut Context) {
-        if self.environment && self.battery.environment_clear() {
+        if self.environment && !self.asks.need_a_person() && self.battery.environment_clear() {
             self.environment = false;
             let text = "the objective is kept again; the clock goes on".to_owned();
             self.tell(NoticeLevel::Info, text, context);
@@ -165,7 +172,9 @@ impl Rollout {
             _ => return,
         };
         self.environment = true;
-        self.asked_stable = false; // and stable answered
+        if self.battery.stable_breach().is_some() {
+            self.stable_failed_as_well();
+        }
         let text = format!(
             "{} breach the objective, and not the canary's alone: {}; held at {}, nothing is \
              blamed on {}",
@@ -195,7 +204,7 @@ impl Rollout {
             .map(Fault::from)
             .or_else(|| self.service_fault(look));
         if let Some(fault) = fault {
-            self.answer(fault, context);
+            self.answer(fault, look, context);
             return;
         }
         let doubt = self.doubt(look);
@@ -215,27 +224,6 @@ impl Rollout {
             Some(hold) => self.hold(hold, step_ms, context),
             None => self.advance(context),
         }
-    }
-
-    /// Goes back: to 0; or, for what was seen at 100% alone, first to where stable can be asked. What
-    /// shows only at 100%, and there again, is the canary's fault.
-    fn answer(&mut self, fault: Fault, context: &mut Context) {
-        let asks = self.plan.policy.rules >= RULES_OF_ASKING_STABLE;
-        if asks && fault.alone && self.rung > 0 && !self.asked_stable {
-            self.ask_stable(&fault.reason, context);
-            return;
-        }
-        let mut reason = fault.reason;
-        if fault.alone && self.asked_stable {
-            reason.push_str(", for the second time; with less it was no worse than ");
-            reason.push_str(&self.plan.from);
-        }
-        self.revert(
-            self.cause(context.now),
-            reason,
-            NoticeLevel::Warning,
-            context,
-        );
     }
 
     /// Waits, and tells people once when that has lasted too long.
@@ -276,6 +264,8 @@ impl Rollout {
             self.clock.noted = Some(hold.kind.to_owned());
             let text = format!("held ({}): {}", hold.kind, hold.reason);
             if hold.kind == ANSWERS {
+                self.stable_failed_as_well();
+                self.environment |= self.asks.need_a_person();
                 self.tell(NoticeLevel::Page, text, context);
             } else {
                 self.note(text, now);
@@ -291,7 +281,7 @@ impl Rollout {
             .map(Fault::from)
             .or_else(|| self.service_fault(look));
         if let Some(fault) = fault {
-            self.answer(fault, context);
+            self.answer(fault, look, context);
             return;
         }
         let settled = look.now >= self.not_before;

@@ -21,7 +21,7 @@ pub(crate) struct End {
     pub(crate) phase: Phase,
     pub(crate) seconds: u64,
     pub(crate) events: u64,
-    /// It went back for its errors, though it has none that stable does not have.
+    /// It went back for its errors or as a black hole, though it has none that stable does not have.
     pub(crate) blamed: bool,
     pub(crate) wrong: Option<String>,
 }
@@ -127,11 +127,13 @@ pub(crate) fn live_through(
         let what = format!("promoted, though {} of its requests failed", life.plan.rate);
         life.wrong.get_or_insert(what);
     }
-    let errors = rollout(&life.state).status(life.now).revert_reason;
+    let reason = rollout(&life.state).status(life.now).revert_reason;
+    let own = ["errors", "black hole", "the error budget"];
+    let fails = reason.is_some_and(|reason| own.iter().any(|begin| reason.starts_with(begin)));
     let innocent = matches!(life.plan.canary, Canary::Healthy | Canary::Incident);
     End {
         canary: life.plan.canary,
-        blamed: innocent && errors.is_some_and(|reason| reason.starts_with("errors")),
+        blamed: innocent && fails,
         phase,
         seconds,
         events: life.events,

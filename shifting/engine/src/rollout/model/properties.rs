@@ -86,7 +86,7 @@ pub(super) fn of_step(
             }
             // At 100% there is no other arm: what fails there a second time, and with less does not,
             // is its fault.
-            let first = !was.asked_stable && was.revert_reason.is_none();
+            let first = !was.asks.unanswered && was.revert_reason.is_none();
             let both = world.weather == Weather::BothFail && blamed && first;
             both.then(|| "T6: a fault of both arms was blamed on the canary".to_owned())
         }

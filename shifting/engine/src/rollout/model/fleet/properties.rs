@@ -4,8 +4,7 @@ use super::faults::Fault;
 use super::world::{SIDECARS, Sidecar, WEB, Weather, World, timeout};
 use crate::rollout::{Decision, Event, Observation, Phase, Rollout, State};
 
-/// Seconds within which half of the candidate's requests failing must take it back, or a rung back
-/// from 100%.
+/// Seconds within which half of the candidate's requests failing must take it back.
 const FAILING_MAX: u8 = 6;
 /// Seconds in which a revert or a healthy rollout must be over.
 const REVERT_MAX: usize = 45;
@@ -76,7 +75,7 @@ impl World {
         let revert = is.phase() == Phase::Reverting || is.phase() == Phase::Reverted;
         let judged = matches!(was.phase(), Phase::Judging | Phase::Soaking);
         let failing = seen.evidence.canary.bad > 0 && self.failing > FAILING_MAX;
-        if failing && judged && !revert && is.share() >= was.share() {
+        if failing && judged && !revert {
             let seconds = self.failing;
             return Some(format!(
                 "L2: half of it fails for {seconds} s, and it stays"
@@ -107,7 +106,7 @@ impl World {
         let blamed = was.revert_reason.is_none()
             && errors.is_some_and(|reason| reason.starts_with("errors"));
         let healthy = matches!(self.weather, Weather::Healthy) && self.failing == 0;
-        let both = self.weather == Weather::AllFail && (alone || !was.asked_stable);
+        let both = self.weather == Weather::AllFail && alone;
         (blamed && (healthy || both)).then(|| format!("T6: blamed for errors: {:?}", self.weather))
     }
 

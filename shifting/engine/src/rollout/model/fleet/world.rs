@@ -347,11 +347,7 @@ impl World {
             if self.weather == Weather::CandidateFails && observation.evidence.canary.bad > 0 {
                 self.failing = self.failing.saturating_add(1).min(20);
             }
-            let share = self.run().share();
             self.apply(&Event::Observed(observation), fault);
-            if self.run().share() < share {
-                self.failing = 0; // that was an answer; the next one has its own time
-            }
         }
         for sidecar in &mut self.sidecars {
             sidecar.restarted &= !sidecar.connected;
