@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use tidegate_engine::rollout::{After, Decision, Phase, QueuedStatus, RolloutStatus, Terms};
+use tidegate_engine::time::Time;
 
 use super::{
     ApiArguments, EXIT_OVERDUE, EXIT_REVERTED, Failure, Outcome, WhoArguments, print_json,
@@ -451,6 +452,8 @@ struct Screen {
     live: Live,
     style: Style,
     last: String,
+    /// When what was told last happened.
+    told: Option<Time>,
 }
 
 // === impl Screen ===
@@ -463,6 +466,7 @@ impl Screen {
             live: Live::stdout(),
             style,
             last: String::new(),
+            told: None,
         }
     }
 
@@ -472,6 +476,10 @@ impl Screen {
             return self.print_if_new(text.clone(), text);
         }
         if !self.live.in_place() {
+            for news in show::rollout_news(status, self.told) {
+                print_text(&news)?;
+            }
+            self.told = status.history.last().map(|entry| entry.at);
             let subject = show::rollout_subject(status);
             return self.print_if_new(subject, show::rollout_line(status));
         }

@@ -30,7 +30,7 @@ pub use plan::plan;
 pub use quarantine::quarantine;
 pub use queue::{queue, queued};
 pub use replay::replay;
-pub use rollout::{rollout, rollout_line, rollout_now, rollout_subject};
+pub use rollout::{rollout, rollout_line, rollout_news, rollout_now, rollout_subject};
 pub use style::{Style, Tone};
 pub use text::{clean, wrap};
 pub use words::{ago, count, duration, ratio};

@@ -10,6 +10,7 @@ use tidegate_engine::rollout::{
     RolloutStatus, Waiting,
 };
 
+use tidegate_engine::time::Time;
 use tidegate_engine::units::Ppm;
 
 use super::style::{Style, Tone};
@@ -24,10 +25,7 @@ const NAMES: usize = 8;
 /// Everything about a rollout: where it stands and what happened. Ends with a line feed.
 #[must_use]
 pub fn rollout(status: &RolloutStatus, style: &Style) -> String {
-    let mut page = Page {
-        text: rollout_now(status, style),
-        style,
-    };
+    let mut page = Page::now(status, style);
     page.approvals(status);
     page.known_good(status);
     for (index, entry) in status.history.iter().enumerate() {
@@ -39,42 +37,25 @@ pub fn rollout(status: &RolloutStatus, style: &Style) -> String {
     page.text
 }
 
-/// Where a rollout stands, without its history: the block of `watch` and of the demo. Ends with
+/// Where a rollout stands, and what happened last: the block of `watch` and of the demo. Ends with
 /// a line feed.
 #[must_use]
 pub fn rollout_now(status: &RolloutStatus, style: &Style) -> String {
-    let mut page = Page {
-        text: String::new(),
-        style,
-    };
-    page.title(status);
-    if let Some(change) = &status.plan.configuration {
-        page.field("changes", &clean(&change.changes.join("; ")), None);
-    }
-    page.shares(status);
-    page.arms(status);
-    if !status.evidence.is_empty() {
-        let tests: Vec<_> = status.evidence.iter().map(evidence).collect();
-        page.field("evidence", &tests.join(" · "), worst(&status.evidence));
-    }
-    page.witness(status);
-    page.hosts(status);
-    if !status.proof.is_empty() {
-        let proofs: Vec<_> = status.proof.iter().map(proof).collect();
-        page.field("to advance", &proofs.join(" · "), None);
-    }
-    if let Some(budget) = &status.budget {
-        let tone = budget.exceeded.then_some(Tone::Bad);
-        page.field("budget", &budget_words(budget), tone);
-    }
-    if !status.reports.is_none() {
-        page.field("reports", &report_faults(&status.reports), None);
-    }
-    page.decision(status);
-    page.overlaps(status);
-    page.way_back(status);
-    page.queue(status);
+    let mut page = Page::now(status, style);
+    page.latest(status);
     page.text
+}
+
+/// What happened after `since`, a line each, for logs; with `None`, nothing of it is new.
+#[must_use]
+pub fn rollout_news(status: &RolloutStatus, since: Option<Time>) -> Vec<String> {
+    let service = clean(&status.plan.service);
+    let news = status
+        .history
+        .iter()
+        .filter(|entry| since.is_some_and(|since| entry.at > since));
+    news.map(|entry| format!("{service}: {}", clean(&entry.text)))
+        .collect()
 }
 
 /// How many sidecars have the present exposure; nobody counts any more when it is over.
@@ -144,7 +125,50 @@ struct Page<'a> {
 
 // === impl Page ===
 
-impl Page<'_> {
+impl<'a> Page<'a> {
+    fn now(status: &RolloutStatus, style: &'a Style) -> Self {
+        let mut page = Self {
+            text: String::new(),
+            style,
+        };
+        page.title(status);
+        if let Some(change) = &status.plan.configuration {
+            page.field("changes", &clean(&change.changes.join("; ")), None);
+        }
+        page.shares(status);
+        page.arms(status);
+        if !status.evidence.is_empty() {
+            let tests: Vec<_> = status.evidence.iter().map(evidence).collect();
+            page.field("evidence", &tests.join(" · "), worst(&status.evidence));
+        }
+        page.witness(status);
+        page.hosts(status);
+        if !status.proof.is_empty() {
+            let proofs: Vec<_> = status.proof.iter().map(proof).collect();
+            page.field("to advance", &proofs.join(" · "), None);
+        }
+        if let Some(budget) = &status.budget {
+            let tone = budget.exceeded.then_some(Tone::Bad);
+            page.field("budget", &budget_words(budget), tone);
+        }
+        if !status.reports.is_none() {
+            page.field("reports", &report_faults(&status.reports), None);
+        }
+        page.decision(status);
+        page.overlaps(status);
+        page.way_back(status);
+        page.queue(status);
+        page
+    }
+
+    /// Why it stands where it stands.
+    fn latest(&mut self, status: &RolloutStatus) {
+        if let Some(entry) = status.history.last() {
+            let text = format!("{}: {}", ago(status.now, entry.at), clean(&entry.text));
+            self.field("latest", &text, None);
+        }
+    }
+
     fn title(&mut self, status: &RolloutStatus) {
         let Plan { service, from, to } = names(status);
         let title = format!("{service} {from} → {to}");

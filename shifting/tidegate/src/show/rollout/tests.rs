@@ -288,3 +288,19 @@ fn what_it_holds_is_shown_with_how_that_is_known_and_what_it_was_found_to_overla
     let text = rollout_now(&status, &Style::plain());
     assert!(!text.contains("holds"), "{text}");
 }
+
+#[test]
+fn what_happened_last_is_shown_and_told_once() {
+    let status = judging();
+    let text = rollout_now(&status, &Style::plain());
+    assert!(
+        text.ends_with("latest     4 s ago: 1 host was acknowledged by 3 of 3\n"),
+        "{text}"
+    );
+    assert!(!rollout(&status, &Style::plain()).contains("latest"));
+    let news = |since| rollout_news(&status, since);
+    assert_eq!(news(None), Vec::<String>::new());
+    let latest = "checkout: 1 host was acknowledged by 3 of 3".to_owned();
+    assert_eq!(news(Some(Time(90_000))), [latest]);
+    assert_eq!(news(Some(Time(96_000))), Vec::<String>::new());
+}
