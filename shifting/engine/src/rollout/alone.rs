@@ -8,7 +8,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::RULES_OF_ASKING_STABLE;
-use crate::rollout::judge::{Fault, Look};
+use crate::rollout::faults::Fault;
+use crate::rollout::judge::Look;
 use crate::rollout::run::Context;
 use crate::rollout::{NoticeLevel, Rollout};
 use crate::time::Time;

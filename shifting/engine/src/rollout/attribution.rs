@@ -23,7 +23,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Crossed, HOLD_AT, Subject, enough};
-use crate::rollout::judge::{Hold, e_value};
+use crate::rollout::faults::e_value;
+use crate::rollout::judge::Hold;
 use crate::rollout::run::{Context, horizon};
 use crate::rollout::tick::tolerated_odds;
 use crate::rollout::{Cause, NoticeLevel, Observation, Phase, Rollout, State};

@@ -44,6 +44,7 @@ mod configuration;
 mod decided;
 mod delivery;
 mod event;
+mod faults;
 mod freeze;
 mod gate;
 mod health;

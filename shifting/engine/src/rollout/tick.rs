@@ -2,7 +2,8 @@
 
 use crate::evidence::{HOLD_AT, REVERT_AT, enough};
 use crate::rollout::delivery::list;
-use crate::rollout::judge::{ANSWERS, Fault, Hold, Look};
+use crate::rollout::faults::Fault;
+use crate::rollout::judge::{ANSWERS, Hold, Look};
 use crate::rollout::run::Context;
 use crate::rollout::signals::{fresh, seen};
 use crate::rollout::{Evidence, NoticeLevel, Observation, Phase, PlannedRung, Rollout};

@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Battery, HOLD_AT};
 use crate::rollout::delivery::list;
-use crate::rollout::judge::{Hold, Look, e_value};
+use crate::rollout::faults::e_value;
+use crate::rollout::judge::{Hold, Look};
 use crate::rollout::signals::fresh;
 use crate::rollout::{ArmCounts, Decision, Evidence, Phase, Plan, Rollout, WitnessStatus};
 use crate::time::Time;
