@@ -22,8 +22,9 @@
 //! - `turns` when their turn has come; `lease` what a rollout keeps others from, `calls` by which graph;
 //!   `after` what is to be committed before a start; `cap` how many are under way at once, and with how
 //!   much of the traffic; `attribution` who of two that overlap is blamed, `callers` whose requests tell
-//! - `tick` one observation: `delivery` and `signals` remember what it says, `judge` the verdict,
-//!   `advance` what is asked for to go on, and what it may cost
+//! - `tick` one observation: `delivery` and `signals` remember what it says, `faults` what takes the
+//!   canary back, `alone` whose fault it is at 100%, `judge` what holds, `advance` what is asked for to go
+//!   on, and what it may cost
 //! - `configuration` the same machine with a fleet's sidecars for its subject; `sidecars` who of them
 //!   is exposed, `health` what they do beside their requests
 //! - `witness` the second source of a rollout that has one: it may object, and nothing else
