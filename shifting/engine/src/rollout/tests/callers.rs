@@ -209,14 +209,22 @@ fn what_fails_only_where_both_meet_is_nobodys_fault_also_when_only_one_is_suspec
 }
 
 /// Where the callee takes everything there is nothing left to compare it with: it goes one rung back,
-/// and its old version fails the new caller as well.
+/// and its old version fails the new caller as well. By earlier rules it went back for the objective
+/// alone.
 #[test]
 fn a_callee_at_100_percent_is_not_blamed_for_a_caller_whose_own_margin_is_silent() {
-    for (named, expected) in [(false, None), (true, None)] {
+    let cases = [
+        (false, 5, ALONE),
+        (true, 5, SHARED),
+        (false, crate::mesh::RULES, None),
+        (true, crate::mesh::RULES, None),
+    ];
+    for (named, rules, expected) in cases {
         let mut world = overlapping(named);
         let mut mesh = world.state.mesh().unwrap().clone();
         for service in mesh.services.values_mut() {
             service.rollout.bake_ms = 5_000;
+            service.rollout.rules = rules;
         }
         let mut world = {
             world.state = State::default();
@@ -247,7 +255,7 @@ fn a_callee_at_100_percent_is_not_blamed_for_a_caller_whose_own_margin_is_silent
         for _ in 0..60 {
             second(&mut world, failing, 0);
         }
-        assert_eq!(causes(&world), [expected, None], "named: {named}");
+        assert_eq!(causes(&world), [expected, None], "{named}, rules {rules}");
     }
 }
 
