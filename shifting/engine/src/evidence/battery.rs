@@ -175,13 +175,16 @@ impl Battery {
         proofs.shortfall(self.errors.difference.total(), self.slow_total())
     }
 
-    /// What the rollout cost more than the old version would have, and may cost.
+    /// What the rollout cost more than the old version would have, and may cost. What it cost at 100%
+    /// is put aside while both have requests and stable shows whose fault that was; when it is over it
+    /// counts.
     #[must_use]
     pub fn budget(&self, budget: ErrorBudget, slo: &Slo) -> BudgetStatus {
+        let all = !self.share.wants_both();
         BudgetStatus {
-            spent: self.budget.spent(self.share.wants_everything()),
+            spent: self.budget.spent(all),
             allowed: self.budget.allowed(budget, slo.success),
-            exceeded: self.over_budget(budget, slo),
+            exceeded: self.budget.exceeded(budget, slo.success, all),
         }
     }
 

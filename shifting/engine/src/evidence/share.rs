@@ -70,6 +70,11 @@ impl ShareTest {
         self.wanted == Ppm::WHOLE
     }
 
+    /// Both arms are meant to have requests.
+    pub(crate) fn wants_both(&self) -> bool {
+        self.wanted != Ppm::ZERO && self.wanted != Ppm::WHOLE
+    }
+
     pub(crate) fn e(&self) -> f64 {
         self.wealth.e()
     }

@@ -12,7 +12,6 @@ use crate::rollout::faults::Fault;
 use crate::rollout::judge::Look;
 use crate::rollout::run::Context;
 use crate::rollout::{NoticeLevel, Rollout};
-use crate::time::Time;
 
 /// Requests that were under way at 100% end within this time, whatever becomes of them.
 const LATE_MS: u64 = 60_000;
@@ -90,19 +89,15 @@ impl Rollout {
         }
     }
 
-    /// Whether what ends at this tick began while the canary had everything. `settled`: everybody has
-    /// the smaller share, and reports since then have come.
-    pub(crate) fn is_late(&mut self, look: Look<'_>, settled: bool) -> bool {
+    /// Counts off what began while the canary had everything, and says whether this tick has to be left
+    /// out for it. `settled`: everybody has the smaller share, and reports since then have come.
+    pub(crate) fn leave_out_late(&mut self, look: Look<'_>, settled: bool) -> bool {
         let Some(left) = self.asks.late else {
             return false;
         };
         let left = left.saturating_sub(look.evidence.canary.requests);
-        let over = (left == 0 && settled) || self.exposed_for_ms(look.now) >= LATE_MS;
+        let over = (left == 0 && settled) || look.now.since_ms(self.exposed) >= LATE_MS;
         self.asks.late = (!over).then_some(left);
         true
-    }
-
-    fn exposed_for_ms(&self, now: Time) -> u64 {
-        now.since_ms(self.exposed)
     }
 }

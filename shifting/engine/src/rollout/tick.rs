@@ -109,7 +109,7 @@ impl Rollout {
         let settle_ms = SETTLE_INTERVALS * evidence.interval_ms();
         let acknowledged = self.clock.acknowledged;
         let settled = acknowledged.is_some_and(|at| now.since_ms(at) > settle_ms);
-        if !self.is_late(look, settled) {
+        if !self.leave_out_late(look, settled) {
             let rho = self.tolerated(evidence);
             if acknowledged.is_some_and(|at| at < now) {
                 self.battery.observe_proof(evidence, rho);

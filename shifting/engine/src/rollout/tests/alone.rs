@@ -173,6 +173,9 @@ fn a_budget_spent_at_everything_is_put_aside_until_stable_was_asked() {
         "{}",
         world.reason()
     );
+    world.reach_phase(Phase::Reverted);
+    let cost = world.status().budget.unwrap();
+    assert!(cost.spent > 20 && cost.exceeded, "{cost:?}");
 }
 
 #[test]
