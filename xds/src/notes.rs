@@ -8,7 +8,7 @@ use xxhash_rust::xxh64::Xxh64;
 
 use crate::error_detail::ErrorDetail;
 use crate::resource::{Name, Resource, TypeUrl, xdstp};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Types};
 
 /// By type. Most views say nothing.
 pub(crate) type Notes = BTreeMap<TypeUrl, OfType>;
@@ -117,13 +117,11 @@ impl Snapshot {
 
 /// The aliases of resources, by type; and those that two resources go by, or that are a resource's
 /// own name.
-pub(crate) fn aliases<'a>(
-    resources: impl Iterator<Item = &'a Arc<Resource>> + Clone,
-) -> (Aliases, BTreeSet<(TypeUrl, Name)>) {
+pub(crate) fn aliases(types: &Types) -> (Aliases, BTreeSet<(TypeUrl, Name)>) {
     let mut all = Aliases::new();
     let mut twice = BTreeSet::new();
-    let named = resources.filter(|resource| !resource.aliases().is_empty());
-    for resource in named {
+    let resources = types.values().flat_map(|of_type| of_type.iter());
+    for resource in resources.filter(|resource| !resource.aliases().is_empty()) {
         let of_type = all.entry(resource.type_url().clone()).or_default();
         for alias in resource.aliases().iter() {
             if alias == resource.name() {
@@ -134,6 +132,15 @@ pub(crate) fn aliases<'a>(
                 twice.insert((resource.type_url().clone(), alias.clone()));
             }
         }
+    }
+    for (type_url, aliases) in &all {
+        let named = |alias: &&Name| {
+            types
+                .get(type_url)
+                .is_some_and(|of| of.get(alias).is_some())
+        };
+        let names = aliases.keys().filter(named);
+        twice.extend(names.map(|alias| (type_url.clone(), alias.clone())));
     }
     (all, twice)
 }

@@ -25,7 +25,7 @@ use tonic::Code;
 use crate::error_detail::ErrorDetail;
 use crate::notes::Notes;
 use crate::resource::{self, Name, Resource, TypeUrl};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{OfType, Snapshot};
 
 /// The metadata of what is only for those who ask for it.
 const ON_DEMAND: &str = "tidegate.on_demand";
@@ -159,7 +159,11 @@ impl Snapshot {
             let of_type = resources.entry(type_url).or_default();
             of_type.insert(resource.name().clone(), Arc::new(resource));
         }
-        let view = Self::of(resources, notes);
+        let types = resources.into_iter().map(|(type_url, by_name)| {
+            let of_type = OfType::new(by_name.into_values().collect());
+            (type_url, Arc::new(of_type))
+        });
+        let view = Self::of(types.collect(), notes);
         if **view.id() == *saved.system_version_info {
             Ok(view)
         } else {

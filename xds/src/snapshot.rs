@@ -4,252 +4,35 @@
 //! to a cluster that doesn't exist and answers its requests with 503 (envoy facts §3). Its id is a
 //! hash of its content, equal on every replica and after every restart.
 
+mod builder;
 mod of_type;
 mod whole;
+mod with;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use xxhash_rust::xxh64::Xxh64;
 
+pub use builder::{SnapshotBuilder, SnapshotError, SnapshotProblem};
 pub(crate) use of_type::{Change, OfType, Referrers};
 pub(crate) use whole::Whole;
 
 use crate::error_detail::ErrorDetail;
-use crate::limits::{NAME_BYTES_MAX, VERSION_BYTES_MAX};
 use crate::notes::{self, Notes};
-use crate::resource::{Name, Resource, TypeUrl, xdstp};
+use crate::resource::{Resource, TypeUrl};
 
 /// An immutable, referentially closed set of resources.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    types: BTreeMap<TypeUrl, Arc<OfType>>,
+    types: Types,
     notes: Arc<Notes>,
     id: Arc<str>,
 }
 
-/// Collects resources for a [`Snapshot`].
-#[derive(Debug, Default)]
-pub struct SnapshotBuilder {
-    /// As they came: the maps are made once, of what is in order as a rule.
-    resources: BTreeMap<TypeUrl, Vec<Arc<Resource>>>,
-    elsewhere: BTreeSet<(TypeUrl, Name)>,
-    notes: Notes,
-    problems: Vec<SnapshotProblem>,
-}
-
-/// Resources by type and name.
-type ByName = BTreeMap<TypeUrl, BTreeMap<Name, Arc<Resource>>>;
-
-/// Everything that is wrong with a set of resources, at once.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the snapshot is refused: {}", .problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-pub struct SnapshotError {
-    /// What is wrong, in the order of types and names; duplicates first.
-    pub problems: Vec<SnapshotProblem>,
-}
-
-/// One thing that is wrong with a set of resources.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SnapshotProblem {
-    /// The name was given twice.
-    #[error("{type_url} `{name}` was inserted twice; keep one")]
-    Duplicate {
-        /// The type.
-        type_url: TypeUrl,
-        /// The name.
-        name: String,
-    },
-    /// A reference leads nowhere.
-    #[error(
-        "{from_type} `{from}` refers to {to_type} `{to}`, which is not in the snapshot; \
-         insert it, or declare that the client has it from its bootstrap"
-    )]
-    Dangling {
-        /// The type of the resource that refers.
-        from_type: TypeUrl,
-        /// The resource that refers.
-        from: String,
-        /// The type of the resource that is missing.
-        to_type: TypeUrl,
-        /// The resource that is missing.
-        to: String,
-    },
-    /// A name can't have a resource and an error (xRFC TP3).
-    #[error("{type_url} `{name}` has a resource and an error in its place; keep one")]
-    ErrorAndResource {
-        /// The type.
-        type_url: TypeUrl,
-        /// The name.
-        name: String,
-    },
-    /// An error stands in the place of one name; `*` has none (xRFC TP3).
-    #[error("no error can stand in the place of {type_url} `{name:.60}`; it isn't a name")]
-    BadErrorName {
-        /// The type.
-        type_url: TypeUrl,
-        /// What was given for a name.
-        name: String,
-    },
-    /// Two resources would go by one name (rule D14).
-    #[error("two resources go by {type_url} `{alias}`; drop it from one of them")]
-    AliasTaken {
-        /// The type.
-        type_url: TypeUrl,
-        /// The name.
-        alias: String,
-    },
-    /// A version must say something, and is shown and compared.
-    #[error(
-        "{type_url} can't have the version `{version:.60}`; a version has 1 to {VERSION_BYTES_MAX} bytes"
-    )]
-    BadVersion {
-        /// The type.
-        type_url: TypeUrl,
-        /// The version.
-        version: String,
-    },
-}
-
-// === impl SnapshotBuilder ===
-
-impl SnapshotBuilder {
-    /// An empty builder.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds a resource; pass an [`Arc`] to share one between snapshots. A duplicate is reported by
-    /// [`build`](Self::build).
-    pub fn insert(&mut self, resource: impl Into<Arc<Resource>>) -> &mut Self {
-        let resource = resource.into();
-        match self.resources.get_mut(resource.type_url()) {
-            Some(of_type) => of_type.push(resource),
-            None => {
-                let type_url = resource.type_url().clone();
-                self.resources.insert(type_url, vec![resource]);
-            }
-        }
-        self
-    }
-
-    /// Declares that clients have this resource from elsewhere, as a rule from their bootstrap,
-    /// so that references to it are sound.
-    pub fn assume(&mut self, type_url: TypeUrl, name: &str) -> &mut Self {
-        self.elsewhere.insert((type_url, Arc::from(name)));
-        self
-    }
-
-    /// Puts an error in the place of a resource (xRFC TP3). Clients that ask for the name, or for a
-    /// collection that it is in, are told once; Envoys, which don't read errors, are told over delta
-    /// that it doesn't exist. With a [passing](ErrorDetail::is_transient) error, who has the
-    /// resource keeps it.
-    pub fn error(&mut self, type_url: TypeUrl, name: &str, error: ErrorDetail) -> &mut Self {
-        if name.is_empty() || name == "*" || name.len() > NAME_BYTES_MAX {
-            let name = name.to_owned();
-            self.problems
-                .push(SnapshotProblem::BadErrorName { type_url, name });
-            return self;
-        }
-        let errors = &mut self.notes.entry(type_url).or_default().errors;
-        errors.insert(Arc::from(&*xdstp::normal(name)), Arc::new(error));
-        self
-    }
-
-    /// Puts an error in the place of every name of a type that is not in the snapshot. A gRPC client
-    /// whose bootstrap names the server feature `resource_timer_is_transient_error` relies on
-    /// `NOT_FOUND` being told so (gRFC A88).
-    pub fn error_for_others(&mut self, type_url: TypeUrl, error: ErrorDetail) -> &mut Self {
-        let notes = self.notes.entry(type_url).or_default();
-        notes.error_for_others = Some(Arc::new(error));
-        self
-    }
-
-    /// Gives all of a type a version of the embedder's own, as go-control-plane's snapshots have:
-    /// it is `version_info` of state-of-the-world responses that hold all that the client should
-    /// have of the type, and `system_version_info` of incremental ones.
-    ///
-    /// Nothing is decided by it: what changed is found by the resources, and a client that comes
-    /// back over state of the world is answered even if it names the very version.
-    pub fn version(&mut self, type_url: TypeUrl, version: &str) -> &mut Self {
-        if version.is_empty() || version.len() > VERSION_BYTES_MAX {
-            let version = version.to_owned();
-            self.problems
-                .push(SnapshotProblem::BadVersion { type_url, version });
-            return self;
-        }
-        self.notes.entry(type_url).or_default().version = Some(Arc::from(version));
-        self
-    }
-
-    /// The snapshot, or everything that is wrong.
-    ///
-    /// # Errors
-    /// If a name was inserted twice or a reference (route or virtual host to cluster, listener to
-    /// route or cluster, cluster to assignment) leads nowhere; if an error, an alias or a version
-    /// can't be what it is.
-    pub fn build(self) -> Result<Snapshot, SnapshotError> {
-        let (resources, mut problems) = by_name(self.resources);
-        problems.extend(self.problems);
-        let exists = |type_url: &TypeUrl, name: &Name| {
-            let of_type = resources.get(type_url);
-            of_type.is_some_and(|of_type| of_type.contains_key(name))
-        };
-        for (type_url, notes) in &self.notes {
-            let taken = |name: &&Name| exists(type_url, name);
-            for name in notes.errors.keys().filter(taken) {
-                problems.push(SnapshotProblem::ErrorAndResource {
-                    type_url: type_url.clone(),
-                    name: name.to_string(),
-                });
-            }
-        }
-        let all = resources.values().flat_map(BTreeMap::values);
-        let (aliases, mut twice) = notes::aliases(all.clone());
-        for (type_url, aliases) in &aliases {
-            let names = aliases
-                .keys()
-                .map(|alias| (type_url.clone(), alias.clone()));
-            twice.extend(names.filter(|(type_url, alias)| exists(type_url, alias)));
-        }
-        problems.extend(twice.into_iter().map(|(type_url, alias)| {
-            let alias = alias.to_string();
-            SnapshotProblem::AliasTaken { type_url, alias }
-        }));
-        for resource in all {
-            let references = resource.references();
-            let clusters = references
-                .clusters
-                .iter()
-                .map(|name| (TypeUrl::CLUSTER, name));
-            let routes = references
-                .routes
-                .iter()
-                .map(|name| (TypeUrl::ROUTE_CONFIGURATION, name));
-            let assignment = references
-                .assignment
-                .iter()
-                .map(|name| (TypeUrl::CLUSTER_LOAD_ASSIGNMENT, name));
-            for (to_type, to) in clusters.chain(routes).chain(assignment) {
-                let elsewhere = || self.elsewhere.contains(&(to_type.clone(), to.clone()));
-                if !exists(&to_type, to) && !elsewhere() {
-                    problems.push(SnapshotProblem::Dangling {
-                        from_type: resource.type_url().clone(),
-                        from: resource.name().to_string(),
-                        to_type,
-                        to: to.to_string(),
-                    });
-                }
-            }
-        }
-        if problems.is_empty() {
-            Ok(Snapshot::of(resources, self.notes))
-        } else {
-            Err(SnapshotError { problems })
-        }
-    }
-}
+/// The resources of each type.
+pub(crate) type Types = BTreeMap<TypeUrl, Arc<OfType>>;
 
 // === impl Snapshot ===
 
@@ -259,28 +42,31 @@ impl Snapshot {
         SnapshotBuilder::new()
     }
 
-    pub(crate) fn of(resources: ByName, mut notes: Notes) -> Self {
-        let all = resources.values().flat_map(BTreeMap::values);
-        for (type_url, aliases) in notes::aliases(all).0 {
+    pub(crate) fn of(types: Types, mut notes: Notes) -> Self {
+        for of_type in notes.values_mut() {
+            of_type.aliases.clear();
+        }
+        for (type_url, aliases) in notes::aliases(&types).0 {
             notes.entry(type_url).or_default().aliases = aliases;
         }
         notes.retain(|_, notes| !notes.is_empty());
+        Self::assembled(types, Arc::new(notes))
+    }
+
+    /// With notes that fit.
+    fn assembled(types: Types, notes: Arc<Notes>) -> Self {
         let mut whole = Xxh64::new(0);
-        let mut types = BTreeMap::new();
-        for (type_url, by_name) in resources {
-            let of_type = OfType::new(by_name);
+        for (type_url, of_type) in &types {
             whole.update(type_url.as_str().as_bytes());
             whole.update(&[0]);
             whole.update(&of_type.digest().to_le_bytes());
-            types.insert(type_url, Arc::new(of_type));
         }
-        for (type_url, notes) in &notes {
+        for (type_url, notes) in &*notes {
             whole.update(type_url.as_str().as_bytes());
             whole.update(&[1]);
             whole.update(&notes.digest().to_le_bytes());
         }
         let id = Arc::from(format!("{:016x}", whole.digest()));
-        let notes = Arc::new(notes);
         Self { types, notes, id }
     }
 
@@ -337,9 +123,7 @@ impl Snapshot {
         of_type.errors.retain(|name, _| granted(name));
         if let Some(of_type) = rest.types.remove(type_url) {
             let kept = of_type.iter().filter(|resource| granted(resource.name()));
-            let kept: BTreeMap<_, _> = kept
-                .map(|resource| (resource.name().clone(), resource.clone()))
-                .collect();
+            let kept: Vec<_> = kept.cloned().collect();
             if !kept.is_empty() {
                 rest.types
                     .insert(type_url.clone(), Arc::new(OfType::new(kept)));
@@ -386,29 +170,6 @@ impl fmt::Debug for Snapshot {
             .field("counts", &counts.collect::<BTreeMap<_, _>>())
             .finish()
     }
-}
-
-/// Resources by type and name, and which names came twice.
-fn by_name(resources: BTreeMap<TypeUrl, Vec<Arc<Resource>>>) -> (ByName, Vec<SnapshotProblem>) {
-    let mut duplicates = Vec::new();
-    let of_type = |(type_url, mut resources): (TypeUrl, Vec<Arc<Resource>>)| {
-        resources.sort_by(|one, other| one.name().cmp(other.name()));
-        resources.dedup_by(|later, first| {
-            let twice = later.name() == first.name();
-            if twice {
-                duplicates.push(SnapshotProblem::Duplicate {
-                    type_url: type_url.clone(),
-                    name: later.name().to_string(),
-                });
-            }
-            twice
-        });
-        let named = resources.into_iter();
-        let named = named.map(|resource| (resource.name().clone(), resource));
-        (type_url, named.collect())
-    };
-    let resources = resources.into_iter().map(of_type).collect();
-    (resources, duplicates)
 }
 
 /// The hash of a list of resources, by their names, versions and times to live.

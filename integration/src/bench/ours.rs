@@ -1,7 +1,6 @@
 //! The server under test: `tidegate-xds` as an embedder would use it, with its default settings,
 //! one view for all.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -31,18 +30,14 @@ impl Assign for SameForAll {
     }
 }
 
-/// All that is served, to build views from.
-struct Served(BTreeMap<(Type, String), Arc<Resource>>);
-
 /// Serves a file of resources until the standard input ends; takes the same commands as the
 /// peer's program.
 ///
 /// # Errors
 /// If the file is none, or the address can't be listened at.
 pub fn run(listen: SocketAddr, file: &Path) -> io::Result<()> {
-    let mut served = Served::read(file)?;
-    let view = served.view()?;
-    let (views, receiver) = watch::channel(Some(view));
+    let mut view = Arc::new(read(file)?);
+    let (views, receiver) = watch::channel(Some(view.clone()));
     let server = Server::new(SameForAll(receiver), Settings::default());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -59,8 +54,8 @@ pub fn run(listen: SocketAddr, file: &Path) -> io::Result<()> {
             match command.as_str() {
                 "change" => {
                     let started = (now_ns(), Instant::now());
-                    served.replace(argument)?;
-                    views.send_replace(Some(served.view()?));
+                    view = Arc::new(replaced(&view, argument)?);
+                    views.send_replace(Some(view.clone()));
                     println!("changed {} {}", started.0, started.1.elapsed().as_nanos());
                 }
                 // There is no garbage.
@@ -73,48 +68,34 @@ pub fn run(listen: SocketAddr, file: &Path) -> io::Result<()> {
     })
 }
 
-// === impl Served ===
-
-impl Served {
-    fn read(file: &Path) -> io::Result<Self> {
-        let mut counts = [0_u32; 3];
-        let resources = data::read(file)?;
-        let clusters = resources.iter().filter(|(of, _)| *of == Type::Cluster);
-        let clusters = u32::try_from(clusters.count()).map_err(io::Error::other)?;
-        let mut served = BTreeMap::new();
-        for (of, body) in resources {
-            // In the file's order, which is that of the names.
-            let name = World { clusters }.name(of, counts[of as usize]);
-            counts[of as usize] += 1;
-            served.insert((of, name.clone()), resource(of, name, body)?);
-        }
-        Ok(Self(served))
+/// A view of all that is in a file.
+fn read(file: &Path) -> io::Result<Snapshot> {
+    let mut counts = [0_u32; 3];
+    let resources = data::read(file)?;
+    let clusters = resources.iter().filter(|(of, _)| *of == Type::Cluster);
+    let clusters = u32::try_from(clusters.count()).map_err(io::Error::other)?;
+    let mut builder = Snapshot::builder();
+    for (of, body) in resources {
+        // In the file's order, which is that of the names.
+        let name = World { clusters }.name(of, counts[of as usize]);
+        counts[of as usize] += 1;
+        builder.insert(resource(of, &name, body)?);
     }
-
-    fn replace(&mut self, body: Bytes) -> io::Result<()> {
-        let assignment = ClusterLoadAssignment::decode(&body[..]).map_err(io::Error::other)?;
-        let name = assignment.cluster_name;
-        let resource = resource(Type::Assignment, name.clone(), body)?;
-        self.0.insert((Type::Assignment, name), resource);
-        Ok(())
-    }
-
-    fn view(&self) -> io::Result<Arc<Snapshot>> {
-        let mut builder = Snapshot::builder();
-        for resource in self.0.values() {
-            builder.insert(resource.clone());
-        }
-        builder.build().map(Arc::new).map_err(io::Error::other)
-    }
+    builder.build().map_err(io::Error::other)
 }
 
-fn resource(of: Type, name: String, body: Bytes) -> io::Result<Arc<Resource>> {
+/// The view with another assignment in the place of one.
+fn replaced(view: &Snapshot, body: Bytes) -> io::Result<Snapshot> {
+    let assignment = ClusterLoadAssignment::decode(&body[..]).map_err(io::Error::other)?;
+    let resource = resource(Type::Assignment, &assignment.cluster_name, body)?;
+    view.with([resource]).map_err(io::Error::other)
+}
+
+fn resource(of: Type, name: &str, body: Bytes) -> io::Result<Resource> {
     let type_url = match of {
         Type::Cluster => TypeUrl::CLUSTER,
         Type::Assignment => TypeUrl::CLUSTER_LOAD_ASSIGNMENT,
         Type::Listener => TypeUrl::LISTENER,
     };
-    Resource::new(type_url, &name, body)
-        .map(Arc::new)
-        .map_err(io::Error::other)
+    Resource::new(type_url, name, body).map_err(io::Error::other)
 }

@@ -5,6 +5,8 @@
 //! its hash with one, as a rule. Names come from clients, who may choose them so that their hashes
 //! collide: so only a few places are tried, and what isn't found there is left to the order.
 
+use std::sync::Arc;
+
 use xxhash_rust::xxh64::xxh64;
 
 /// How many slots are looked at for a name.
@@ -17,10 +19,10 @@ const LEN_MIN: usize = 8;
 const SLOTS_PER_NAME: usize = 2;
 
 /// Where each name of a list in order stands in it, for most of them.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Places {
-    /// A place and 1, or 0: as many as a power of two.
-    slots: Box<[u32]>,
+    /// A place and 1, or 0: as many as a power of two. Lists of the same names share them.
+    slots: Arc<[u32]>,
 }
 
 // === impl Places ===

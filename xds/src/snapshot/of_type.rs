@@ -59,12 +59,37 @@ pub(crate) struct Referrers {
 // === impl OfType ===
 
 impl OfType {
-    pub(super) fn new(by_name: BTreeMap<Name, Arc<Resource>>) -> Self {
-        let resources: Box<[Arc<Resource>]> = by_name.into_values().collect();
+    /// Of resources in the order of their names, which are distinct.
+    pub(crate) fn new(in_order: Vec<Arc<Resource>>) -> Self {
+        let places = Places::of(in_order.iter().map(|resource| &**resource.name()));
+        Self::placed(in_order, places)
+    }
+
+    /// These with others, in the order of names, each new or in the place of what goes by its name.
+    pub(super) fn with(&self, others: &[Arc<Resource>]) -> Self {
+        let mut all = self.resources.to_vec();
+        let mut new = Vec::new();
+        for other in others {
+            let place = self.place(other.name());
+            match place.and_then(|place| all.get_mut(place)) {
+                Some(resource) => *resource = other.clone(),
+                None => new.push(other.clone()),
+            }
+        }
+        if new.is_empty() {
+            return Self::placed(all, self.places.clone());
+        }
+        all.append(&mut new);
+        // Both parts are in order.
+        all.sort_by(|one, other| one.name().cmp(other.name()));
+        Self::new(all)
+    }
+
+    fn placed(in_order: Vec<Arc<Resource>>, places: Places) -> Self {
         Self {
-            digest: digest(resources.iter()),
-            places: Places::of(resources.iter().map(|resource| &**resource.name())),
-            resources,
+            digest: digest(in_order.iter()),
+            places,
+            resources: in_order.into(),
             listed: OnceLock::new(),
             referrers: OnceLock::new(),
             differences: Mutex::default(),
@@ -75,12 +100,16 @@ impl OfType {
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<Resource>> {
-        let at = |place: usize| self.resources.get(place).map(|resource| &**resource.name());
-        let place = self.places.find(name, self.resources.len(), at)?;
-        self.resources.get(place)
+        self.resources.get(self.place(name)?)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Resource>> {
+    /// Where a resource stands.
+    fn place(&self, name: &str) -> Option<usize> {
+        let at = |place: usize| self.resources.get(place).map(|resource| &**resource.name());
+        self.places.find(name, self.resources.len(), at)
+    }
+
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, Arc<Resource>> {
         self.resources.iter()
     }
 

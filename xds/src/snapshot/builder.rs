@@ -1,0 +1,271 @@
+//! Makes a view of single resources, if they fit together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::{OfType, Snapshot, Types};
+use crate::error_detail::ErrorDetail;
+use crate::limits::{NAME_BYTES_MAX, VERSION_BYTES_MAX};
+use crate::notes::{self, Notes};
+use crate::resource::{Name, Resource, TypeUrl, xdstp};
+
+/// Collects resources for a [`Snapshot`].
+#[derive(Debug, Default)]
+pub struct SnapshotBuilder {
+    /// They are put in order once, and are so as a rule.
+    resources: Unordered,
+    elsewhere: BTreeSet<(TypeUrl, Name)>,
+    notes: Notes,
+    problems: Vec<SnapshotProblem>,
+}
+
+/// Everything that is wrong with a set of resources, at once.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the snapshot is refused: {}", .problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct SnapshotError {
+    /// What is wrong, in the order of types and names; duplicates first.
+    pub problems: Vec<SnapshotProblem>,
+}
+
+/// One thing that is wrong with a set of resources.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotProblem {
+    /// The name was given twice.
+    #[error("{type_url} `{name}` was inserted twice; keep one")]
+    Duplicate {
+        /// The type.
+        type_url: TypeUrl,
+        /// The name.
+        name: String,
+    },
+    /// A reference leads nowhere.
+    #[error(
+        "{from_type} `{from}` refers to {to_type} `{to}`, which is not in the snapshot; \
+         insert it, or declare that the client has it from its bootstrap"
+    )]
+    Dangling {
+        /// The type of the resource that refers.
+        from_type: TypeUrl,
+        /// The resource that refers.
+        from: String,
+        /// The type of the resource that is missing.
+        to_type: TypeUrl,
+        /// The resource that is missing.
+        to: String,
+    },
+    /// A name can't have a resource and an error (xRFC TP3).
+    #[error("{type_url} `{name}` has a resource and an error in its place; keep one")]
+    ErrorAndResource {
+        /// The type.
+        type_url: TypeUrl,
+        /// The name.
+        name: String,
+    },
+    /// An error stands in the place of one name; `*` has none (xRFC TP3).
+    #[error("no error can stand in the place of {type_url} `{name:.60}`; it isn't a name")]
+    BadErrorName {
+        /// The type.
+        type_url: TypeUrl,
+        /// What was given for a name.
+        name: String,
+    },
+    /// Two resources would go by one name (rule D14).
+    #[error("two resources go by {type_url} `{alias}`; drop it from one of them")]
+    AliasTaken {
+        /// The type.
+        type_url: TypeUrl,
+        /// The name.
+        alias: String,
+    },
+    /// A version must say something, and is shown and compared.
+    #[error(
+        "{type_url} can't have the version `{version:.60}`; a version has 1 to {VERSION_BYTES_MAX} bytes"
+    )]
+    BadVersion {
+        /// The type.
+        type_url: TypeUrl,
+        /// The version.
+        version: String,
+    },
+}
+
+// === impl SnapshotBuilder ===
+
+impl SnapshotBuilder {
+    /// An empty builder.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a resource; pass an [`Arc`] to share one between snapshots. A duplicate is reported by
+    /// [`build`](Self::build).
+    pub fn insert(&mut self, resource: impl Into<Arc<Resource>>) -> &mut Self {
+        add(&mut self.resources, resource.into());
+        self
+    }
+
+    /// Declares that clients have this resource from elsewhere, as a rule from their bootstrap,
+    /// so that references to it are sound.
+    pub fn assume(&mut self, type_url: TypeUrl, name: &str) -> &mut Self {
+        self.elsewhere.insert((type_url, Arc::from(name)));
+        self
+    }
+
+    /// Puts an error in the place of a resource (xRFC TP3). Clients that ask for the name, or for a
+    /// collection that it is in, are told once; Envoys, which don't read errors, are told over delta
+    /// that it doesn't exist. With a [passing](ErrorDetail::is_transient) error, who has the
+    /// resource keeps it.
+    pub fn error(&mut self, type_url: TypeUrl, name: &str, error: ErrorDetail) -> &mut Self {
+        if name.is_empty() || name == "*" || name.len() > NAME_BYTES_MAX {
+            let name = name.to_owned();
+            self.problems
+                .push(SnapshotProblem::BadErrorName { type_url, name });
+            return self;
+        }
+        let errors = &mut self.notes.entry(type_url).or_default().errors;
+        errors.insert(Arc::from(&*xdstp::normal(name)), Arc::new(error));
+        self
+    }
+
+    /// Puts an error in the place of every name of a type that is not in the snapshot. A gRPC client
+    /// whose bootstrap names the server feature `resource_timer_is_transient_error` relies on
+    /// `NOT_FOUND` being told so (gRFC A88).
+    pub fn error_for_others(&mut self, type_url: TypeUrl, error: ErrorDetail) -> &mut Self {
+        let notes = self.notes.entry(type_url).or_default();
+        notes.error_for_others = Some(Arc::new(error));
+        self
+    }
+
+    /// Gives all of a type a version of the embedder's own, as go-control-plane's snapshots have:
+    /// it is `version_info` of state-of-the-world responses that hold all that the client should
+    /// have of the type, and `system_version_info` of incremental ones.
+    ///
+    /// Nothing is decided by it: what changed is found by the resources, and a client that comes
+    /// back over state of the world is answered even if it names the very version.
+    pub fn version(&mut self, type_url: TypeUrl, version: &str) -> &mut Self {
+        if version.is_empty() || version.len() > VERSION_BYTES_MAX {
+            let version = version.to_owned();
+            self.problems
+                .push(SnapshotProblem::BadVersion { type_url, version });
+            return self;
+        }
+        self.notes.entry(type_url).or_default().version = Some(Arc::from(version));
+        self
+    }
+
+    /// The snapshot, or everything that is wrong.
+    ///
+    /// # Errors
+    /// If a name was inserted twice or a reference (route or virtual host to cluster, listener to
+    /// route or cluster, cluster to assignment) leads nowhere; if an error, an alias or a version
+    /// can't be what it is.
+    pub fn build(self) -> Result<Snapshot, SnapshotError> {
+        let (resources, mut problems) = in_order(self.resources);
+        problems.extend(self.problems);
+        let of_type = |(type_url, resources)| (type_url, Arc::new(OfType::new(resources)));
+        let types: Types = resources.into_iter().map(of_type).collect();
+        for (type_url, notes) in &self.notes {
+            let of_type = types.get(type_url);
+            let taken = |name: &&Name| of_type.is_some_and(|of_type| of_type.get(name).is_some());
+            for name in notes.errors.keys().filter(taken) {
+                problems.push(SnapshotProblem::beside_error(type_url, name));
+            }
+        }
+        problems.extend(taken_aliases(&types));
+        for resource in types.values().flat_map(|of_type| of_type.iter()) {
+            let elsewhere = |to: &(TypeUrl, &Name)| {
+                let to = (to.0.clone(), to.1.clone());
+                self.elsewhere.contains(&to)
+            };
+            problems.extend(dangling(resource, &types, elsewhere));
+        }
+        if problems.is_empty() {
+            Ok(Snapshot::of(types, self.notes))
+        } else {
+            Err(SnapshotError { problems })
+        }
+    }
+}
+
+// === impl SnapshotProblem ===
+
+impl SnapshotProblem {
+    pub(super) fn beside_error(type_url: &TypeUrl, name: &Name) -> Self {
+        Self::ErrorAndResource {
+            type_url: type_url.clone(),
+            name: name.to_string(),
+        }
+    }
+}
+
+pub(super) fn add(resources: &mut Unordered, resource: Arc<Resource>) {
+    match resources.get_mut(resource.type_url()) {
+        Some(of_type) => of_type.push(resource),
+        None => {
+            let type_url = resource.type_url().clone();
+            resources.insert(type_url, vec![resource]);
+        }
+    }
+}
+
+/// What goes by a name that another one has.
+pub(super) fn taken_aliases(types: &Types) -> impl Iterator<Item = SnapshotProblem> {
+    let (_, twice) = notes::aliases(types);
+    twice.into_iter().map(|(type_url, alias)| {
+        let alias = alias.to_string();
+        SnapshotProblem::AliasTaken { type_url, alias }
+    })
+}
+
+/// What a resource refers to and none of the types has, unless it is `sound` all the same.
+pub(super) fn dangling(
+    resource: &Resource,
+    types: &Types,
+    sound: impl Fn(&(TypeUrl, &Name)) -> bool,
+) -> impl Iterator<Item = SnapshotProblem> {
+    let nowhere = move |to: &(TypeUrl, &Name)| {
+        let of_type = types.get(&to.0);
+        of_type.is_none_or(|of_type| of_type.get(to.1).is_none()) && !sound(to)
+    };
+    let problem = |(to_type, to): (TypeUrl, &Name)| SnapshotProblem::Dangling {
+        from_type: resource.type_url().clone(),
+        from: resource.name().to_string(),
+        to_type,
+        to: to.to_string(),
+    };
+    led_to(resource).filter(nowhere).map(problem)
+}
+
+/// What a resource refers to.
+pub(super) fn led_to(resource: &Resource) -> impl Iterator<Item = (TypeUrl, &Name)> {
+    let references = resource.references();
+    let clusters = references.clusters.iter();
+    let routes = references.routes.iter();
+    let assignment = references.assignment.iter();
+    let clusters = clusters.map(|name| (TypeUrl::CLUSTER, name));
+    let routes = routes.map(|name| (TypeUrl::ROUTE_CONFIGURATION, name));
+    let assignment = assignment.map(|name| (TypeUrl::CLUSTER_LOAD_ASSIGNMENT, name));
+    clusters.chain(routes).chain(assignment)
+}
+
+/// Resources as they came, by type.
+pub(super) type Unordered = BTreeMap<TypeUrl, Vec<Arc<Resource>>>;
+
+/// The same in the order of names, each once, and which came twice.
+pub(super) fn in_order(mut resources: Unordered) -> (Unordered, Vec<SnapshotProblem>) {
+    let mut duplicates = Vec::new();
+    for (type_url, of_type) in &mut resources {
+        of_type.sort_by(|one, other| one.name().cmp(other.name()));
+        of_type.dedup_by(|later, first| {
+            let twice = later.name() == first.name();
+            if twice {
+                duplicates.push(SnapshotProblem::Duplicate {
+                    type_url: type_url.clone(),
+                    name: later.name().to_string(),
+                });
+            }
+            twice
+        });
+    }
+    (resources, duplicates)
+}
