@@ -11,8 +11,10 @@ use tonic::Status;
 
 use super::inbound::{Arrived, Inbound};
 use super::outbound::Outlet;
+use super::refusal::{refusal, stopping, unreadable};
+use super::registration::Registration;
 use super::scan::Fields;
-use super::task::{Registration, Serves, refusal, stopping, unreadable};
+use super::task::Serves;
 use super::{Client, Hub, Signals};
 use crate::identity::{Incident, Peer, StreamKind, StreamPass};
 use crate::snapshot::Snapshot;

@@ -49,8 +49,8 @@ struct Nodes {
 struct Node {
     /// Oldest first.
     live: Vec<Arc<Stream>>,
-    /// What was last known, once no stream is left.
-    gone: Option<ClientStatus>,
+    /// What was last known, once no stream is left. In a box, as those who are there have none.
+    gone: Option<Box<ClientStatus>>,
     /// What its last aggregated stream left behind.
     legacy: Option<Arc<Legacy>>,
     /// The whole sets of that stream, over the state of the world, and whose they were: policy may let
@@ -109,7 +109,7 @@ impl Node {
         let newest = self.newest().into_iter();
         let mut newest = newest.map(|stream| stream.status(self.live.len()));
         let Some(mut status) = newest.next() else {
-            return self.gone.clone();
+            return self.gone.as_deref().cloned();
         };
         newest.for_each(|other| status.join(other));
         status.connections = self.connections;
@@ -280,12 +280,12 @@ impl Registry {
             if node.live.is_empty() {
                 let last = stream.status(0);
                 node.gauges.clear();
-                node.gone = Some(ClientStatus {
+                node.gone = Some(Box::new(ClientStatus {
                     connected: false,
                     since: now,
                     connections: node.connections,
                     ..last
-                });
+                }));
                 let gone = (now, stream.client.node_id.clone());
                 if node.earlier.is_some() {
                     nodes.earlier.insert(gone.clone());

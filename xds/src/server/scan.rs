@@ -95,7 +95,7 @@ impl From<Excess> for Status {
     fn from(excess: Excess) -> Self {
         match excess {
             Excess::Node(refusal) => refusal.into(),
-            Excess::Violation(violation) => super::task::status_of(&violation),
+            Excess::Violation(violation) => super::refusal::status_of(&violation),
             Excess::NoRoom(_) => Self::resource_exhausted(excess.to_string()),
             Excess::ErrorParts => Self::invalid_argument(excess.to_string()),
             Excess::Unreadable => Self::internal(excess.to_string()),
