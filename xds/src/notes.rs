@@ -115,12 +115,13 @@ impl Snapshot {
     }
 }
 
-/// The aliases of resources, by type; and those that two resources go by, or that are a resource's
-/// own name.
+/// The aliases of resources, by type; and those that two resources go by.
 pub(crate) fn aliases(types: &Types) -> (Aliases, BTreeSet<(TypeUrl, Name)>) {
     let mut all = Aliases::new();
     let mut twice = BTreeSet::new();
-    let resources = types.values().flat_map(|of_type| of_type.iter());
+    // Nothing else may have any ([`Resource::with_aliases`]).
+    let resources = types.get(&TypeUrl::VIRTUAL_HOST).into_iter();
+    let resources = resources.flat_map(|of_type| of_type.iter());
     for resource in resources.filter(|resource| !resource.aliases().is_empty()) {
         let of_type = all.entry(resource.type_url().clone()).or_default();
         for alias in resource.aliases().iter() {

@@ -6,6 +6,7 @@
 
 mod builder;
 mod of_type;
+mod problem;
 mod whole;
 mod with;
 
@@ -15,8 +16,9 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh64::Xxh64;
 
-pub use builder::{SnapshotBuilder, SnapshotError, SnapshotProblem};
+pub use builder::SnapshotBuilder;
 pub(crate) use of_type::{Change, OfType, Referrers};
+pub use problem::{SnapshotError, SnapshotProblem};
 pub(crate) use whole::Whole;
 
 use crate::error_detail::ErrorDetail;

@@ -73,6 +73,14 @@ impl Places {
     }
 }
 
+#[cfg(test)]
+impl Places {
+    /// Whether these are the very ones.
+    pub(crate) fn are_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.slots, &other.slots)
+    }
+}
+
 /// The slots to look at for a name, in order; none if there are none.
 fn tried(name: &str, slots: usize) -> impl Iterator<Item = usize> {
     let mask = slots.wrapping_sub(1);

@@ -12,18 +12,17 @@ use tonic::Status;
 use super::inbound::{Arrived, Inbound};
 use super::outbound::Outlet;
 use super::refusal::{refusal, stopping, unreadable};
-use super::registration::Registration;
+use super::registration::{Registration, Views};
 use super::scan::Fields;
 use super::task::Serves;
 use super::{Client, Hub, Signals};
 use crate::identity::{Incident, Peer, StreamKind, StreamPass};
-use crate::snapshot::Snapshot;
 use crate::stream::{Request, Violation};
 
 /// A stream that was let in.
 pub(super) struct Admitted {
     pub(super) registration: Registration,
-    pub(super) views: watch::Receiver<Option<Arc<Snapshot>>>,
+    pub(super) views: Views,
     pub(super) signals: watch::Receiver<Signals>,
     pub(super) pass: StreamPass,
 }

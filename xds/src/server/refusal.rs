@@ -6,7 +6,7 @@ use super::inbound::Broken;
 use crate::identity::{Access, Incident};
 use crate::stream::Violation;
 
-/// Of all streams.
+/// What every stream ends with when the server stops.
 pub(super) fn stopping() -> Status {
     Status::unavailable("the control plane is stopping; connect again")
 }
@@ -27,12 +27,13 @@ pub(super) fn is_lost(status: &Status) -> bool {
     matches!(status.code(), Code::Unknown | Code::Cancelled)
 }
 
-/// Counts a request that no server could serve.
+/// Counts a request that isn't served, and gives the status that says why.
 pub(super) fn refusal(access: &Access, violation: &Violation) -> Status {
     access.note(Incident::RequestRefused);
     status_of(violation)
 }
 
+/// The same, uncounted.
 pub(super) fn status_of(violation: &Violation) -> Status {
     let code = match violation {
         Violation::TooManyNames | Violation::TooManyTypes => Code::ResourceExhausted,

@@ -3,90 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::problem::{SnapshotError, SnapshotProblem, dangling, taken_aliases};
 use super::{OfType, Snapshot, Types};
 use crate::error_detail::ErrorDetail;
 use crate::limits::{NAME_BYTES_MAX, VERSION_BYTES_MAX};
-use crate::notes::{self, Notes};
+use crate::notes::Notes;
 use crate::resource::{Name, Resource, TypeUrl, xdstp};
 
 /// Collects resources for a [`Snapshot`].
 #[derive(Debug, Default)]
 pub struct SnapshotBuilder {
-    /// They are put in order once, and are so as a rule.
-    resources: Unordered,
+    /// As they came; they are put in order once, and are so as a rule.
+    resources: ByType,
     elsewhere: BTreeSet<(TypeUrl, Name)>,
     notes: Notes,
     problems: Vec<SnapshotProblem>,
-}
-
-/// Everything that is wrong with a set of resources, at once.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the snapshot is refused: {}", .problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-pub struct SnapshotError {
-    /// What is wrong, in the order of types and names; duplicates first.
-    pub problems: Vec<SnapshotProblem>,
-}
-
-/// One thing that is wrong with a set of resources.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SnapshotProblem {
-    /// The name was given twice.
-    #[error("{type_url} `{name}` was inserted twice; keep one")]
-    Duplicate {
-        /// The type.
-        type_url: TypeUrl,
-        /// The name.
-        name: String,
-    },
-    /// A reference leads nowhere.
-    #[error(
-        "{from_type} `{from}` refers to {to_type} `{to}`, which is not in the snapshot; \
-         insert it, or declare that the client has it from its bootstrap"
-    )]
-    Dangling {
-        /// The type of the resource that refers.
-        from_type: TypeUrl,
-        /// The resource that refers.
-        from: String,
-        /// The type of the resource that is missing.
-        to_type: TypeUrl,
-        /// The resource that is missing.
-        to: String,
-    },
-    /// A name can't have a resource and an error (xRFC TP3).
-    #[error("{type_url} `{name}` has a resource and an error in its place; keep one")]
-    ErrorAndResource {
-        /// The type.
-        type_url: TypeUrl,
-        /// The name.
-        name: String,
-    },
-    /// An error stands in the place of one name; `*` has none (xRFC TP3).
-    #[error("no error can stand in the place of {type_url} `{name:.60}`; it isn't a name")]
-    BadErrorName {
-        /// The type.
-        type_url: TypeUrl,
-        /// What was given for a name.
-        name: String,
-    },
-    /// Two resources would go by one name (rule D14).
-    #[error("two resources go by {type_url} `{alias}`; drop it from one of them")]
-    AliasTaken {
-        /// The type.
-        type_url: TypeUrl,
-        /// The name.
-        alias: String,
-    },
-    /// A version must say something, and is shown and compared.
-    #[error(
-        "{type_url} can't have the version `{version:.60}`; a version has 1 to {VERSION_BYTES_MAX} bytes"
-    )]
-    BadVersion {
-        /// The type.
-        type_url: TypeUrl,
-        /// The version.
-        version: String,
-    },
 }
 
 // === impl SnapshotBuilder ===
@@ -187,18 +118,8 @@ impl SnapshotBuilder {
     }
 }
 
-// === impl SnapshotProblem ===
-
-impl SnapshotProblem {
-    pub(super) fn beside_error(type_url: &TypeUrl, name: &Name) -> Self {
-        Self::ErrorAndResource {
-            type_url: type_url.clone(),
-            name: name.to_string(),
-        }
-    }
-}
-
-pub(super) fn add(resources: &mut Unordered, resource: Arc<Resource>) {
+/// Adds one behind those of its type.
+pub(super) fn add(resources: &mut ByType, resource: Arc<Resource>) {
     match resources.get_mut(resource.type_url()) {
         Some(of_type) => of_type.push(resource),
         None => {
@@ -208,51 +129,11 @@ pub(super) fn add(resources: &mut Unordered, resource: Arc<Resource>) {
     }
 }
 
-/// What goes by a name that another one has.
-pub(super) fn taken_aliases(types: &Types) -> impl Iterator<Item = SnapshotProblem> {
-    let (_, twice) = notes::aliases(types);
-    twice.into_iter().map(|(type_url, alias)| {
-        let alias = alias.to_string();
-        SnapshotProblem::AliasTaken { type_url, alias }
-    })
-}
+/// Resources by type.
+pub(super) type ByType = BTreeMap<TypeUrl, Vec<Arc<Resource>>>;
 
-/// What a resource refers to and none of the types has, unless it is `sound` all the same.
-pub(super) fn dangling(
-    resource: &Resource,
-    types: &Types,
-    sound: impl Fn(&(TypeUrl, &Name)) -> bool,
-) -> impl Iterator<Item = SnapshotProblem> {
-    let nowhere = move |to: &(TypeUrl, &Name)| {
-        let of_type = types.get(&to.0);
-        of_type.is_none_or(|of_type| of_type.get(to.1).is_none()) && !sound(to)
-    };
-    let problem = |(to_type, to): (TypeUrl, &Name)| SnapshotProblem::Dangling {
-        from_type: resource.type_url().clone(),
-        from: resource.name().to_string(),
-        to_type,
-        to: to.to_string(),
-    };
-    led_to(resource).filter(nowhere).map(problem)
-}
-
-/// What a resource refers to.
-pub(super) fn led_to(resource: &Resource) -> impl Iterator<Item = (TypeUrl, &Name)> {
-    let references = resource.references();
-    let clusters = references.clusters.iter();
-    let routes = references.routes.iter();
-    let assignment = references.assignment.iter();
-    let clusters = clusters.map(|name| (TypeUrl::CLUSTER, name));
-    let routes = routes.map(|name| (TypeUrl::ROUTE_CONFIGURATION, name));
-    let assignment = assignment.map(|name| (TypeUrl::CLUSTER_LOAD_ASSIGNMENT, name));
-    clusters.chain(routes).chain(assignment)
-}
-
-/// Resources as they came, by type.
-pub(super) type Unordered = BTreeMap<TypeUrl, Vec<Arc<Resource>>>;
-
-/// The same in the order of names, each once, and which came twice.
-pub(super) fn in_order(mut resources: Unordered) -> (Unordered, Vec<SnapshotProblem>) {
+/// The same, of each type in the order of names and each once, and which came twice.
+pub(super) fn in_order(mut resources: ByType) -> (ByType, Vec<SnapshotProblem>) {
     let mut duplicates = Vec::new();
     for (type_url, of_type) in &mut resources {
         of_type.sort_by(|one, other| one.name().cmp(other.name()));

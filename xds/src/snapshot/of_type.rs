@@ -86,6 +86,7 @@ impl OfType {
     }
 
     fn placed(in_order: Vec<Arc<Resource>>, places: Places) -> Self {
+        debug_assert!(in_order.is_sorted_by(|one, other| one.name() < other.name()));
         Self {
             digest: digest(in_order.iter()),
             places,
@@ -109,7 +110,7 @@ impl OfType {
         self.places.find(name, self.resources.len(), at)
     }
 
-    pub(crate) fn iter(&self) -> std::slice::Iter<'_, Arc<Resource>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Resource>> {
         self.resources.iter()
     }
 
@@ -241,6 +242,14 @@ impl OfType {
         let told = tell(&difference);
         known.push(difference);
         told
+    }
+}
+
+#[cfg(test)]
+impl OfType {
+    /// Whether where names stand was computed once for both.
+    pub(super) fn has_places_of(&self, other: &Self) -> bool {
+        self.places.are_of(&other.places)
     }
 }
 
