@@ -41,6 +41,10 @@ struct Arguments {
     /// Pushes to take medians of [default: 21; quick: 5]
     #[arg(long)]
     pushes: Option<u32>,
+    /// Processes of our server and of the floor whose CPU of a push is compared, each with its own
+    /// streams [default: 7; quick: 1]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
     /// Writes everything to this file as well.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -188,6 +192,7 @@ fn measure(arguments: &Arguments) -> io::Result<bool> {
             if quick { &[200] } else { &[500, 2_000] },
         ),
         pushes: arguments.pushes.unwrap_or(if quick { 5 } else { 21 }),
+        rounds: arguments.rounds.unwrap_or(if quick { 1 } else { 7 }),
         report,
         scratch: tempfile::tempdir()?,
     };

@@ -37,6 +37,8 @@ pub struct Bench {
     pub streams: Vec<u32>,
     /// Pushes to take the median of.
     pub pushes: u32,
+    /// Processes of our server and of the floor whose pushes are compared.
+    pub rounds: u32,
     /// What was found.
     pub report: Report,
     /// Where files of resources go.
