@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::problem::{SnapshotError, SnapshotProblem, dangling, taken_aliases};
+use super::problem::{SnapshotError, SnapshotProblem, beside_errors, dangling, taken_aliases};
 use super::{OfType, Snapshot, Types};
 use crate::error_detail::ErrorDetail;
 use crate::limits::{NAME_BYTES_MAX, VERSION_BYTES_MAX};
@@ -95,13 +95,7 @@ impl SnapshotBuilder {
         problems.extend(self.problems);
         let of_type = |(type_url, resources)| (type_url, Arc::new(OfType::new(resources)));
         let types: Types = resources.into_iter().map(of_type).collect();
-        for (type_url, notes) in &self.notes {
-            let of_type = types.get(type_url);
-            let taken = |name: &&Name| of_type.is_some_and(|of_type| of_type.get(name).is_some());
-            for name in notes.errors.keys().filter(taken) {
-                problems.push(SnapshotProblem::beside_error(type_url, name));
-            }
-        }
+        problems.extend(beside_errors(&types, &self.notes));
         problems.extend(taken_aliases(&types));
         for resource in types.values().flat_map(|of_type| of_type.iter()) {
             let elsewhere = |to: &(TypeUrl, &Name)| {

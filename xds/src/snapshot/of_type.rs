@@ -104,6 +104,10 @@ impl OfType {
         self.resources.get(self.place(name)?)
     }
 
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.place(name).is_some()
+    }
+
     /// Where a resource stands.
     fn place(&self, name: &str) -> Option<usize> {
         let at = |place: usize| self.resources.get(place).map(|resource| &**resource.name());

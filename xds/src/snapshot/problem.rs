@@ -2,7 +2,7 @@
 
 use super::Types;
 use crate::limits::VERSION_BYTES_MAX;
-use crate::notes;
+use crate::notes::{self, Notes};
 use crate::resource::{Name, Resource, TypeUrl};
 
 /// Everything that is wrong with a set of resources, at once.
@@ -88,16 +88,16 @@ pub enum SnapshotProblem {
     },
 }
 
-// === impl SnapshotProblem ===
-
-impl SnapshotProblem {
-    /// A resource where an error stands.
-    pub(super) fn beside_error(type_url: &TypeUrl, name: &Name) -> Self {
-        Self::ErrorAndResource {
+/// The resources in whose place an error stands.
+pub(super) fn beside_errors(types: &Types, notes: &Notes) -> impl Iterator<Item = SnapshotProblem> {
+    notes.iter().flat_map(|(type_url, notes)| {
+        let of_type = types.get(type_url).into_iter();
+        let taken = of_type.flat_map(|of_type| notes.errors.keys().filter(|it| of_type.has(it)));
+        taken.map(|name| SnapshotProblem::ErrorAndResource {
             type_url: type_url.clone(),
             name: name.to_string(),
-        }
-    }
+        })
+    })
 }
 
 /// What goes by a name that another one has.
@@ -105,7 +105,7 @@ pub(super) fn taken_aliases(types: &Types) -> impl Iterator<Item = SnapshotProbl
     let (aliases, mut twice) = notes::aliases(types);
     for (type_url, aliases) in aliases {
         let of_type = types.get(&type_url);
-        let taken = |alias: &Name| of_type.is_some_and(|of_type| of_type.get(alias).is_some());
+        let taken = |alias: &Name| of_type.is_some_and(|of_type| of_type.has(alias));
         let taken = aliases.into_keys().filter(taken);
         twice.extend(taken.map(|alias| (type_url.clone(), alias)));
     }
@@ -123,7 +123,7 @@ pub(super) fn dangling(
 ) -> impl Iterator<Item = SnapshotProblem> {
     let nowhere = move |to: &(TypeUrl, &Name)| {
         let of_type = types.get(&to.0);
-        of_type.is_none_or(|of_type| of_type.get(to.1).is_none()) && !sound(to)
+        !of_type.is_some_and(|of_type| of_type.has(to.1)) && !sound(to)
     };
     let problem = |(to_type, to): (TypeUrl, &Name)| SnapshotProblem::Dangling {
         from_type: resource.type_url().clone(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::builder::{ByType, add, in_order};
-use super::problem::{SnapshotError, SnapshotProblem, dangling, taken_aliases};
+use super::problem::{SnapshotError, SnapshotProblem, beside_errors, dangling, taken_aliases};
 use super::{OfType, Snapshot, Types};
 use crate::resource::{Name, Resource, TypeUrl};
 
@@ -40,7 +40,7 @@ impl Snapshot {
             types.insert(type_url.clone(), Arc::new(of_type));
             problems.extend(self.kept_version(type_url));
         }
-        problems.extend(self.beside_errors(&news));
+        problems.extend(beside_errors(&types, &self.notes));
         let hosts = TypeUrl::VIRTUAL_HOST;
         let renamed = self.has_aliases(&hosts) || of_other_names(news.get(&hosts));
         if renamed {
@@ -65,15 +65,6 @@ impl Snapshot {
         let version = self.own_version(type_url)?.to_string();
         let type_url = type_url.clone();
         Some(SnapshotProblem::VersionKept { type_url, version })
-    }
-
-    /// The resources in whose place an error stands.
-    fn beside_errors(&self, news: &ByType) -> impl Iterator<Item = SnapshotProblem> {
-        self.notes().iter().flat_map(move |(type_url, notes)| {
-            let of_type = news.get(type_url).into_iter().flatten();
-            let taken = of_type.filter(|resource| notes.errors.contains_key(resource.name()));
-            taken.map(|resource| SnapshotProblem::beside_error(type_url, resource.name()))
-        })
     }
 }
 

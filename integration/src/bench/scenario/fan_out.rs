@@ -74,9 +74,8 @@ pub fn fan_out(bench: &mut Bench) -> io::Result<()> {
     Ok(())
 }
 
-/// Measures our server and the floor again, in turns. The CPU of a push differs from one process to
-/// the next, of either, by more than from one to the other: by where its memory lies, and by what
-/// else the machine does.
+/// Measures our server and the floor again, in turns. The CPU of a push differs from one process of
+/// either to its next by a quarter, and only the median of several tells them apart.
 fn repeat(bench: &mut Bench, streams: u32, runs: &mut [Run]) -> io::Result<()> {
     let pair = [Kind::Tidegate, Kind::Floor];
     if !pair.iter().all(|kind| bench.kinds.contains(kind)) {
